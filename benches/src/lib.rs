@@ -1,1 +1,1 @@
-//! skeleton
+//! Shared by the files beside this one.

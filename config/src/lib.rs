@@ -1,1 +1,16 @@
-//! skeleton
+//! The model of everything configurable in Weft: types, parsing, diagnostics and decisions.
+//!
+//! No I/O and nothing asynchronous lives here. Bootstrap files, xDS resources and the user's
+//! Gateway API documents are entrances to the same model; past the parsers no `Option` means
+//! "default" and no string means a regular expression, a duration or a host. What decides
+//! without I/O lives beside what it decides on, so that the proxy, `weft explain` and
+//! `weft lint` decide with the same code.
+
+pub mod bootstrap;
+pub mod cluster;
+pub mod diag;
+pub mod endpoint;
+pub mod gateway_api;
+pub mod listener;
+pub mod policy;
+pub mod route;

@@ -1,1 +1,21 @@
-//! skeleton
+//! The Weft control plane and CLI: from Gateway API to xDS.
+//!
+//! Data flows one way: `source` → `store` → `translate` → `snapshot` → `xds`.
+
+pub mod source;
+
+pub mod store;
+
+pub mod translate;
+
+pub mod snapshot;
+
+pub mod xds;
+
+pub mod status;
+
+pub mod api;
+
+pub mod cli;
+
+pub mod app;

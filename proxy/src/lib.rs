@@ -1,1 +1,35 @@
-//! skeleton
+//! The Weft data plane: a sidecar proxy driven by xDS.
+//!
+//! A connection goes through the rooms in the order in which they are listed. `listener` takes a
+//! connection through `detect` to `http` or `tunnel`; `http` takes a request through `route`,
+//! `policy`, `balance` and `endpoint`. The others answer when asked and never call back.
+
+pub mod listener;
+
+pub mod detect;
+
+pub mod tunnel;
+
+pub mod http;
+
+pub mod route;
+
+pub mod policy;
+
+pub mod balance;
+
+pub mod endpoint;
+
+pub mod snapshot;
+
+pub mod xds;
+
+pub mod dns;
+
+pub mod telemetry;
+
+pub mod admin;
+
+pub mod drain;
+
+pub mod app;

@@ -1,1 +1,7 @@
-//! skeleton
+//! The Envoy xDS v3 messages and services as Weft uses them: generated types, type URLs, `Any` packing.
+//! No decisions are made here.
+
+pub use envoy_types::pb;
+
+pub mod any;
+pub mod type_url;

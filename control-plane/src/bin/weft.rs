@@ -1,1 +1,2 @@
-fn main(){}
+//! The control plane and CLI of Weft.
+fn main() {}

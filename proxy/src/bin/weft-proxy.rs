@@ -1,1 +1,2 @@
-fn main(){}
+//! The sidecar proxy of Weft.
+fn main() {}

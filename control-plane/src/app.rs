@@ -1,0 +1,1 @@
+//! Builds, wires and runs the control plane.

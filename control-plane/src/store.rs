@@ -1,0 +1,1 @@
+//! Typed desired state in immutable revisions.

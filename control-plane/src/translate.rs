@@ -1,0 +1,1 @@
+//! Desired state becomes xDS resources; pure.

@@ -1,0 +1,1 @@
+//! Streams, subscriptions, the push queue.

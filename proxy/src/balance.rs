@@ -1,0 +1,1 @@
+//! A cluster and a request become an endpoint.

@@ -1,0 +1,1 @@
+//! First bytes, within a deadline, become a protocol.

@@ -1,0 +1,1 @@
+//! Streams become requests: head, codecs, engine and pump.

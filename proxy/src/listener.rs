@@ -1,0 +1,1 @@
+//! Listening sockets: addresses become accepted connections with their facts.

@@ -1,0 +1,1 @@
+//! What a request may do: rate limits, faults, retries, time-outs.

@@ -1,0 +1,1 @@
+//! A request head and the snapshot become a route.

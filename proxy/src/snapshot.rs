@@ -1,0 +1,1 @@
+//! One immutable view of everything in force, replaced whole.

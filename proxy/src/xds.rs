@@ -1,0 +1,1 @@
+//! The xDS client: subscriptions, acknowledgement, last good tables.

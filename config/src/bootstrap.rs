@@ -1,5 +1,7 @@
 //! The Envoy v3 bootstrap: node, admin, static resources, where dynamic ones come from.
 
+mod parse;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

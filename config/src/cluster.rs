@@ -1,5 +1,7 @@
 //! Clusters: how a group of endpoints is found, balanced, protected and spoken to (xDS `Cluster`).
 
+mod parse;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! Endpoints of a cluster: addresses with weight, health and locality (xDS `ClusterLoadAssignment`).
 
+mod parse;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;

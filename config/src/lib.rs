@@ -13,4 +13,5 @@ pub mod endpoint;
 pub mod gateway_api;
 pub mod listener;
 pub mod policy;
+pub mod resource;
 pub mod route;

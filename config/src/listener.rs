@@ -1,5 +1,7 @@
 //! Listeners: addresses that are bound, and what is done with what arrives (xDS `Listener`).
 
+mod parse;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,8 @@ use crate::route::RouteTable;
 pub struct Listener {
     /// Its name.
     pub name: Arc<str>,
-    /// What is bound; `None` for an `api_listener`, which is looked up by name and never bound.
+    /// What is bound; `None` where nothing is: an `api_listener`, whose chain is [`Self::default_filter_chain`],
+    /// or a listener looked up by name.
     pub address: Option<SocketAddr>,
     /// Which way the traffic goes.
     pub direction: Direction,
@@ -211,6 +214,8 @@ pub struct HttpLimits {
     pub requests_per_connection_max: u32,
     /// Bytes held for a side that does not take them, per direction of an exchange. Default 1 MiB in Envoy; 64 KiB here.
     pub buffer_bytes_max: usize,
+    /// HTTP/2 streams open at once on a connection. Default 1024, as in Envoy (`max_concurrent_streams`).
+    pub concurrent_streams_max: u32,
 }
 
 impl Default for HttpLimits {
@@ -225,6 +230,7 @@ impl Default for HttpLimits {
             connection_duration_max: Duration::ZERO,
             requests_per_connection_max: 0,
             buffer_bytes_max: 64 * 1024,
+            concurrent_streams_max: 1024,
         }
     }
 }

@@ -1,5 +1,10 @@
 //! Route tables: virtual hosts and routes, indexed, and the one function that finds a route.
 
+mod matching;
+mod parse;
+mod rewrite;
+mod table;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +12,10 @@ use regex::bytes::Regex;
 
 use crate::cluster::ClusterName;
 use crate::policy::{Fault, HeaderEdits, LocalRateLimit, RetryPolicy};
+
+pub use matching::Mismatch;
+pub use rewrite::{NormalizeError, normalize_path};
+pub use table::{Explanation, Refused};
 
 /// What a route is found by. The proxy's head and the CLI's request both are one.
 pub trait RequestHead {
@@ -189,18 +198,78 @@ pub struct Forward {
     pub clusters: WeightedClusters,
     /// Bound of the whole request; `None`: none. Default 15 s in xDS; Gateway API routes say it.
     pub timeout: Option<Duration>,
-    /// Silence that ends the request; `None`: the listener's.
+    /// Silence that ends the request; `None`: the listener's; zero: never.
     pub idle_timeout: Option<Duration>,
+    /// Life of the stream, both directions, whatever flows (`max_stream_duration`); `None`: none.
+    pub max_stream_duration: Option<Duration>,
+    /// How a `grpc-timeout` header is obeyed; `None`: it is passed on and nothing more.
+    pub grpc_timeout: Option<GrpcTimeout>,
     /// Retries; `None`: only the mesh's default (connect failure and refused stream once, within the budget).
     pub retry: Option<Arc<RetryPolicy>>,
     /// Path rewrite.
     pub path_rewrite: PathRewrite,
-    /// `Host` rewrite; `None`: kept.
-    pub host_rewrite: Option<Arc<str>>,
+    /// `Host` rewrite.
+    pub host_rewrite: HostRewrite,
     /// Upgrades allowed on this route although the listener does not, or the reverse; lower case.
     pub upgrades: Vec<(Arc<str>, bool)>,
     /// Whether `CONNECT` ends here and its bytes go upstream as plain TCP (`connect_config`).
     pub terminate_connect: bool,
+    /// Whether the upstream is told the number of the attempt in `x-envoy-attempt-count`.
+    pub include_request_attempt_count: bool,
+    /// Whether the downstream is told the number of attempts in `x-envoy-attempt-count`.
+    pub include_attempt_count_in_response: bool,
+}
+
+impl Forward {
+    /// All requests to one cluster, with the defaults of xDS.
+    pub fn to(cluster: ClusterName) -> Self {
+        Self {
+            clusters: WeightedClusters {
+                clusters: vec![WeightedCluster {
+                    name: cluster,
+                    weight: 1,
+                    request_headers: HeaderEdits::default(),
+                    response_headers: HeaderEdits::default(),
+                    overrides: FilterOverrides::default(),
+                }],
+                total: 1,
+            },
+            timeout: Some(Duration::from_secs(15)),
+            idle_timeout: None,
+            max_stream_duration: None,
+            grpc_timeout: None,
+            retry: None,
+            path_rewrite: PathRewrite::Keep,
+            host_rewrite: HostRewrite::Keep,
+            upgrades: Vec::new(),
+            terminate_connect: false,
+            include_request_attempt_count: false,
+            include_attempt_count_in_response: false,
+        }
+    }
+}
+
+/// What becomes of `Host` (`:authority`) on its way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum HostRewrite {
+    /// Nothing.
+    #[default]
+    Keep,
+    /// It becomes this (`host_rewrite_literal`).
+    Literal(Arc<str>),
+    /// It becomes the endpoint's hostname where it has one (`auto_host_rewrite`).
+    EndpointHostname,
+    /// It becomes the value of this request header (lower case) where there is one (`host_rewrite_header`).
+    Header(Arc<str>),
+}
+
+/// How a `grpc-timeout` request header is obeyed (`RouteAction.MaxStreamDuration`, gRFC A31).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrpcTimeout {
+    /// The header's value counts up to this; `None`: without bound.
+    pub max: Option<Duration>,
+    /// Taken from the header's value, so that the answer arrives before the caller gives up. Default zero.
+    pub offset: Duration,
 }
 
 /// Clusters with weights; at least one weight is above zero.
@@ -219,10 +288,12 @@ pub struct WeightedCluster {
     pub name: ClusterName,
     /// Its share.
     pub weight: u32,
-    /// Further edits for requests that go there.
+    /// Further edits for requests that go there, made after the route's.
     pub request_headers: HeaderEdits,
     /// Further edits for responses from there.
     pub response_headers: HeaderEdits,
+    /// Per-filter configuration of requests that go there: what is given replaces the route's.
+    pub overrides: FilterOverrides,
 }
 
 impl WeightedClusters {

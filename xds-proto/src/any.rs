@@ -1,6 +1,6 @@
 //! Packing messages into `google.protobuf.Any` and back.
 
-use prost::{Message, Name};
+use prost::Name;
 
 use crate::pb::google::protobuf::Any;
 

@@ -4,4 +4,6 @@
 pub use envoy_types::pb;
 
 pub mod any;
+#[cfg(feature = "json")]
+pub mod json;
 pub mod type_url;

@@ -1,1 +1,12 @@
-//! Shared by the files beside this one.
+//! The harness of Weft's tests: upstreams, clients, peers and processes, all on loopback and all bounded.
+//!
+//! Nothing here sleeps: a test awaits an event or polls with [`eventually`]. Every listener binds port 0 and every
+//! process that is started is ended by its guard.
+
+pub mod client;
+pub mod eventually;
+pub mod peers;
+pub mod process;
+pub mod upstream;
+
+pub use eventually::eventually;

@@ -31,9 +31,12 @@ impl Http1 {
     /// # Errors
     /// If it cannot.
     pub async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
+        let stream = TcpStream::connect(address)
+            .await
+            .with_context(|| format!("connecting to {address}"))?;
         stream.set_nodelay(true)?;
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(async move {
             let _ = connection.await;
         });
@@ -50,7 +53,9 @@ impl Http1 {
             let (head, body) = self.sender.send_request(request).await?.into_parts();
             Ok::<_, anyhow::Error>(Response::from_parts(head, body.collect().await?.to_bytes()))
         };
-        timeout(REQUEST_TIMEOUT, exchange).await.context("no whole answer within 10 s")?
+        timeout(REQUEST_TIMEOUT, exchange)
+            .await
+            .context("no whole answer within 10 s")?
     }
 
     /// `GET path` with this `Host`.
@@ -58,7 +63,12 @@ impl Http1 {
     /// # Errors
     /// As [`Self::send`].
     pub async fn get(&mut self, host: &str, path: &str) -> anyhow::Result<Response<Bytes>> {
-        self.send(Request::get(path).header("host", host).body(Full::default())?).await
+        self.send(
+            Request::get(path)
+                .header("host", host)
+                .body(Full::default())?,
+        )
+        .await
     }
 
     /// Whether the other side has closed it.
@@ -86,8 +96,17 @@ pub async fn get(address: SocketAddr, host: &str, path: &str) -> anyhow::Result<
 /// # Errors
 /// If it is not a 200 with that header; says what it is instead.
 pub fn served_by(response: &Response<Bytes>) -> anyhow::Result<&str> {
-    ensure!(response.status() == 200, "{}: {}", response.status(), String::from_utf8_lossy(response.body()));
-    Ok(response.headers().get("x-served-by").context("no x-served-by")?.to_str()?)
+    ensure!(
+        response.status() == 200,
+        "{}: {}",
+        response.status(),
+        String::from_utf8_lossy(response.body())
+    );
+    Ok(response
+        .headers()
+        .get("x-served-by")
+        .context("no x-served-by")?
+        .to_str()?)
 }
 
 /// Requests at a steady rate over a few kept connections, until stopped.
@@ -118,7 +137,13 @@ impl SteadyLoad {
         let mut clients = JoinSet::new();
         let period = Duration::from_secs(1) * connections / rate.max(1);
         for _ in 0..connections {
-            clients.spawn(client(address, host.to_owned(), path.to_owned(), period, stop.clone()));
+            clients.spawn(client(
+                address,
+                host.to_owned(),
+                path.to_owned(),
+                period,
+                stop.clone(),
+            ));
         }
         Self { stop, clients }
     }
@@ -156,7 +181,8 @@ impl LoadReport {
 
     fn note(&mut self, outcome: anyhow::Result<String>, latency: Duration) {
         self.requests += 1;
-        self.latencies_us.push(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+        self.latencies_us
+            .push(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
         match outcome {
             Ok(name) => *self.served_by.entry(name).or_default() += 1,
             Err(error) => {
@@ -169,7 +195,13 @@ impl LoadReport {
     }
 }
 
-async fn client(address: SocketAddr, host: String, path: String, period: Duration, stop: Arc<AtomicBool>) -> LoadReport {
+async fn client(
+    address: SocketAddr,
+    host: String,
+    path: String,
+    period: Duration,
+    stop: Arc<AtomicBool>,
+) -> LoadReport {
     let mut report = LoadReport::default();
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -186,7 +218,12 @@ async fn client(address: SocketAddr, host: String, path: String, period: Duratio
     report
 }
 
-async fn request(address: SocketAddr, host: &str, path: &str, kept: &mut Option<Http1>) -> anyhow::Result<String> {
+async fn request(
+    address: SocketAddr,
+    host: &str,
+    path: &str,
+    kept: &mut Option<Http1>,
+) -> anyhow::Result<String> {
     // A connection that the proxy closed between two requests is no failure: a client opens another.
     if kept.as_ref().is_some_and(Http1::is_closed) {
         *kept = None;

@@ -28,7 +28,11 @@ where
 ///
 /// # Panics
 /// At the deadline, with what was seen last.
-pub async fn eventually_within<T, E, F>(deadline: Duration, what: &str, mut look: impl FnMut() -> F) -> T
+pub async fn eventually_within<T, E, F>(
+    deadline: Duration,
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T
 where
     E: Display,
     F: Future<Output = Result<T, E>>,
@@ -40,7 +44,9 @@ where
         steps.tick().await;
         match look().await {
             Ok(value) => return value,
-            Err(seen) if Instant::now() >= end => panic!("not within {deadline:?}: {what}; last seen: {seen}"),
+            Err(seen) if Instant::now() >= end => {
+                panic!("not within {deadline:?}: {what}; last seen: {seen}")
+            }
             Err(_) => {}
         }
     }

@@ -38,8 +38,14 @@ pub fn find(peer: Peer) -> Option<PathBuf> {
     if program.exists() {
         return Some(program);
     }
-    let missing = format!("{peer:?} is not at {}: run tests/peers/setup.sh", program.display());
-    assert!(std::env::var_os("WEFT_REQUIRE_PEERS").is_none(), "{missing}");
+    let missing = format!(
+        "{peer:?} is not at {}: run tests/peers/setup.sh",
+        program.display()
+    );
+    assert!(
+        std::env::var_os("WEFT_REQUIRE_PEERS").is_none(),
+        "{missing}"
+    );
     eprintln!("skipped: {missing}");
     None
 }
@@ -47,7 +53,11 @@ pub fn find(peer: Peer) -> Option<PathBuf> {
 /// A command that runs one of the Python scripts of `tests/peers`.
 pub fn python(script: &str) -> Option<Command> {
     let mut command = Command::new(find(Peer::GrpcPython)?);
-    command.arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("peers").join(script));
+    command.arg(
+        PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("peers")
+            .join(script),
+    );
     Some(command)
 }
 
@@ -56,6 +66,11 @@ fn folder() -> PathBuf {
         return folder.into();
     }
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    cache.unwrap_or_else(|| home.join(".cache")).join("weft").join("peers")
+    let home = std::env::var_os("HOME")
+        .map(PathBuf::from)
+        .unwrap_or_default();
+    cache
+        .unwrap_or_else(|| home.join(".cache"))
+        .join("weft")
+        .join("peers")
 }

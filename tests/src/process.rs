@@ -24,11 +24,21 @@ impl Talker {
     /// # Errors
     /// If it cannot be started.
     pub fn start(mut command: Command) -> anyhow::Result<Self> {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().with_context(|| format!("starting {command:?}"))?;
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("starting {command:?}"))?;
         let input = child.stdin.take().context("standard input is a pipe")?;
-        let output = BufReader::new(child.stdout.take().context("standard output is a pipe")?).lines();
-        Ok(Self { child, input, output })
+        let output =
+            BufReader::new(child.stdout.take().context("standard output is a pipe")?).lines();
+        Ok(Self {
+            child,
+            input,
+            output,
+        })
     }
 
     /// The next line that it writes.
@@ -36,7 +46,9 @@ impl Talker {
     /// # Errors
     /// If it ends, or is silent for 20 s.
     pub async fn line(&mut self) -> anyhow::Result<String> {
-        let line = tokio::time::timeout(LINE_TIMEOUT, self.output.next_line()).await.context("silent for 20 s")??;
+        let line = tokio::time::timeout(LINE_TIMEOUT, self.output.next_line())
+            .await
+            .context("silent for 20 s")??;
         line.with_context(|| format!("it ended: {:?}", self.child.try_wait()))
     }
 
@@ -56,10 +68,16 @@ impl Talker {
 /// If it is not there: `cargo test --workspace` builds it, `cargo test -p weft-tests` alone does not.
 pub fn built(name: &str) -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe().context("the path of this test")?;
-    let folder = test.parent().and_then(Path::parent).context("a test lies in target/PROFILE/deps")?;
+    let folder = test
+        .parent()
+        .and_then(Path::parent)
+        .context("a test lies in target/PROFILE/deps")?;
     let program = folder.join(name);
     if !program.exists() {
-        bail!("{} is not there: run `cargo build --workspace` first", program.display());
+        bail!(
+            "{} is not there: run `cargo build --workspace` first",
+            program.display()
+        );
     }
     Ok(program)
 }

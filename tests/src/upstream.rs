@@ -35,7 +35,10 @@ impl Upstream {
                     served.fetch_add(1, Ordering::Relaxed);
                     echo(name.clone(), request)
                 });
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+                let _ = http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .with_upgrades()
+                    .await;
             }
         })
         .await
@@ -86,8 +89,12 @@ impl Upstream {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on loopback");
-        let address = listener.local_addr().expect("a bound socket has an address");
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port on loopback");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
         let served = Arc::new(AtomicU64::new(0));
         let counter = served.clone();
         let task = tokio::spawn(async move {
@@ -98,7 +105,11 @@ impl Upstream {
                 while connections.try_join_next().is_some() {}
             }
         });
-        Self { address, served, task }
+        Self {
+            address,
+            served,
+            task,
+        }
     }
 }
 
@@ -108,14 +119,19 @@ impl Drop for Upstream {
     }
 }
 
-async fn echo(name: Arc<str>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn echo(
+    name: Arc<str>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let mut answer = format!("{name} {} {}", head.method, head.uri).into_bytes();
     match body.collect().await {
         Ok(body) => answer.extend_from_slice(&body.to_bytes()),
         Err(error) => answer.extend_from_slice(format!(" cut short: {error}").as_bytes()),
     }
-    let response = Response::builder().header("x-served-by", &*name).body(Full::from(answer));
+    let response = Response::builder()
+        .header("x-served-by", &*name)
+        .body(Full::from(answer));
     Ok(response.expect("a name of the test is a valid header value"))
 }
 
@@ -123,11 +139,19 @@ async fn websocket(name: Arc<str>, stream: TcpStream, served: Arc<AtomicU64>) {
     use futures_util::{SinkExt, StreamExt};
     use tokio_tungstenite::tungstenite::Message;
 
-    let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { return };
+    let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else {
+        return;
+    };
     while let Some(Ok(message)) = socket.next().await {
-        let Message::Text(text) = message else { continue };
+        let Message::Text(text) = message else {
+            continue;
+        };
         served.fetch_add(1, Ordering::Relaxed);
-        if socket.send(Message::text(format!("{name} {text}"))).await.is_err() {
+        if socket
+            .send(Message::text(format!("{name} {text}")))
+            .await
+            .is_err()
+        {
             return;
         }
     }

@@ -1,1 +1,5 @@
-//! First bytes, within a deadline, become a protocol.
+//! First bytes become a protocol, within a deadline; no byte is lost.
+
+pub mod classify;
+
+pub use classify::{Protocol, classify};

@@ -1,1 +1,8 @@
-//! Orderly stop.
+//! Orderly stop: no new work, running work finishes, then exit.
+
+pub mod state;
+
+mod watch;
+
+pub use state::{DrainTimes, Phase};
+pub use watch::{Drain, DrainWatch, OpenConnection};

@@ -32,4 +32,6 @@ pub mod admin;
 
 pub mod drain;
 
+pub mod worker;
+
 pub mod app;

@@ -1,1 +1,5 @@
-//! Bytes passed both ways, with half-close, by splice(2) where both sides are plain.
+//! Bytes both ways between two sockets: TCP, upgrades and CONNECT.
+
+mod ends;
+
+pub use ends::{Close, Ends, Preread, TunnelOptions};

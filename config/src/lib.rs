@@ -6,10 +6,12 @@
 //! without I/O lives beside what it decides on, so that the proxy, `weft explain` and
 //! `weft lint` decide with the same code.
 
+pub mod access_log;
 pub mod bootstrap;
 pub mod cluster;
 pub mod diag;
 pub mod endpoint;
+pub mod flag;
 pub mod gateway_api;
 pub mod listener;
 pub mod policy;

@@ -1,1 +1,23 @@
 //! Metrics, access log.
+//!
+//! Handles are resolved when a snapshot is built, the hot path only adds to them; nothing here is looked up by
+//! name per request and no label comes from a request. What rises falls by a guard, and each request and
+//! connection ends in one [`RequestLog::finish`] or [`ConnectionLog::finish`].
+
+mod cluster;
+mod counter;
+mod histogram;
+mod limits;
+mod listener;
+mod log;
+mod metrics;
+mod xds;
+
+pub use cluster::{ClusterStats, HttpCounters, Resource};
+pub use counter::{Counter, Gauge, GaugeGuard, set_worker};
+pub use histogram::Histogram;
+pub use limits::{Limit, LimitStats};
+pub use listener::ListenerStats;
+pub use log::{ConnectionLog, DownstreamInfo, Protocol, RequestLog, Scope};
+pub use metrics::Metrics;
+pub use xds::{XdsStats, XdsType, XdsTypeStats};

@@ -1,0 +1,281 @@
+//! What is counted of a cluster.
+
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use weft_config::flag::{ResponseFlag, ResponseFlags};
+use weft_config::listener::Direction;
+
+use super::counter::{Counter, SHARDS, shard};
+use super::histogram::{Histogram, HistogramSnapshot};
+
+/// What a circuit breaker counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Resource {
+    /// Upstream connections.
+    Connection,
+    /// Requests that wait for a connection.
+    Pending,
+    /// Requests running.
+    Request,
+    /// Retries running.
+    Retry,
+}
+
+/// Counts of one cluster.
+#[derive(Debug)]
+pub struct ClusterStats {
+    /// The cluster's name; `-` for requests that reached none.
+    pub name: Arc<str>,
+    active: [AtomicU32; 4],
+    acquired: [Counter; 4],
+    overflow: [Counter; 4],
+    /// Connections that could not be opened.
+    pub connect_failures: Counter,
+    /// Those of them that took too long.
+    pub connect_timeouts: Counter,
+    /// Retries after which the request succeeded.
+    pub retries_succeeded: Counter,
+    /// Endpoints ejected for failing.
+    pub ejections: Counter,
+    /// Endpoints that would have been ejected but for the greatest share of ejected ones.
+    pub ejections_suppressed: Counter,
+    /// Endpoints ejected now.
+    pub ejected_active: AtomicI64,
+    /// Endpoints by health: healthy, degraded, draining, unhealthy.
+    pub endpoints: [AtomicI64; 4],
+    /// Requests balanced without regard to health because too few endpoints were healthy.
+    pub panic_picks: Counter,
+    /// Requests for which there was no endpoint.
+    pub no_endpoint: Counter,
+    /// Requests dropped because the control plane asked for it.
+    pub dropped: Counter,
+    /// Plain TCP connections.
+    pub tcp_connections: Counter,
+    /// Bytes from the downstream on plain TCP connections.
+    pub tcp_received: Counter,
+    /// Bytes to the downstream on plain TCP connections.
+    pub tcp_sent: Counter,
+    http: [[OnceLock<Box<HttpCounters>>; SHARDS]; 3],
+    pub(super) exposure: AtomicU8,
+}
+
+impl ClusterStats {
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            active: Default::default(),
+            acquired: Default::default(),
+            overflow: Default::default(),
+            connect_failures: Counter::default(),
+            connect_timeouts: Counter::default(),
+            retries_succeeded: Counter::default(),
+            ejections: Counter::default(),
+            ejections_suppressed: Counter::default(),
+            ejected_active: AtomicI64::new(0),
+            endpoints: Default::default(),
+            panic_picks: Counter::default(),
+            no_endpoint: Counter::default(),
+            dropped: Counter::default(),
+            tcp_connections: Counter::default(),
+            tcp_received: Counter::default(),
+            tcp_sent: Counter::default(),
+            http: Default::default(),
+            exposure: AtomicU8::new(0),
+        }
+    }
+
+    /// How many are held now.
+    pub fn active(&self, resource: Resource) -> u32 {
+        self.active_cell(resource).load(Ordering::Relaxed)
+    }
+
+    /// How many were ever held.
+    pub fn acquired(&self, resource: Resource) -> u64 {
+        pick(&self.acquired, resource).get()
+    }
+
+    /// How many were refused.
+    pub fn overflowed(&self, resource: Resource) -> u64 {
+        pick(&self.overflow, resource).get()
+    }
+
+    /// Takes one if fewer than `max` are held.
+    pub(crate) fn try_acquire(&self, resource: Resource, max: u32) -> bool {
+        let cell = self.active_cell(resource);
+        if cell.fetch_add(1, Ordering::Relaxed) >= max {
+            cell.fetch_sub(1, Ordering::Relaxed);
+            self.refuse(resource);
+            return false;
+        }
+        pick(&self.acquired, resource).inc();
+        true
+    }
+
+    /// Counts one that was refused.
+    pub(crate) fn refuse(&self, resource: Resource) {
+        pick(&self.overflow, resource).inc();
+    }
+
+    /// Gives one back.
+    pub(crate) fn release(&self, resource: Resource) {
+        self.active_cell(resource).fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn active_cell(&self, resource: Resource) -> &AtomicU32 {
+        pick(&self.active, resource)
+    }
+
+    /// The counters of this thread for requests in one direction.
+    pub fn http(&self, direction: Direction) -> &HttpCounters {
+        let [unspecified, inbound, outbound] = &self.http;
+        let shards = match direction {
+            Direction::Unspecified => unspecified,
+            Direction::Inbound => inbound,
+            Direction::Outbound => outbound,
+        };
+        let [first, ..] = shards;
+        shards
+            .get(shard())
+            .unwrap_or(first)
+            .get_or_init(Box::default)
+    }
+
+    /// Requests in one direction, over all workers; `None` where there were none.
+    pub fn http_totals(&self, direction: Direction) -> Option<HttpTotals> {
+        let [unspecified, inbound, outbound] = &self.http;
+        let shards = match direction {
+            Direction::Unspecified => unspecified,
+            Direction::Inbound => inbound,
+            Direction::Outbound => outbound,
+        };
+        let mut used = shards.iter().filter_map(OnceLock::get).peekable();
+        used.peek()?;
+        let mut totals = HttpTotals::default();
+        used.for_each(|counters| totals.add(counters));
+        Some(totals)
+    }
+}
+
+fn pick<T>(cells: &[T; 4], resource: Resource) -> &T {
+    let [connection, pending, request, retry] = cells;
+    match resource {
+        Resource::Connection => connection,
+        Resource::Pending => pending,
+        Resource::Request => request,
+        Resource::Retry => retry,
+    }
+}
+
+/// Response code classes: none (no answer was sent), 1xx to 5xx.
+pub const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+const FLAGS: usize = ResponseFlag::ALL.len();
+
+/// Requests of one cluster and direction on one worker.
+#[derive(Debug)]
+pub struct HttpCounters {
+    classes: [AtomicU64; CLASSES.len()],
+    flags: [AtomicU64; FLAGS],
+    received: AtomicU64,
+    sent: AtomicU64,
+    duration: Histogram,
+}
+
+impl Default for HttpCounters {
+    fn default() -> Self {
+        Self {
+            classes: Default::default(),
+            flags: std::array::from_fn(|_| AtomicU64::new(0)),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            duration: Histogram::default(),
+        }
+    }
+}
+
+impl HttpCounters {
+    /// One request ended.
+    pub fn record(
+        &self,
+        status: u16,
+        flags: ResponseFlags,
+        duration: Duration,
+        received: u64,
+        sent: u64,
+    ) {
+        let class = usize::from(status / 100).min(CLASSES.len() - 1);
+        if let Some(counter) = self.classes.get(class) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        if !flags.is_empty() {
+            for flag in flags.iter() {
+                if let Some(counter) = self.flags.get(flag.index()) {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+        self.duration.observe(duration);
+        if received > 0 {
+            self.received.fetch_add(received, Ordering::Relaxed);
+        }
+        if sent > 0 {
+            self.sent.fetch_add(sent, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Requests of one cluster and direction, over all workers.
+#[derive(Clone, Debug)]
+pub struct HttpTotals {
+    /// By class of the response code, see [`CLASSES`].
+    pub classes: [u64; CLASSES.len()],
+    /// By response flag, in the order of [`ResponseFlag::ALL`].
+    pub flags: [u64; FLAGS],
+    /// Bytes of request bodies.
+    pub received: u64,
+    /// Bytes of response bodies.
+    pub sent: u64,
+    /// Durations.
+    pub duration: HistogramSnapshot,
+}
+
+impl Default for HttpTotals {
+    fn default() -> Self {
+        Self {
+            classes: Default::default(),
+            flags: [0; FLAGS],
+            received: 0,
+            sent: 0,
+            duration: HistogramSnapshot::default(),
+        }
+    }
+}
+
+impl HttpTotals {
+    fn add(&mut self, counters: &HttpCounters) {
+        for (sum, counter) in self.classes.iter_mut().zip(&counters.classes) {
+            *sum += counter.load(Ordering::Relaxed);
+        }
+        for (sum, counter) in self.flags.iter_mut().zip(&counters.flags) {
+            *sum += counter.load(Ordering::Relaxed);
+        }
+        self.received += counters.received.load(Ordering::Relaxed);
+        self.sent += counters.sent.load(Ordering::Relaxed);
+        self.duration.add(&counters.duration);
+    }
+
+    /// Adds another's counts.
+    pub fn merge(&mut self, other: &Self) {
+        for (sum, more) in self.classes.iter_mut().zip(&other.classes) {
+            *sum += more;
+        }
+        for (sum, more) in self.flags.iter_mut().zip(&other.flags) {
+            *sum += more;
+        }
+        self.received += other.received;
+        self.sent += other.sent;
+        self.duration.merge(&other.duration);
+    }
+}

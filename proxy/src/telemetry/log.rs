@@ -1,0 +1,268 @@
+//! What is known of one request or connection, and its end: counted once, logged once.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weft_config::flag::{ResponseFlag, ResponseFlags};
+use weft_config::listener::{AccessLog, Direction};
+use weft_config::route::RequestHead;
+
+use super::cluster::ClusterStats;
+use super::counter::GaugeGuard;
+use super::listener::ListenerStats;
+use super::metrics::Metrics;
+
+/// What requests and connections of one filter chain are counted and logged by; built with the snapshot.
+#[derive(Debug)]
+pub struct Scope {
+    /// Which way the traffic goes.
+    pub direction: Direction,
+    /// The listener's counts.
+    pub listener: Arc<ListenerStats>,
+    no_cluster: Arc<ClusterStats>,
+}
+
+impl Scope {
+    /// Resolves everything that a filter chain counts and logs by.
+    ///
+    /// # Errors
+    /// An access log format that cannot be compiled.
+    pub fn build(
+        metrics: &Arc<Metrics>,
+        listener: &Arc<str>,
+        direction: Direction,
+        _access_log: &[AccessLog],
+    ) -> Result<Arc<Self>, weft_config::access_log::FormatError> {
+        Ok(Arc::new(Self {
+            direction,
+            listener: metrics.listener(listener, direction),
+            no_cluster: metrics.no_cluster(),
+        }))
+    }
+}
+
+/// The downstream's protocol, as the access log names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// `HTTP/1.0`.
+    Http10,
+    /// `HTTP/1.1`.
+    #[default]
+    Http11,
+    /// `HTTP/2`.
+    Http2,
+}
+
+impl Protocol {
+    /// As the access log names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        }
+    }
+}
+
+/// The connection that a request came on.
+#[derive(Clone, Copy, Debug)]
+pub struct DownstreamInfo {
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// Our address (the original destination of a redirected connection).
+    pub local: SocketAddr,
+    /// What it speaks.
+    pub protocol: Protocol,
+}
+
+/// One request from its head to its end. Dropping it without [`Self::finish`] counts it as cut by the downstream.
+#[derive(Debug)]
+pub struct RequestLog {
+    scope: Arc<Scope>,
+    cluster: Option<Arc<ClusterStats>>,
+    started: Instant,
+    status: u16,
+    flags: ResponseFlags,
+    received: u64,
+    sent: u64,
+    details: Cow<'static, str>,
+    finished: bool,
+    _active: GaugeGuard,
+}
+
+impl RequestLog {
+    /// A request head has arrived. Allocates only where an access log wants something of it.
+    pub fn begin<H: RequestHead + ?Sized>(
+        scope: &Arc<Scope>,
+        _downstream: &DownstreamInfo,
+        _head: &H,
+        now: Instant,
+    ) -> Self {
+        Self {
+            scope: scope.clone(),
+            cluster: None,
+            started: now,
+            status: 0,
+            flags: ResponseFlags::NONE,
+            received: 0,
+            sent: 0,
+            details: Cow::Borrowed(""),
+            finished: false,
+            _active: scope.listener.requests_active.guard(),
+        }
+    }
+
+    /// The request goes to this cluster by the route named `route`.
+    pub fn routed(&mut self, cluster: &Arc<ClusterStats>, _route: &Arc<str>) {
+        self.cluster = Some(cluster.clone());
+    }
+
+    /// An attempt goes to this endpoint; the last one is logged.
+    pub fn upstream(&mut self, _endpoint: &Arc<crate::balance::EndpointState>) {}
+
+    /// An answer begins: the upstream's or our own. `header` looks fields up by lower-case name.
+    pub fn response<'h>(&mut self, status: u16, _header: impl Fn(&str) -> Option<&'h [u8]>) {
+        self.status = status;
+    }
+
+    /// Something went wrong, or was decided here.
+    pub fn flag(&mut self, flag: ResponseFlag) {
+        self.flags.insert(flag);
+    }
+
+    /// Why in a few words, as `%RESPONSE_CODE_DETAILS%` and the reason of the access log show it; the last counts.
+    pub fn details(&mut self, details: impl Into<Cow<'static, str>>) {
+        self.details = details.into();
+    }
+
+    /// Body bytes came from the downstream.
+    pub fn received(&mut self, bytes: u64) {
+        self.received += bytes;
+    }
+
+    /// Body bytes went to the downstream.
+    pub fn sent(&mut self, bytes: u64) {
+        self.sent += bytes;
+    }
+
+    /// The flags so far.
+    pub fn flags(&self) -> ResponseFlags {
+        self.flags
+    }
+
+    /// When the head arrived.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The status of the answer; 0 before it began.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The request is over: counts it and writes it to the access logs.
+    pub fn finish(mut self, now: Instant) {
+        self.end(now);
+    }
+
+    fn end(&mut self, now: Instant) {
+        self.finished = true;
+        let duration: Duration = now.saturating_duration_since(self.started);
+        let cluster = self.cluster.as_ref().unwrap_or(&self.scope.no_cluster);
+        let counters = cluster.http(self.scope.direction);
+        counters.record(self.status, self.flags, duration, self.received, self.sent);
+    }
+}
+
+impl Drop for RequestLog {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.flags.insert(ResponseFlag::DC);
+            self.end(Instant::now());
+        }
+    }
+}
+
+/// One plain TCP connection from its acceptance to its end.
+#[derive(Debug)]
+pub struct ConnectionLog {
+    scope: Arc<Scope>,
+    cluster: Option<Arc<ClusterStats>>,
+    started: Instant,
+    flags: ResponseFlags,
+    received: u64,
+    sent: u64,
+    details: Cow<'static, str>,
+    finished: bool,
+    _active: GaugeGuard,
+}
+
+impl ConnectionLog {
+    /// A connection is to be passed on.
+    pub fn begin(scope: &Arc<Scope>, _peer: SocketAddr, _local: SocketAddr, now: Instant) -> Self {
+        Self {
+            scope: scope.clone(),
+            cluster: None,
+            started: now,
+            flags: ResponseFlags::NONE,
+            received: 0,
+            sent: 0,
+            details: Cow::Borrowed(""),
+            finished: false,
+            _active: scope.listener.tcp_active.guard(),
+        }
+    }
+
+    /// It goes to this cluster.
+    pub fn routed(&mut self, cluster: &Arc<ClusterStats>) {
+        self.cluster = Some(cluster.clone());
+    }
+
+    /// An attempt goes to this endpoint; the last one is logged.
+    pub fn upstream(&mut self, _endpoint: &Arc<crate::balance::EndpointState>) {}
+
+    /// Something went wrong, or was decided here.
+    pub fn flag(&mut self, flag: ResponseFlag) {
+        self.flags.insert(flag);
+    }
+
+    /// Why in a few words; the last counts.
+    pub fn details(&mut self, details: impl Into<Cow<'static, str>>) {
+        self.details = details.into();
+    }
+
+    /// Bytes came from the downstream. May be told as they pass.
+    pub fn received(&mut self, bytes: u64) {
+        self.received += bytes;
+    }
+
+    /// Bytes went to the downstream.
+    pub fn sent(&mut self, bytes: u64) {
+        self.sent += bytes;
+    }
+
+    /// The connection is over: counts it and writes it to the access logs.
+    pub fn finish(mut self, now: Instant) {
+        self.end(now);
+    }
+
+    fn end(&mut self, _now: Instant) {
+        self.finished = true;
+        let cluster = self.cluster.as_ref().unwrap_or(&self.scope.no_cluster);
+        cluster.tcp_connections.inc();
+        cluster.tcp_received.add(self.received);
+        cluster.tcp_sent.add(self.sent);
+    }
+}
+
+impl Drop for ConnectionLog {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.flags.insert(ResponseFlag::DC);
+            self.end(Instant::now());
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! HTTP codecs: bytes in, events out, heads and bodies in, bytes out.
+//!
+//! A codec knows no socket, no clock and no route. It keeps the rules of its protocol for one connection, in either
+//! role: on a downstream connection it reads requests and writes responses, on an upstream one the reverse.
+
+mod buffer;
+mod error;
+pub mod h1;
+
+pub use self::buffer::{Out, ReadBuf};
+pub use self::error::{ProtocolError, Refused};
+use super::head::{Head, HeadPool};
+
+/// One exchange on a connection. Never used twice on the same connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u32);
+
+/// What a codec tells the engine. Bodies are bytes passing through, borrowed from the read buffer.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A request's head, or a response's final one.
+    Head {
+        /// The exchange.
+        stream: StreamId,
+        /// The head. Goes back to the [`HeadPool`] after use.
+        head: Head,
+        /// Whether the message ends here.
+        end: bool,
+    },
+    /// An interim response (1xx, but 101).
+    Interim {
+        /// The exchange.
+        stream: StreamId,
+        /// The head. Goes back to the [`HeadPool`] after use.
+        head: Head,
+    },
+    /// A piece of a body. Empty when the end came without further bytes.
+    Data {
+        /// The exchange.
+        stream: StreamId,
+        /// The bytes, unframed.
+        bytes: &'a [u8],
+        /// Whether the message ends here.
+        end: bool,
+    },
+    /// Bytes behind an upgrade or a `CONNECT`, belonging to no message.
+    Raw {
+        /// The exchange.
+        stream: StreamId,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// The fields behind a body; the message ends here.
+    Trailers {
+        /// The exchange.
+        stream: StreamId,
+        /// The head. Goes back to the [`HeadPool`] after use.
+        head: Head,
+    },
+    /// The peer gave up this exchange and no other. Never on HTTP/1, where it closes the connection.
+    Reset {
+        /// The exchange.
+        stream: StreamId,
+        /// Why.
+        why: Reason,
+    },
+    /// The peer takes data of this exchange again. Never on HTTP/1, which takes whatever the connection takes.
+    Writable {
+        /// The exchange.
+        stream: StreamId,
+    },
+}
+
+/// Why an exchange was given up before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Nobody wants the answer any more.
+    Cancelled,
+    /// It was not begun and may be tried elsewhere.
+    NotBegun,
+    /// This side failed.
+    Internal,
+    /// The other side broke the rules.
+    Protocol,
+}
+
+/// One connection's codec.
+#[derive(Debug)]
+pub enum Codec {
+    /// HTTP/1.0 and HTTP/1.1.
+    H1(h1::Conn),
+}
+
+impl Codec {
+    /// The next event of what was read; `None` when `input` holds nothing more to tell now.
+    ///
+    /// After `None`, `input` is empty, unless [`Self::wants_input`] says no: then it holds what was pipelined, and this
+    /// is to be called again when the response being written has ended.
+    ///
+    /// # Errors
+    ///
+    /// The peer broke a rule. A server may still answer where [`Self::answerable`] says so; then close the connection.
+    pub fn next<'a>(
+        &mut self,
+        input: &'a mut ReadBuf,
+        heads: &mut HeadPool,
+    ) -> Result<Option<Event<'a>>, ProtocolError> {
+        match self {
+            Self::H1(conn) => conn.next(input, heads),
+        }
+    }
+
+    /// The peer has closed its side, and [`Self::next`] has seen all bytes. Gives the end of a body that ends so.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::Truncated`] in the midst of a message.
+    pub fn eof(&mut self) -> Result<Option<Event<'static>>, ProtocolError> {
+        match self {
+            Self::H1(conn) => conn.eof(),
+        }
+    }
+
+    /// Begins an exchange on an upstream connection; `None` when it can take none (now).
+    pub fn open(&mut self) -> Option<StreamId> {
+        match self {
+            Self::H1(conn) => conn.open(),
+        }
+    }
+
+    /// Writes a head: a request's, a response's, or an interim one. `end` when no body follows.
+    ///
+    /// # Errors
+    ///
+    /// When it would be malformed or out of turn; nothing was written then.
+    pub fn head(
+        &mut self,
+        stream: StreamId,
+        head: &Head,
+        end: bool,
+        out: &mut Out,
+    ) -> Result<(), Refused> {
+        match self {
+            Self::H1(conn) => conn.head(stream, head, end, out),
+        }
+    }
+
+    /// Writes a piece of the body (or bytes behind an upgrade) and says how much of it was taken: all, on HTTP/1.
+    ///
+    /// # Errors
+    ///
+    /// When it breaks the length that was announced; the connection is then to be closed.
+    pub fn data(
+        &mut self,
+        stream: StreamId,
+        bytes: &[u8],
+        end: bool,
+        out: &mut Out,
+    ) -> Result<usize, Refused> {
+        match self {
+            Self::H1(conn) => conn.data(stream, bytes, end, out),
+        }
+    }
+
+    /// Writes trailers, which end the message. Where the framing has no place for them, the message just ends.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::data`]; also for a malformed field.
+    pub fn trailers(
+        &mut self,
+        stream: StreamId,
+        head: &Head,
+        out: &mut Out,
+    ) -> Result<(), Refused> {
+        match self {
+            Self::H1(conn) => conn.trailers(stream, head, out),
+        }
+    }
+
+    /// `n` body bytes were passed on and their room may be given to the peer again. Means nothing on HTTP/1.
+    pub fn consumed(&mut self, _stream: StreamId, _n: u32, _out: &mut Out) {
+        match self {
+            Self::H1(_) => {}
+        }
+    }
+
+    /// Gives up an exchange. On HTTP/1 the connection cannot go on: [`Self::wants_close`] holds from here.
+    pub fn reset(&mut self, stream: StreamId, _why: Reason, _out: &mut Out) {
+        match self {
+            Self::H1(conn) => conn.reset(stream),
+        }
+    }
+
+    /// Takes no further exchange after those there are: on HTTP/1 the next head says `Connection: close`.
+    pub fn drain(&mut self, _out: &mut Out) {
+        match self {
+            Self::H1(conn) => conn.drain(),
+        }
+    }
+
+    /// Whether bytes from the peer can be used now. No while pipelined requests wait for their turn.
+    pub fn wants_input(&self) -> bool {
+        match self {
+            Self::H1(conn) => conn.wants_input(),
+        }
+    }
+
+    /// Whether the connection is to be closed as soon as everything pending is written.
+    pub fn wants_close(&self) -> bool {
+        match self {
+            Self::H1(conn) => conn.wants_close(),
+        }
+    }
+
+    /// Whether no exchange is under way, not even the first bytes of one.
+    pub fn is_idle(&self) -> bool {
+        match self {
+            Self::H1(conn) => conn.is_idle(),
+        }
+    }
+
+    /// Whether `stream` has left HTTP in both directions, behind an upgrade or a `CONNECT`.
+    pub fn is_tunnel(&self, stream: StreamId) -> bool {
+        match self {
+            Self::H1(conn) => conn.is_tunnel(stream),
+        }
+    }
+
+    /// After an error of [`Self::next`] on a downstream connection: where the answer can still be written, if anywhere.
+    pub fn answerable(&self) -> Option<StreamId> {
+        match self {
+            Self::H1(conn) => conn.answerable(),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Names of fields that the proxy itself reads, resolved once when a head is parsed.
+
+/// Declares [`Known`] with the lower-case name of each member.
+macro_rules! known_names {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// A well-known field name, or [`Known::Other`].
+        ///
+        /// Found by one hash and one comparison while parsing, so that everything behind compares a byte.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Known {
+            /// Any other name.
+            #[default]
+            Other,
+            $(#[doc = concat!("`", $name, "`.")] $(#[$doc])* $variant,)*
+        }
+
+        /// Members in declaration order, with their names.
+        const ALL: &[(Known, &str)] = &[(Known::Other, ""), $((Known::$variant, $name),)*];
+
+        impl Known {
+            /// The name in lower case; empty for [`Known::Other`].
+            pub const fn name(self) -> &'static str {
+                match self {
+                    Self::Other => "",
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+known_names! {
+    Accept = "accept",
+    AcceptEncoding = "accept-encoding",
+    AcceptLanguage = "accept-language",
+    AltSvc = "alt-svc",
+    Authorization = "authorization",
+    CacheControl = "cache-control",
+    Connection = "connection",
+    ContentEncoding = "content-encoding",
+    ContentLength = "content-length",
+    ContentType = "content-type",
+    Cookie = "cookie",
+    Date = "date",
+    Etag = "etag",
+    Expect = "expect",
+    Forwarded = "forwarded",
+    GrpcAcceptEncoding = "grpc-accept-encoding",
+    GrpcEncoding = "grpc-encoding",
+    GrpcMessage = "grpc-message",
+    GrpcStatus = "grpc-status",
+    GrpcTimeout = "grpc-timeout",
+    Host = "host",
+    Http2Settings = "http2-settings",
+    KeepAlive = "keep-alive",
+    LastModified = "last-modified",
+    Location = "location",
+    MaxForwards = "max-forwards",
+    Origin = "origin",
+    ProxyAuthenticate = "proxy-authenticate",
+    ProxyAuthorization = "proxy-authorization",
+    ProxyConnection = "proxy-connection",
+    Referer = "referer",
+    RetryAfter = "retry-after",
+    Server = "server",
+    SetCookie = "set-cookie",
+    Te = "te",
+    Traceparent = "traceparent",
+    Tracestate = "tracestate",
+    Trailer = "trailer",
+    TransferEncoding = "transfer-encoding",
+    Upgrade = "upgrade",
+    UserAgent = "user-agent",
+    Vary = "vary",
+    Via = "via",
+    WwwAuthenticate = "www-authenticate",
+    B3 = "b3",
+    XB3Traceid = "x-b3-traceid",
+    XB3Spanid = "x-b3-spanid",
+    XB3Sampled = "x-b3-sampled",
+    XEnvoyAttemptCount = "x-envoy-attempt-count",
+    XEnvoyExpectedRqTimeoutMs = "x-envoy-expected-rq-timeout-ms",
+    XEnvoyMaxRetries = "x-envoy-max-retries",
+    XEnvoyOriginalPath = "x-envoy-original-path",
+    XEnvoyOverloaded = "x-envoy-overloaded",
+    XEnvoyRetryGrpcOn = "x-envoy-retry-grpc-on",
+    XEnvoyRetryOn = "x-envoy-retry-on",
+    XEnvoyUpstreamRqPerTryTimeoutMs = "x-envoy-upstream-rq-per-try-timeout-ms",
+    XEnvoyUpstreamRqTimeoutMs = "x-envoy-upstream-rq-timeout-ms",
+    XEnvoyUpstreamServiceTime = "x-envoy-upstream-service-time",
+    XForwardedClientCert = "x-forwarded-client-cert",
+    XForwardedFor = "x-forwarded-for",
+    XForwardedHost = "x-forwarded-host",
+    XForwardedProto = "x-forwarded-proto",
+    XRequestId = "x-request-id",
+}
+
+impl Known {
+    /// The member called `name`, in any case.
+    pub fn of(name: &[u8]) -> Self {
+        let Some(slot) = slot_of(name) else {
+            return Self::Other;
+        };
+        let (known, text) = TABLE.get(slot).copied().unwrap_or((Self::Other, ""));
+        if text.as_bytes().eq_ignore_ascii_case(name) {
+            known
+        } else {
+            Self::Other
+        }
+    }
+
+    /// Whether a field of this name is meant for the next hop alone and is not forwarded (RFC 9110 §7.6.1).
+    ///
+    /// `TE` is one of them; a codec keeps its member `trailers`, which the proxy supports itself.
+    pub const fn is_hop_by_hop(self) -> bool {
+        matches!(
+            self,
+            Self::Connection
+                | Self::ProxyConnection
+                | Self::KeepAlive
+                | Self::Te
+                | Self::TransferEncoding
+                | Self::Upgrade
+                | Self::Http2Settings
+        )
+    }
+}
+
+const SLOTS: usize = 512;
+
+/// Where `name` would be in [`TABLE`]: its length and four of its bytes, case folded.
+const fn slot_of(name: &[u8]) -> Option<usize> {
+    let (Some(first), Some(last)) = (name.first(), name.last()) else {
+        return None;
+    };
+    let (rest, len) = (name, name.len());
+    let middle = match rest.split_at_checked(len / 2) {
+        Some((_, [middle, ..])) => *middle,
+        _ => 0,
+    };
+    let third = match rest.split_at_checked(len / 3) {
+        Some((_, [third, ..])) => *third,
+        _ => 0,
+    };
+    let mixed = (*first as u32 | 0x20)
+        .wrapping_mul(0x3623)
+        .wrapping_add((*last as u32 | 0x20).wrapping_mul(0xD687))
+        .wrapping_add((middle as u32 | 0x20).wrapping_mul(0x7343))
+        .wrapping_add((third as u32 | 0x20).wrapping_mul(0x6117))
+        .wrapping_add((len as u32).wrapping_mul(0x401F));
+    Some(((mixed ^ (mixed >> 10)) as usize) % SLOTS)
+}
+
+static TABLE: [(Known, &str); SLOTS] = build_table();
+
+/// Places every name in its slot; two names in one slot fail the build.
+const fn build_table() -> [(Known, &'static str); SLOTS] {
+    let mut table = [(Known::Other, ""); SLOTS];
+    let mut rest = ALL;
+    while let [(known, name), tail @ ..] = rest {
+        rest = tail;
+        let Some(slot) = slot_of(name.as_bytes()) else {
+            continue;
+        };
+        let (before, at) = table.split_at_mut(slot);
+        assert!(before.len() == slot);
+        if let [place, ..] = at {
+            assert!(place.1.is_empty(), "two well-known names share a slot");
+            *place = (*known, *name);
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_found_in_any_case() {
+        for (known, name) in ALL.iter().skip(1) {
+            assert_eq!(Known::of(name.as_bytes()), *known, "{name}");
+            assert_eq!(
+                Known::of(name.to_ascii_uppercase().as_bytes()),
+                *known,
+                "{name}"
+            );
+            assert_eq!(known.name(), *name);
+        }
+    }
+
+    #[test]
+    fn a_name_that_differs_by_one_byte_is_another() {
+        for (_, name) in ALL.iter().skip(1) {
+            for at in 0..name.len() {
+                let mut near = name.as_bytes().to_vec();
+                near[at] = b'~';
+                assert_eq!(Known::of(&near), Known::Other);
+            }
+            assert_eq!(Known::of(format!("{name}x").as_bytes()), Known::Other);
+        }
+        assert_eq!(Known::of(b""), Known::Other);
+    }
+}

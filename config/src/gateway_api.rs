@@ -1,1 +1,41 @@
 //! The kinds that users write: Kubernetes Gateway API in its mesh form, and the policies of `mesh.weft.dev`.
+//!
+//! [`Object`] is one of them, written back by [`Object::to_json`]. [`Resources`] holds a whole desired state by
+//! [`ObjectKey`], which the control plane translates. Names are qualified while parsing: past the parser a reference always says
+//! kind, namespace and name.
+
+pub mod endpoint_slice;
+pub mod fault_injection;
+pub mod grpc_route;
+pub mod http_route;
+pub mod mesh_service;
+pub mod metadata;
+pub mod names;
+pub mod object;
+pub mod policy_target;
+pub mod quantity;
+pub mod rate_limit;
+pub mod reference;
+pub mod reference_grant;
+pub mod resources;
+pub mod service;
+pub mod tcp_route;
+pub mod traffic_policy;
+
+pub use endpoint_slice::EndpointSlice;
+pub use fault_injection::FaultInjection;
+pub use grpc_route::GrpcRoute;
+pub use http_route::HttpRoute;
+pub use mesh_service::MeshService;
+pub use metadata::Metadata;
+pub use names::ServiceName;
+pub use object::{Kind, Object, ObjectKey, Spec};
+pub use policy_target::{PolicyTarget, TargetKind};
+pub use quantity::{Percent, RegexText, Span};
+pub use rate_limit::RateLimitPolicy;
+pub use reference::{BackendRef, ExtensionRef, ParentRef, ServiceKind, ServiceRef};
+pub use reference_grant::ReferenceGrant;
+pub use resources::{Entry, Resources};
+pub use service::{AppProtocol, Service};
+pub use tcp_route::TcpRoute;
+pub use traffic_policy::TrafficPolicy;

@@ -1,5 +1,11 @@
 //! What is applied to a request on its way: timeouts, retries, header edits, limits, faults.
 
+mod fault;
+mod headers;
+mod overrides;
+mod rate_limit;
+mod retry;
+
 use std::sync::Arc;
 use std::time::Duration;
 

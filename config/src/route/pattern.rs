@@ -47,33 +47,42 @@ impl Pattern {
             .unwrap_or(source)
     }
 
+    /// Whether there is a group of this number; 0 is the whole match.
+    pub(super) fn has_group(&self, number: u32) -> bool {
+        usize::try_from(number).is_ok_and(|number| number < self.0.captures_len())
+    }
+
     /// Characters with which every match of the whole starts; empty where that is not plain to see.
     pub(super) fn literal_prefix(&self) -> String {
-        let source = self.source();
-        if source.contains('|') || source.contains("(?") {
-            return String::new();
-        }
-        let mut prefix = String::new();
-        let mut rest = source.strip_prefix('^').unwrap_or(source).chars();
-        while let Some(char) = rest.next() {
-            let literal = match char {
-                '\\' => match rest.next() {
-                    // `\<` and `\>` are word boundaries.
-                    Some('<' | '>') | None => return prefix,
-                    Some(escaped) if escaped.is_ascii_punctuation() => escaped,
-                    Some(_) => return prefix,
-                },
-                '*' | '?' | '{' => {
-                    prefix.pop();
-                    return prefix;
-                }
-                '.' | '[' | '(' | '+' | '^' | '$' => return prefix,
-                literal => literal,
-            };
-            prefix.push(literal);
-        }
-        prefix
+        literal_prefix(self.source())
     }
+}
+
+/// Characters with which every match of the expression `source` starts, as far as that is plain to see.
+pub(super) fn literal_prefix(source: &str) -> String {
+    if source.contains('|') || source.contains("(?") {
+        return String::new();
+    }
+    let mut prefix = String::new();
+    let mut rest = source.strip_prefix('^').unwrap_or(source).chars();
+    while let Some(char) = rest.next() {
+        let literal = match char {
+            '\\' => match rest.next() {
+                // `\<` and `\>` are word boundaries.
+                Some('<' | '>') | None => return prefix,
+                Some(escaped) if escaped.is_ascii_punctuation() => escaped,
+                Some(_) => return prefix,
+            },
+            '*' | '?' | '{' => {
+                prefix.pop();
+                return prefix;
+            }
+            '.' | '[' | '(' | '+' | '^' | '$' => return prefix,
+            literal => literal,
+        };
+        prefix.push(literal);
+    }
+    prefix
 }
 
 /// Without Unicode classes, as RE2: `\d` is an ASCII digit, and the tables stay small.

@@ -9,6 +9,8 @@ mod retry;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use overrides::{FAULT, LOCAL_RATE_LIMIT};
+
 /// Retry policy of a route (`route.v3.RetryPolicy`, gRFC A44).
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryPolicy {

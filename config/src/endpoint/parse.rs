@@ -94,14 +94,24 @@ fn check_localities(localities: &[LocalityEndpoints], at: &FieldPath, diag: &mut
         let weights = by_priority.entry(locality.priority).or_default();
         weights.push(locality.weight);
         if !seen.insert((locality.priority, &locality.locality)) {
-            let Locality { region, zone, sub_zone } = &locality.locality;
+            let Locality {
+                region,
+                zone,
+                sub_zone,
+            } = &locality.locality;
             let place = format!("{region}/{zone}/{sub_zone}");
             let priority = locality.priority;
-            diag.fault(at.clone(), format!("locality {place} stands twice in priority {priority}"));
+            diag.fault(
+                at.clone(),
+                format!("locality {place} stands twice in priority {priority}"),
+            );
         }
         for endpoint in &locality.endpoints {
             if !addresses.insert(&endpoint.address) {
-                diag.fault(at.clone(), format!("address {} stands twice", endpoint.address));
+                diag.fault(
+                    at.clone(),
+                    format!("address {} stands twice", endpoint.address),
+                );
             }
         }
     }
@@ -248,7 +258,9 @@ impl Health {
 }
 
 fn metadata(proto: &Option<core::Metadata>) -> BTreeMap<String, String> {
-    let lb = proto.as_ref().and_then(|it| it.filter_metadata.get("envoy.lb"));
+    let lb = proto
+        .as_ref()
+        .and_then(|it| it.filter_metadata.get("envoy.lb"));
     let fields = lb.into_iter().flat_map(|it| &it.fields);
     let text = |value: &Value| match &value.kind {
         Some(Kind::StringValue(text)) => Some(text.clone()),
@@ -271,11 +283,15 @@ pub(crate) fn dns_endpoints(
     for (index, locality) in proto.endpoints.iter().enumerate() {
         let at = at.field("endpoints").index(index);
         if locality.priority > PRIORITY_MAX {
-            diag.fault(at.field("priority"), format!("must be at most {PRIORITY_MAX}"));
+            diag.fault(
+                at.field("priority"),
+                format!("must be at most {PRIORITY_MAX}"),
+            );
         }
         for (index, endpoint) in locality.lb_endpoints.iter().enumerate() {
             let at = at.field("lb_endpoints").index(index);
-            let target = body(endpoint, &proto.named_endpoints).and_then(|it| DnsTarget::parse(&it.address));
+            let target =
+                body(endpoint, &proto.named_endpoints).and_then(|it| DnsTarget::parse(&it.address));
             let weight = u32_or(&endpoint.load_balancing_weight, 1);
             if weight == 0 {
                 diag.fault(at.field("load_balancing_weight"), "must be above 0");

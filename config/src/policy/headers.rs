@@ -1,6 +1,9 @@
 //! Reading header edits, and putting those of several levels together.
 
-#![expect(deprecated, reason = "older forms that control planes still send are read too")]
+#![expect(
+    deprecated,
+    reason = "older forms that control planes still send are read too"
+)]
 
 use std::sync::Arc;
 

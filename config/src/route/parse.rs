@@ -1,5 +1,10 @@
 //! Reading `RouteConfiguration`: tables and virtual hosts.
 
+#![expect(
+    deprecated,
+    reason = "older forms that control planes still send are noticed too"
+)]
+
 mod action;
 mod condition;
 mod forward;

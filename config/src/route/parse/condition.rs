@@ -3,7 +3,10 @@
 //! What cannot be read is left out, so that the match is wider than it was meant: the route is then broken, and
 //! answers for all requests that it may have been meant for rather than letting them fall to others.
 
-#![expect(deprecated, reason = "older forms that control planes still send are read too")]
+#![expect(
+    deprecated,
+    reason = "older forms that control planes still send are read too"
+)]
 
 use weft_xds_proto::pb::envoy::config::route::v3 as pb;
 use weft_xds_proto::pb::envoy::r#type::matcher::v3 as matcher;

@@ -1,6 +1,9 @@
 //! Reading `RouteAction`: where requests go, and how.
 
-#![expect(deprecated, reason = "older forms that control planes still send are read too")]
+#![expect(
+    deprecated,
+    reason = "older forms that control planes still send are read too"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -15,6 +15,5 @@ pub mod flag;
 pub mod gateway_api;
 pub mod listener;
 pub mod policy;
-mod proto;
 pub mod resource;
 pub mod route;

@@ -13,10 +13,12 @@ mod store;
 mod views;
 
 pub use builder::{Builder, Committed, UnknownClusters, WAIT_MAX};
-pub use demand::{Absence, Answer, Demand, DemandLimits, Expired, LastUse, Ticket, Wanted, authority_name};
+pub use demand::{
+    Absence, Answer, Demand, DemandLimits, Expired, LastUse, Ticket, Wanted, authority_name,
+};
 pub use refs::NameChanges;
 pub use store::SnapshotStore;
 pub use views::{
-    ChainKind, ChainView, FilterView, HttpView, ListenerView, Map, RouteCluster, RouteView, Snapshot, TableView,
-    TcpView,
+    ChainKind, ChainView, FilterView, HttpView, ListenerView, Map, RouteCluster, RouteView,
+    Snapshot, TableView, TcpView,
 };

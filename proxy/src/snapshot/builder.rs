@@ -244,7 +244,8 @@ impl Builder {
         let names = Names::of_table(&table);
         let Some(entry) = self.tables.get_mut(&name) else {
             self.use_names(&name, &names, Kind::Table);
-            self.tables.insert(name.clone(), Versions::new(table, names, now));
+            self.tables
+                .insert(name.clone(), Versions::new(table, names, now));
             self.tables_todo.waiting.insert(name);
             return;
         };
@@ -412,9 +413,13 @@ impl Builder {
 
     fn dirty_users_of_cluster(&mut self, name: &ClusterName) {
         let tables = self.users.tables_of_cluster.get(name);
-        self.tables_todo.dirty.extend(tables.into_iter().flatten().cloned());
+        self.tables_todo
+            .dirty
+            .extend(tables.into_iter().flatten().cloned());
         let listeners = self.users.listeners_of_cluster.get(name);
-        self.listeners_todo.dirty.extend(listeners.into_iter().flatten().cloned());
+        self.listeners_todo
+            .dirty
+            .extend(listeners.into_iter().flatten().cloned());
     }
 }
 
@@ -443,4 +448,3 @@ fn eds_name(config: &cluster::Cluster) -> Option<Arc<str>> {
         _ => None,
     }
 }
-

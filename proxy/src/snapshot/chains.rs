@@ -23,7 +23,9 @@ impl ListenerView {
             .collect();
         let destination = facts.destination();
         narrow(&mut left, |m| port(m, destination.port()));
-        narrow(&mut left, |m| prefix(&m.destination_prefixes, destination.ip()));
+        narrow(&mut left, |m| {
+            prefix(&m.destination_prefixes, destination.ip())
+        });
         narrow(&mut left, |m| transport(m, facts.transport_protocol()));
         narrow(&mut left, |m| application(m, facts.application_protocol()));
         narrow(&mut left, |m| prefix(&m.source_prefixes, facts.peer.ip()));
@@ -79,4 +81,3 @@ fn application(matches: &FilterChainMatch, found: Option<&str>) -> Option<u16> {
         .any(|wanted| &**wanted == found)
         .then_some(1)
 }
-

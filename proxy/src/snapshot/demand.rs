@@ -344,4 +344,3 @@ fn answer(waiters: Vec<oneshot::Sender<Answer>>, answer: &Answer) {
         drop(waiter.send(answer.clone()));
     }
 }
-

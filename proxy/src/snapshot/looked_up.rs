@@ -83,7 +83,12 @@ impl Lookup<'_> {
         }
     }
 
-    fn chain(&self, listener: &Listener, chain: &FilterChain, old: Option<&ChainView>) -> ChainView {
+    fn chain(
+        &self,
+        listener: &Listener,
+        chain: &FilterChain,
+        old: Option<&ChainView>,
+    ) -> ChainView {
         let kind = match &chain.action {
             ChainAction::Http(hcm) => {
                 let old = old.and_then(ChainView::http).map(|view| &**view);
@@ -136,9 +141,8 @@ impl Lookup<'_> {
     }
 
     fn scope(&self, listener: &Listener, access_log: &[AccessLog]) -> Arc<Scope> {
-        let build = |access_log| {
-            Scope::build(self.metrics, &listener.name, listener.direction, access_log)
-        };
+        let build =
+            |access_log| Scope::build(self.metrics, &listener.name, listener.direction, access_log);
         build(access_log).unwrap_or_else(|error| {
             // The parser compiles formats, so that what comes here compiles; traffic goes on in any case.
             warn!(listener = %listener.name, %error, "access log left out");
@@ -224,9 +228,9 @@ impl Limiters {
 
     fn filter(&mut self, filter: &HttpFilter) -> FilterView {
         match filter {
-            HttpFilter::LocalRateLimit(config) => FilterView::LocalRateLimit(
-                self.rate_limits.take(config, LocalRateLimiter::new),
-            ),
+            HttpFilter::LocalRateLimit(config) => {
+                FilterView::LocalRateLimit(self.rate_limits.take(config, LocalRateLimiter::new))
+            }
             HttpFilter::Fault(config) => {
                 FilterView::Fault(self.faults.take(config, FaultInjector::new))
             }

@@ -58,7 +58,10 @@ impl RefCounts {
     pub(super) fn take_changes(&mut self) -> NameChanges {
         let mut changes = NameChanges::default();
         for name in std::mem::take(&mut self.touched) {
-            match (self.counts.contains_key(&name), self.announced.contains(&name)) {
+            match (
+                self.counts.contains_key(&name),
+                self.announced.contains(&name),
+            ) {
                 (true, false) => {
                     self.announced.insert(name.clone());
                     changes.added.push(name);

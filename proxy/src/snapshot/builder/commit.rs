@@ -138,8 +138,11 @@ impl Builder {
             let versions = &entry.versions;
             let takes_over = self.listeners_todo.waiting.contains(&name)
                 && (is_over(versions.waits_since, now)
-                    || (self.clusters_ready(&versions.names, &versions.view_names, versions.view.is_some())
-                        && self.tables_ready(&versions.names, &versions.view_names)));
+                    || (self.clusters_ready(
+                        &versions.names,
+                        &versions.view_names,
+                        versions.view.is_some(),
+                    ) && self.tables_ready(&versions.names, &versions.view_names)));
             let config = match &versions.view {
                 _ if takes_over => &versions.told,
                 Some(view) if self.listeners_todo.dirty.contains(&name) => &view.config,
@@ -179,21 +182,26 @@ impl Builder {
     /// Whether all clusters that are named anew can take requests, as far as that can be waited for. `replaces`: whether a
     /// form in force serves meanwhile.
     fn clusters_ready(&self, names: &Names, in_force: &Names, replaces: bool) -> bool {
-        names.clusters.difference(&in_force.clusters).all(|name| {
-            match self.clusters.get(name) {
+        names
+            .clusters
+            .difference(&in_force.clusters)
+            .all(|name| match self.clusters.get(name) {
                 Some(entry) => entry.settled,
                 None => match self.unknown {
                     UnknownClusters::DoNotExist => true,
                     UnknownClusters::MayCome => self.absent.contains(name),
                     UnknownClusters::ToldAll => !replaces,
                 },
-            }
-        })
+            })
     }
 
     fn tables_ready(&self, names: &Names, in_force: &Names) -> bool {
-        let in_force_at_all = |name: &Arc<str>| self.tables.get(name).is_some_and(|it| it.view.is_some());
-        names.tables.difference(&in_force.tables).all(in_force_at_all)
+        let in_force_at_all =
+            |name: &Arc<str>| self.tables.get(name).is_some_and(|it| it.view.is_some());
+        names
+            .tables
+            .difference(&in_force.tables)
+            .all(in_force_at_all)
     }
 
     fn lookup(&self) -> Lookup<'_> {

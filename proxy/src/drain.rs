@@ -6,3 +6,6 @@ mod watch;
 
 pub use state::{DrainTimes, Phase};
 pub use watch::{Drain, DrainWatch, OpenConnection};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! A tunnel from its two sockets to its end.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+
+use super::ends::{Close, Ends, TunnelOptions};
+use super::flow::{Fault, Flow};
+use super::pools::Pools;
+use crate::drain::Phase;
+
+/// Carries bytes both ways until both sides have ended, one is reset, both are silent for too long, or the drain is over.
+///
+/// The end of one direction is passed on (half-close) and the other lives on. Where one side is reset, what it had
+/// sent before is still delivered if it can be, then the other side is reset as well.
+pub async fn run(
+    pools: &Pools,
+    mut down: TcpStream,
+    mut up: TcpStream,
+    options: TunnelOptions,
+) -> Ends {
+    let TunnelOptions {
+        preread,
+        idle_timeout,
+        mut drain,
+    } = options;
+    let mut pair = Pair {
+        to_upstream: Flow::new(preread.from_downstream),
+        to_downstream: Flow::new(preread.from_upstream),
+        reset: None,
+    };
+    let close = {
+        let mut drained = pin!(drain.reached(Phase::Done));
+        let mut last_moved = Instant::now();
+        let mut idle =
+            pin!((!idle_timeout.is_zero()).then(|| sleep_until(after(last_moved, idle_timeout))));
+        poll_fn(|cx| {
+            let before = pair.moved();
+            if let Poll::Ready(close) = pair.poll(cx, &mut down, &mut up, pools) {
+                return Poll::Ready(close);
+            }
+            if pair.moved() != before {
+                last_moved = Instant::now();
+            }
+            // The timer is not moved with every byte: when it fires, it looks at what happened since.
+            while let Some(timer) = idle.as_mut().as_pin_mut() {
+                if timer.poll(cx).is_pending() {
+                    break;
+                }
+                let until = after(last_moved, idle_timeout);
+                if until <= Instant::now() {
+                    return Poll::Ready(Close::Idle);
+                }
+                if let Some(timer) = idle.as_mut().as_pin_mut() {
+                    timer.reset(until);
+                }
+            }
+            drained.as_mut().poll(cx).map(|()| Close::Drained)
+        })
+        .await
+    };
+    match close {
+        Close::DownstreamReset => reset(&up),
+        Close::UpstreamReset => reset(&down),
+        Close::Orderly | Close::Idle | Close::Drained => {}
+    }
+    Ends {
+        to_upstream: pair.to_upstream.moved,
+        to_downstream: pair.to_downstream.moved,
+        close,
+    }
+}
+
+/// Both directions, and who was found reset while the other direction still had something to deliver.
+struct Pair {
+    to_upstream: Flow,
+    to_downstream: Flow,
+    reset: Option<Close>,
+}
+
+impl Pair {
+    fn moved(&self) -> u64 {
+        self.to_upstream.moved + self.to_downstream.moved
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        down: &mut TcpStream,
+        up: &mut TcpStream,
+        pools: &Pools,
+    ) -> Poll<Close> {
+        match self.to_upstream.poll(cx, down, up, pools) {
+            Poll::Ready(Err(Fault::Read)) => return Poll::Ready(Close::DownstreamReset),
+            Poll::Ready(Err(Fault::Write)) => {
+                self.to_upstream.abandon();
+                self.reset.get_or_insert(Close::UpstreamReset);
+            }
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        match self.to_downstream.poll(cx, up, down, pools) {
+            Poll::Ready(Err(Fault::Read)) => return Poll::Ready(Close::UpstreamReset),
+            Poll::Ready(Err(Fault::Write)) => {
+                self.to_downstream.abandon();
+                self.reset.get_or_insert(Close::DownstreamReset);
+            }
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        if self.to_upstream.is_closed() && self.to_downstream.is_closed() {
+            return Poll::Ready(self.reset.unwrap_or(Close::Orderly));
+        }
+        Poll::Pending
+    }
+}
+
+/// So that the socket's close sends a RST and not a FIN.
+fn reset(socket: &TcpStream) {
+    // Where the kernel refuses, the peer sees an ordinary end.
+    drop(SockRef::from(socket).set_linger(Some(Duration::ZERO)));
+}
+
+/// A timer for longer than this is for ever.
+const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+fn after(start: Instant, timeout: Duration) -> Instant {
+    start + timeout.min(TIMEOUT_MAX)
+}

@@ -42,7 +42,8 @@ fn source() -> anyhow::Result<()> {
 fn sink(port: u16, time: Duration) -> anyhow::Result<()> {
     let moved = Arc::new(AtomicU64::new(0));
     let readers = (0..CONNECTIONS).map(|_| {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).context("connecting to the proxy")?;
+        let mut stream =
+            TcpStream::connect(("127.0.0.1", port)).context("connecting to the proxy")?;
         let moved = moved.clone();
         // Closed from this end when the time is over, so that the reader ends.
         let closer = stream.try_clone()?;

@@ -48,7 +48,7 @@ impl ReadBuf {
 
     /// Says that a read wrote `n` bytes into [`Self::spare_mut`].
     pub fn filled_by(&mut self, n: usize) {
-        self.end = (self.end + n).min(self.bytes.len());
+        self.end = self.end.saturating_add(n).min(self.bytes.len());
     }
 
     /// Puts bytes behind those there are, growing when they do not fit.
@@ -71,7 +71,7 @@ impl ReadBuf {
     /// Takes the first `n` bytes, or all when there are fewer.
     pub fn take(&mut self, n: usize) -> &[u8] {
         let from = self.start;
-        self.start = (from + n).min(self.end);
+        self.start = from.saturating_add(n).min(self.end);
         self.bytes.get(from..self.start).unwrap_or_default()
     }
 }
@@ -120,7 +120,7 @@ impl Out {
 
     /// Says that the first `n` pending bytes were written.
     pub fn advance(&mut self, n: usize) {
-        self.start = (self.start + n).min(self.bytes.len());
+        self.start = self.start.saturating_add(n).min(self.bytes.len());
         if self.is_empty() {
             self.clear();
         }

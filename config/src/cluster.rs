@@ -1,11 +1,17 @@
 //! Clusters: how a group of endpoints is found, balanced, protected and spoken to (xDS `Cluster`).
 
+mod balancer;
+mod discovery;
 mod parse;
+mod protection;
+mod protocol;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::endpoint::{DnsEndpoint, EndpointSet};
+
+pub(crate) use discovery::check_ads;
 
 /// The name of a cluster, cheap to clone.
 pub type ClusterName = Arc<str>;

@@ -81,6 +81,13 @@ pub struct Finding {
     pub message: String,
 }
 
+impl Finding {
+    /// Whether it refuses the resource.
+    pub fn is_fault(&self) -> bool {
+        self.severity == Severity::Fault
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(location) = &self.location {
@@ -134,6 +141,14 @@ impl Diagnostics {
     /// Adds all findings of `other`.
     pub fn extend(&mut self, other: Diagnostics) {
         self.findings.extend(other.findings);
+    }
+
+    /// Turns faults into warnings: for a part that fails visibly while the rest works.
+    pub fn into_warnings(mut self) -> Self {
+        for finding in &mut self.findings {
+            finding.severity = Severity::Warning;
+        }
+        self
     }
 
     /// Everything found, in the order in which it was found.

@@ -15,5 +15,6 @@ pub mod flag;
 pub mod gateway_api;
 pub mod listener;
 pub mod policy;
+mod proto;
 pub mod resource;
 pub mod route;

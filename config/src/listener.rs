@@ -1,6 +1,11 @@
 //! Listeners: addresses that are bound, and what is done with what arrives (xDS `Listener`).
 
+mod access_log;
+mod chain;
+mod http;
+mod http_filter;
 mod parse;
+mod tcp;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

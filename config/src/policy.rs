@@ -1,7 +1,15 @@
 //! What is applied to a request on its way: timeouts, retries, header edits, limits, faults.
 
+mod fault;
+mod headers;
+mod overrides;
+mod rate_limit;
+mod retry;
+
 use std::sync::Arc;
 use std::time::Duration;
+
+pub(crate) use overrides::{FAULT, LOCAL_RATE_LIMIT};
 
 /// Retry policy of a route (`route.v3.RetryPolicy`, gRFC A44).
 #[derive(Clone, Debug, PartialEq)]

@@ -1,19 +1,20 @@
 //! Route tables: virtual hosts and routes, indexed, and the one function that finds a route.
 
+mod index;
 mod matching;
 mod parse;
+mod pattern;
 mod rewrite;
 mod table;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use regex::bytes::Regex;
-
 use crate::cluster::ClusterName;
 use crate::policy::{Fault, HeaderEdits, LocalRateLimit, RetryPolicy};
 
 pub use matching::Mismatch;
+pub use pattern::Pattern;
 pub use rewrite::{NormalizeError, normalize_path};
 pub use table::{Explanation, Refused};
 
@@ -29,18 +30,8 @@ pub trait RequestHead {
     fn header(&self, name: &str) -> Option<&[u8]>;
 }
 
-/// A compiled regular expression that compares by its source.
-#[derive(Clone, Debug)]
-pub struct Pattern(pub Regex);
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_str() == other.0.as_str()
-    }
-}
-
 /// The routes of one RDS resource (or of an inline route configuration), indexed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct RouteTable {
     /// The resource's name.
     pub name: Arc<str>,
@@ -48,12 +39,17 @@ pub struct RouteTable {
     pub virtual_hosts: Vec<VirtualHost>,
     /// Whether the port of `Host` is ignored when a host is matched.
     pub ignore_port_in_host_matching: bool,
-    pub(crate) index: HostIndex,
+    index: index::TableIndex,
 }
 
-/// Hosts by their form. Filled by the builder; [`RouteTable::find`] reads it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct HostIndex {}
+/// The index follows from the rest.
+impl PartialEq for RouteTable {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.virtual_hosts == other.virtual_hosts
+            && self.ignore_port_in_host_matching == other.ignore_port_in_host_matching
+    }
+}
 
 /// One virtual host.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,5 +1,6 @@
 //! The Envoy v3 bootstrap: node, admin, static resources, where dynamic ones come from.
 
+mod dynamic;
 mod parse;
 
 use std::net::SocketAddr;

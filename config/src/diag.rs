@@ -12,6 +12,11 @@ impl FieldPath {
         Self::default()
     }
 
+    /// A path that is already written out.
+    pub(crate) fn from_text(text: String) -> Self {
+        Self(text)
+    }
+
     /// The field `name` of the value at this path.
     pub fn field(&self, name: &str) -> Self {
         if self.0.is_empty() {

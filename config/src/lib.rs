@@ -10,6 +10,7 @@ pub mod access_log;
 pub mod bootstrap;
 pub mod cluster;
 pub mod diag;
+pub mod document;
 pub mod endpoint;
 pub mod flag;
 pub mod gateway_api;
@@ -18,3 +19,6 @@ pub mod policy;
 mod proto;
 pub mod resource;
 pub mod route;
+
+#[cfg(test)]
+mod testing;

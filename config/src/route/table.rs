@@ -120,7 +120,7 @@ impl RouteTable {
 }
 
 /// `host` of `host:port` and `[address]:port`; a bare IPv6 address stays whole.
-fn without_port(authority: &[u8]) -> &[u8] {
+pub(super) fn without_port(authority: &[u8]) -> &[u8] {
     let Some(colon) = memchr::memrchr(b':', authority) else {
         return authority;
     };

@@ -2,4 +2,10 @@
 
 pub mod classify;
 
-pub use classify::{Protocol, classify};
+mod detector;
+
+pub use classify::{Protocol, classify, classify_http};
+pub use detector::{Detector, Found, Scan};
+
+#[cfg(test)]
+mod tests;

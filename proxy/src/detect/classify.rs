@@ -56,8 +56,8 @@ fn classify_tls(bytes: &[u8]) -> Option<Protocol> {
     const CLIENT_HELLO: u8 = 1;
     let holds = match *bytes {
         [_] => return None,
-        [_, major] if major == 3 => return None,
-        [_, major, minor] | [_, major, minor, _] if major == 3 && minor <= 4 => return None,
+        [_, 3] => return None,
+        [_, 3, minor] | [_, 3, minor, _] if minor <= 4 => return None,
         [_, 3, minor, high, low] if minor <= 4 && record_fits(high, low, RECORD_BYTES_MAX) => {
             return None;
         }

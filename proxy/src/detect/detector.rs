@@ -1,0 +1,100 @@
+//! Reads what is needed to know the protocol, and keeps it.
+
+use std::io;
+
+use tokio::net::TcpStream;
+
+use super::classify::{Protocol, classify, classify_http};
+
+/// What a connection may turn out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scan {
+    /// Anything.
+    Any,
+    /// HTTP of some version; bytes that are none are for its codec to refuse.
+    Http,
+}
+
+/// How a protocol was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The first bytes said so.
+    ByBytes(Protocol),
+    /// The downstream ended, or nearly so, before its bytes said anything.
+    ByEnd,
+}
+
+/// Reads the first bytes of one connection.
+#[derive(Debug)]
+pub struct Detector {
+    scan: Scan,
+    bytes: Vec<u8>,
+}
+
+/// Read at once. Request lines and ClientHellos are mostly shorter.
+const READ_BYTES: usize = 4096;
+
+impl Detector {
+    /// Nothing read yet.
+    pub fn new(scan: Scan) -> Self {
+        Self {
+            scan,
+            bytes: Vec::new(),
+        }
+    }
+
+    /// Reads until the protocol is known or the downstream ends. May be dropped and called again: what was read stays here.
+    ///
+    /// # Errors
+    /// The socket failed.
+    pub async fn run(&mut self, stream: &TcpStream) -> io::Result<Found> {
+        loop {
+            if let Some(found) = self.look(stream)? {
+                return Ok(found);
+            }
+            stream.readable().await?;
+        }
+    }
+
+    /// Reads what is there without waiting; `None` while more is needed.
+    ///
+    /// # Errors
+    /// The socket failed.
+    pub fn look(&mut self, stream: &TcpStream) -> io::Result<Option<Found>> {
+        let mut buffer = [0; READ_BYTES];
+        loop {
+            match stream.try_read(&mut buffer) {
+                Ok(0) => return Ok(Some(Found::ByEnd)),
+                Ok(n) => self
+                    .bytes
+                    .extend_from_slice(buffer.get(..n).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            if let Some(protocol) = self.verdict() {
+                return Ok(Some(Found::ByBytes(protocol)));
+            }
+        }
+    }
+
+    /// What a connection is taken for that never said.
+    pub fn undecided(&self) -> Protocol {
+        match self.scan {
+            Scan::Any => Protocol::Opaque,
+            Scan::Http => Protocol::Http1,
+        }
+    }
+
+    /// What was read, for whoever takes the connection.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    fn verdict(&self) -> Option<Protocol> {
+        match self.scan {
+            Scan::Any => classify(&self.bytes),
+            Scan::Http => classify_http(&self.bytes),
+        }
+    }
+}

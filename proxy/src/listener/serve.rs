@@ -1,0 +1,339 @@
+//! An accepted connection on its way to HTTP or a tunnel.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tracing::debug;
+use weft_config::listener::{DownstreamCodec, Listener};
+
+use super::admission::ConnectionGuard;
+use super::bound::{Bound, Settings};
+use super::facts::ConnectionFacts;
+use super::first::{Dial, first_to_speak};
+use super::passing::{http2_refused, view_of_only_cluster};
+use super::tcp::{Carried, Passing, carry};
+use crate::detect::{Detector, Found, Protocol, Scan};
+use crate::snapshot::{ChainKind, ListenerView, TcpView, Wanted};
+use crate::telemetry::Limit;
+use crate::worker::{HttpConnection, Worker};
+
+/// A connection as it was accepted: a `TcpStream` of this worker's runtime, or one of the standard library on its way
+/// to another's.
+#[derive(Debug)]
+pub(crate) struct Accepted<S> {
+    pub(super) stream: S,
+    pub(super) peer: SocketAddr,
+    pub(super) settings: Arc<Settings>,
+    pub(super) guard: ConnectionGuard,
+}
+
+/// An accepted connection between two workers.
+pub(crate) type Parcel = Accepted<std::net::TcpStream>;
+
+impl<S> Accepted<S> {
+    pub(crate) fn try_map<T>(
+        self,
+        change: impl FnOnce(S) -> io::Result<T>,
+    ) -> io::Result<Accepted<T>> {
+        Ok(Accepted {
+            stream: change(self.stream)?,
+            peer: self.peer,
+            settings: self.settings,
+            guard: self.guard,
+        })
+    }
+}
+
+/// Serves a connection to its end, or until HTTP has it.
+pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted<TcpStream>) {
+    // Boxed, so that a connection at rest does not carry the room that finding its way took.
+    if let Some(carried) = Box::pin(open(&worker, accepted)).await {
+        carried.run(&worker).await;
+    }
+}
+
+async fn open(worker: &Rc<Worker>, accepted: Accepted<TcpStream>) -> Option<Carried> {
+    let Accepted {
+        stream,
+        peer,
+        settings,
+        guard,
+    } = accepted;
+    let mut facts = match facts(&stream, peer, &settings, &guard.bound) {
+        Ok(facts) => facts,
+        Err(error) => {
+            debug!(%peer, %error, "connection gone before it was looked at");
+            return None;
+        }
+    };
+    let Some(view) = listener_view(worker, &mut facts).await else {
+        settings.stats.connections_refused.inc();
+        return None;
+    };
+    let seen = match plan(&view, &facts) {
+        Plan::Known(protocol) => {
+            facts.protocol = protocol;
+            Seen::default()
+        }
+        Plan::Look(scan) => look(worker, &view, &mut facts, &stream, scan).await?,
+    };
+    dispatch(
+        worker,
+        &view,
+        Arrived {
+            stream,
+            facts,
+            seen,
+            guard,
+            settings,
+        },
+    )
+    .await
+}
+
+/// What looking at a connection brought.
+#[derive(Default)]
+struct Seen {
+    bytes: Vec<u8>,
+    dial: Option<Dial>,
+}
+
+struct Arrived {
+    stream: TcpStream,
+    facts: ConnectionFacts,
+    seen: Seen,
+    guard: ConnectionGuard,
+    settings: Arc<Settings>,
+}
+
+async fn dispatch(worker: &Rc<Worker>, view: &ListenerView, arrived: Arrived) -> Option<Carried> {
+    let Some(chain) = view.find_chain(&arrived.facts) else {
+        arrived.settings.stats.no_filter_chain.inc();
+        return None;
+    };
+    let speaks = arrived.facts.protocol;
+    match (&chain.kind, speaks) {
+        (ChainKind::Tcp(tcp), _) => pass(worker, tcp, arrived).await,
+        (ChainKind::Http(_), Some(protocol @ (Protocol::Http1 | Protocol::Http2)))
+            if worker.http.speaks(protocol) =>
+        {
+            let Arrived {
+                stream,
+                facts,
+                seen,
+                guard,
+                ..
+            } = arrived;
+            worker.http.serve(HttpConnection {
+                stream,
+                first_bytes: seen.bytes,
+                facts,
+                guard,
+            });
+            None
+        }
+        (ChainKind::Http(http), Some(Protocol::Http2)) => match view_of_only_cluster(http) {
+            Some(tcp) => pass(worker, &tcp, arrived).await,
+            None => {
+                http2_refused(http, &arrived.facts);
+                None
+            }
+        },
+        (ChainKind::Http(_), _) => {
+            // Neither HTTP nor a chain for anything else.
+            arrived.settings.stats.no_filter_chain.inc();
+            None
+        }
+    }
+}
+
+async fn pass(worker: &Rc<Worker>, tcp: &Arc<TcpView>, arrived: Arrived) -> Option<Carried> {
+    let Arrived {
+        stream,
+        facts,
+        seen,
+        guard,
+        ..
+    } = arrived;
+    let dialled = seen
+        .dial
+        .filter(|dial| Arc::ptr_eq(&dial.view, tcp))
+        .map(|dial| dial.outcome);
+    carry(
+        worker,
+        tcp,
+        Passing {
+            stream,
+            facts,
+            first_bytes: seen.bytes,
+            guard,
+        },
+        dialled,
+    )
+    .await
+}
+
+/// How a connection's protocol becomes known.
+#[derive(Debug, PartialEq, Eq)]
+enum Plan {
+    /// Declared, or of no interest.
+    Known(Option<Protocol>),
+    /// By its first bytes.
+    Look(Scan),
+}
+
+fn plan(view: &ListenerView, facts: &ConnectionFacts) -> Plan {
+    let asked_for = view.config.detection.enabled && chains_differ_by_protocol(&view.config);
+    match view.find_chain(facts).map(|chain| &chain.kind) {
+        Some(ChainKind::Http(_)) if view.on_demand.is_some() => Plan::Look(Scan::Any),
+        _ if asked_for => Plan::Look(Scan::Any),
+        Some(ChainKind::Http(http)) => match http.hcm.codec {
+            DownstreamCodec::Auto => Plan::Look(Scan::Http),
+            DownstreamCodec::Http1 => Plan::Known(Some(Protocol::Http1)),
+            DownstreamCodec::Http2 => Plan::Known(Some(Protocol::Http2)),
+        },
+        Some(ChainKind::Tcp(_)) | None => Plan::Known(None),
+    }
+}
+
+fn chains_differ_by_protocol(listener: &Listener) -> bool {
+    listener.filter_chains.iter().any(|chain| {
+        !chain.matches.application_protocols.is_empty()
+            || !chain.matches.transport_protocol.is_empty()
+    })
+}
+
+/// Looks at the first bytes; `None`: the connection failed meanwhile.
+async fn look(
+    worker: &Rc<Worker>,
+    view: &ListenerView,
+    facts: &mut ConnectionFacts,
+    stream: &TcpStream,
+    scan: Scan,
+) -> Option<Seen> {
+    let mut detector = Detector::new(scan);
+    let deadline = Instant::now() + view.config.detection.timeout;
+    let mut dial = None;
+    let found = match detector.look(stream) {
+        Ok(None) => match chain_if_opaque(view, facts).filter(|_| scan == Scan::Any) {
+            Some(tcp) => {
+                let first =
+                    first_to_speak(worker, view, facts, tcp, stream, &mut detector, deadline).await;
+                dial = first.dial;
+                first.found
+            }
+            None => timeout_at(deadline, detector.run(stream))
+                .await
+                .map_or(Ok(None), |found| found.map(Some)),
+        },
+        other => other,
+    };
+    facts.protocol = Some(match found {
+        Ok(Some(Found::ByBytes(protocol))) => protocol,
+        Ok(Some(Found::ByEnd)) => detector.undecided(),
+        Ok(None) => {
+            worker.metrics.limits.hit(Limit::DetectionTime);
+            detector.undecided()
+        }
+        Err(error) => {
+            debug!(peer = %facts.peer, %error, "connection failed before its protocol was known");
+            return None;
+        }
+    });
+    Some(Seen {
+        bytes: detector.into_bytes(),
+        dial,
+    })
+}
+
+/// Where a connection goes if its server speaks first, or nobody does.
+fn chain_if_opaque(view: &ListenerView, facts: &ConnectionFacts) -> Option<Arc<TcpView>> {
+    let opaque = ConnectionFacts {
+        protocol: Some(Protocol::Opaque),
+        ..facts.clone()
+    };
+    view.find_chain(&opaque)?.tcp().cloned()
+}
+
+/// The listener in force. In mesh mode a connection to the address of a TCP service takes that service's listener.
+async fn listener_view(worker: &Worker, facts: &mut ConnectionFacts) -> Option<Arc<ListenerView>> {
+    let view = worker
+        .snapshot
+        .current()
+        .listeners
+        .get(&facts.listener)?
+        .clone();
+    let (Some(demand), Some(wanted)) = (&view.on_demand, facts.original_dst) else {
+        return Some(view);
+    };
+    let answer = match demand.want(&wanted.to_string()) {
+        Wanted::Ready(view) => Ok(view),
+        Wanted::Absent(absence) => Err(absence),
+        Wanted::Pending(ticket) => ticket.await,
+    };
+    match answer {
+        Ok(service)
+            if service
+                .find_chain(facts)
+                .is_some_and(|chain| chain.tcp().is_some()) =>
+        {
+            facts.listener = service.config.name.clone();
+            Some(service)
+        }
+        // An HTTP service, or an address that means nothing: HTTP goes by its authority.
+        Ok(_) | Err(_) => Some(view),
+    }
+}
+
+fn facts(
+    stream: &TcpStream,
+    peer: SocketAddr,
+    settings: &Settings,
+    bound: &Bound,
+) -> io::Result<ConnectionFacts> {
+    // Bound to one address, every connection has it; only a wildcard's must be asked.
+    let local = match bound.address {
+        address if !address.ip().is_unspecified() => address,
+        _ => canonical(stream.local_addr()?),
+    };
+    let original_dst = settings
+        .use_original_dst
+        .then(|| original_dst(stream, local))
+        .flatten();
+    Ok(ConnectionFacts {
+        listener: settings.name.clone(),
+        peer: canonical(peer),
+        local,
+        original_dst,
+        direction: settings.direction,
+        protocol: None,
+    })
+}
+
+/// `SO_ORIGINAL_DST`; `None` where the connection came to us directly.
+fn original_dst(stream: &TcpStream, local: SocketAddr) -> Option<SocketAddr> {
+    let socket = SockRef::from(stream);
+    // A dual-stack socket's IPv4 connections are tracked as IPv4.
+    let told = if local.is_ipv4() {
+        socket.original_dst_v4()
+    } else {
+        socket.original_dst_v6()
+    };
+    let meant = canonical(told.ok()?.as_socket()?);
+    (meant != local).then_some(meant)
+}
+
+/// IPv4 as IPv4, also when it came through an IPv6 socket.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_some() => {
+            SocketAddr::new(v6.ip().to_canonical(), v6.port())
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,331 @@
+//! The TCP proxy: a connection on a TCP chain gets an upstream connection and becomes a tunnel.
+
+use std::borrow::Cow;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use socket2::SockRef;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout};
+use weft_config::cluster::TcpKeepalive;
+use weft_config::endpoint::Address;
+use weft_config::flag::ResponseFlag;
+
+use super::admission::ConnectionGuard;
+use super::facts::ConnectionFacts;
+use crate::balance::{
+    ActiveGuard, BreakerGuard, Cluster, EndpointId, EndpointState, Outcome, PickContext,
+};
+use crate::snapshot::TcpView;
+use crate::telemetry::ConnectionLog;
+use crate::tunnel::{self, Close, Preread, TunnelOptions};
+use crate::worker::Worker;
+
+/// A connection that is to be passed on.
+pub(super) struct Passing {
+    pub(super) stream: TcpStream,
+    pub(super) facts: ConnectionFacts,
+    pub(super) first_bytes: Vec<u8>,
+    pub(super) guard: ConnectionGuard,
+}
+
+/// An upstream connection and the counts that it is part of.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) stream: TcpStream,
+    cluster: Arc<Cluster>,
+    active: ActiveGuard,
+    breaker: BreakerGuard,
+}
+
+/// Why there is no upstream connection.
+#[derive(Debug)]
+pub(super) struct ConnectFailure {
+    flags: SmallVec<[ResponseFlag; 2]>,
+    details: Cow<'static, str>,
+    cluster: Option<Arc<Cluster>>,
+    endpoint: Option<Arc<EndpointState>>,
+}
+
+/// A connection with both its sockets, about to be a tunnel.
+pub(super) struct Carried {
+    down: TcpStream,
+    up: Connected,
+    options: TunnelOptions,
+    log: ConnectionLog,
+    guard: ConnectionGuard,
+}
+
+/// Connects upstream, unless `dialled` has done so; `None`: it failed and downstream was reset.
+pub(super) async fn carry(
+    worker: &Worker,
+    view: &Arc<TcpView>,
+    passing: Passing,
+    dialled: Option<Result<Connected, ConnectFailure>>,
+) -> Option<Carried> {
+    let Passing {
+        stream,
+        facts,
+        first_bytes,
+        guard,
+    } = passing;
+    let mut log =
+        ConnectionLog::begin(&view.scope, facts.peer, facts.destination(), Instant::now());
+    let connected = match dialled {
+        Some(outcome) => outcome,
+        None => connect(worker, &facts, view.clone()).await,
+    };
+    match connected {
+        Ok(up) => {
+            log.routed(&up.cluster.stats);
+            log.upstream(up.active.endpoint());
+            let options = TunnelOptions {
+                preread: Preread {
+                    from_downstream: first_bytes,
+                    from_upstream: Vec::new(),
+                },
+                idle_timeout: view.proxy.idle_timeout,
+                drain: worker.drain.watch(),
+            };
+            Some(Carried {
+                down: stream,
+                up,
+                options,
+                log,
+                guard,
+            })
+        }
+        Err(failure) => {
+            failure.tell(&mut log);
+            log.finish(Instant::now());
+            // An orderly end would look like a server with nothing to say.
+            drop(SockRef::from(&stream).set_linger(Some(Duration::ZERO)));
+            None
+        }
+    }
+}
+
+impl Carried {
+    /// Carries bytes to the end and logs it.
+    pub(super) async fn run(self, worker: &Worker) {
+        let Self {
+            down,
+            up,
+            options,
+            mut log,
+            guard,
+        } = self;
+        let Connected {
+            stream,
+            cluster: _,
+            active,
+            breaker,
+        } = up;
+        let ends = tunnel::run(&worker.pools, down, stream, options).await;
+        drop((active, breaker, guard));
+        log.received(ends.to_upstream);
+        log.sent(ends.to_downstream);
+        match ends.close {
+            Close::Orderly => {}
+            Close::DownstreamReset => log.flag(ResponseFlag::DC),
+            Close::UpstreamReset => log.flag(ResponseFlag::UC),
+            Close::Idle => {
+                log.flag(ResponseFlag::SI);
+                log.details("idle_timeout");
+            }
+            Close::Drained => {
+                log.flag(ResponseFlag::LR);
+                log.details("drain_time_over");
+            }
+        }
+        log.finish(Instant::now());
+    }
+}
+
+impl ConnectFailure {
+    fn new(flag: ResponseFlag, details: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            flags: SmallVec::from_slice(&[flag]),
+            details: details.into(),
+            cluster: None,
+            endpoint: None,
+        }
+    }
+
+    fn at(mut self, cluster: &Arc<Cluster>) -> Self {
+        self.cluster = Some(cluster.clone());
+        self
+    }
+
+    fn tell(&self, log: &mut ConnectionLog) {
+        if let Some(cluster) = &self.cluster {
+            log.routed(&cluster.stats);
+        }
+        if let Some(endpoint) = &self.endpoint {
+            log.upstream(endpoint);
+        }
+        self.flags.iter().for_each(|flag| log.flag(*flag));
+        log.details(self.details.clone());
+    }
+}
+
+/// Opens an upstream connection: cluster by weight and endpoint are chosen anew for each attempt, by the snapshot in
+/// force then; endpoints that failed are avoided.
+pub(super) async fn connect(
+    worker: &Worker,
+    facts: &ConnectionFacts,
+    mut view: Arc<TcpView>,
+) -> Result<Connected, ConnectFailure> {
+    let attempts = view.proxy.connect_attempts_max.max(1);
+    let mut avoid: SmallVec<[EndpointId; 4]> = SmallVec::new();
+    let mut attempt = 1;
+    loop {
+        let (mut failure, endpoint) = match try_once(worker, facts, &view, &avoid).await {
+            Ok(connected) => return Ok(connected),
+            Err(failure) => {
+                let endpoint = failure.endpoint.as_ref().map(|endpoint| endpoint.id);
+                (failure, endpoint)
+            }
+        };
+        // Without an endpoint to blame, another attempt would end the same.
+        let Some(endpoint) = endpoint.filter(|_| attempt < attempts) else {
+            if attempts > 1 && failure.endpoint.is_some() {
+                failure.flags.push(ResponseFlag::URX);
+            }
+            return Err(failure);
+        };
+        avoid.push(endpoint);
+        attempt += 1;
+        if let Some(now) = tcp_view(worker, facts) {
+            view = now;
+        }
+    }
+}
+
+/// The TCP chain that takes this connection in the snapshot in force.
+fn tcp_view(worker: &Worker, facts: &ConnectionFacts) -> Option<Arc<TcpView>> {
+    let snapshot = worker.snapshot.current();
+    let listener = snapshot.listener(&facts.listener)?;
+    listener.find_chain(facts)?.tcp().cloned()
+}
+
+async fn try_once(
+    worker: &Worker,
+    facts: &ConnectionFacts,
+    view: &TcpView,
+    avoid: &[EndpointId],
+) -> Result<Connected, ConnectFailure> {
+    let (cluster, active) = pick(worker, facts, view, avoid)?;
+    let Some(breaker) = cluster.breakers.try_acquire_connection() else {
+        return Err(ConnectFailure::new(ResponseFlag::UO, "connections_max").at(&cluster));
+    };
+    let config = cluster.config();
+    let opened = open(
+        &active.endpoint().address,
+        config.connect_timeout,
+        config.tcp_keepalive,
+    )
+    .await;
+    let (outcome, result) = match opened {
+        Ok(stream) => (Outcome::Status(200), Ok(stream)),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            (Outcome::ConnectTimedOut, Err(error))
+        }
+        Err(error) => (Outcome::ConnectFailed, Err(error)),
+    };
+    cluster.report(active.endpoint(), outcome, Instant::now());
+    match result {
+        Ok(stream) => Ok(Connected {
+            stream,
+            cluster,
+            active,
+            breaker,
+        }),
+        Err(error) => {
+            let mut failure =
+                ConnectFailure::new(ResponseFlag::UF, format!("connect: {error}")).at(&cluster);
+            failure.endpoint = Some(active.endpoint().clone());
+            Err(failure)
+        }
+    }
+}
+
+fn pick(
+    worker: &Worker,
+    facts: &ConnectionFacts,
+    view: &TcpView,
+    avoid: &[EndpointId],
+) -> Result<(Arc<Cluster>, ActiveGuard), ConnectFailure> {
+    let rng = &mut *worker.rng.borrow_mut();
+    let Some(cluster) = by_weight(&view.clusters, rng) else {
+        return Err(ConnectFailure::new(ResponseFlag::NC, "cluster_not_found"));
+    };
+    let mut cx = PickContext {
+        now: Instant::now(),
+        rng,
+        avoid,
+        original_dst: facts.original_dst,
+    };
+    match cluster.pick(&mut cx) {
+        Ok(endpoint) => Ok((cluster.clone(), endpoint.begin())),
+        Err(error) => Err(ConnectFailure::new(error.flag(), error.to_string()).at(cluster)),
+    }
+}
+
+/// One of the clusters, by weight; `None`: the one drawn is not known (or there is none).
+fn by_weight<'c>(
+    clusters: &'c [(Option<Arc<Cluster>>, u32)],
+    rng: &mut fastrand::Rng,
+) -> Option<&'c Arc<Cluster>> {
+    let total: u64 = clusters.iter().map(|(_, weight)| u64::from(*weight)).sum();
+    let mut drawn = rng.u64(..total.max(1));
+    for (cluster, weight) in clusters {
+        match drawn.checked_sub(u64::from(*weight)) {
+            Some(rest) => drawn = rest,
+            None => return cluster.as_ref(),
+        }
+    }
+    None
+}
+
+/// Opens a socket to an endpoint, with small writes sent at once.
+async fn open(
+    address: &Address,
+    limit: Duration,
+    keepalive: Option<TcpKeepalive>,
+) -> io::Result<TcpStream> {
+    let Address::Socket(address) = address else {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "a TCP proxy does not reach endpoints on Unix domain sockets",
+        ));
+    };
+    let socket = socket_for(*address, keepalive)?;
+    match timeout(limit, socket.connect(*address)).await {
+        Ok(connected) => connected,
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("took longer than {limit:?}"),
+        )),
+    }
+}
+
+fn socket_for(address: SocketAddr, keepalive: Option<TcpKeepalive>) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    socket.set_nodelay(true)?;
+    if let Some(keepalive) = keepalive {
+        let keepalive = socket2::TcpKeepalive::new()
+            .with_time(keepalive.time)
+            .with_interval(keepalive.interval)
+            .with_retries(keepalive.probes);
+        SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
+    }
+    Ok(socket)
+}

@@ -1,0 +1,179 @@
+//! A proxy that has run out of descriptors. Alone in its process, for the limit is the process's.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
+use weft_config::listener::{ChainAction, HttpConnectionManager, HttpLimits, RouteSource};
+use weft_config::listener::{
+    Detection, Direction, DownstreamCodec, FilterChain, FilterChainMatch, Listener,
+};
+use weft_proxy::detect::Protocol;
+use weft_proxy::drain::{Drain, DrainTimes};
+use weft_proxy::listener::{ListenerSet, Sharing};
+use weft_proxy::snapshot::{ChainKind, ChainView, HttpView, ListenerView, Snapshot, SnapshotStore};
+use weft_proxy::telemetry::{Limit, Metrics, Scope};
+use weft_proxy::tunnel::TunnelLimits;
+use weft_proxy::worker::{HttpConnection, ServeHttp, WorkerParts, Workers};
+
+/// Says hello on each connection, holds it until the peer goes.
+struct Hello;
+
+impl ServeHttp for Hello {
+    fn speaks(&self, _: Protocol) -> bool {
+        true
+    }
+
+    fn serve(&self, connection: HttpConnection) {
+        tokio::task::spawn_local(async move {
+            let mut connection = connection;
+            connection.stream.try_write(b"hello").unwrap();
+            while connection
+                .stream
+                .read(&mut [0; 16])
+                .await
+                .is_ok_and(|n| n > 0)
+            {}
+        });
+    }
+}
+
+fn listener() -> Listener {
+    Listener {
+        name: "a".into(),
+        address: Some("127.0.0.1:0".parse().unwrap()),
+        direction: Direction::Inbound,
+        use_original_dst: false,
+        detection: Detection::default(),
+        filter_chains: Vec::new(),
+        default_filter_chain: Some(FilterChain {
+            name: "".into(),
+            matches: FilterChainMatch::default(),
+            action: ChainAction::Http(Arc::new(hcm())),
+        }),
+        connections_max: None,
+    }
+}
+
+fn hcm() -> HttpConnectionManager {
+    HttpConnectionManager {
+        stat_prefix: "a".into(),
+        codec: DownstreamCodec::Http1,
+        routes: RouteSource::Rds("none".into()),
+        filters: Vec::new(),
+        limits: HttpLimits::default(),
+        access_log: Vec::new(),
+        use_remote_address: false,
+        xff_num_trusted_hops: 0,
+        upgrades: Vec::new(),
+        server_name: "weft".into(),
+        normalize_path: false,
+        merge_slashes: false,
+    }
+}
+
+fn publish(store: &SnapshotStore, metrics: &Arc<Metrics>, listener: &Arc<Listener>) {
+    let scope = Scope::build(metrics, &listener.name, listener.direction, &[]).unwrap();
+    let chain = ChainView {
+        name: "".into(),
+        kind: ChainKind::Http(Arc::new(HttpView {
+            hcm: Arc::new(hcm()),
+            table: None,
+            filters: Vec::new(),
+            scope,
+        })),
+    };
+    let mut snapshot = Snapshot {
+        revision: 1,
+        ..Snapshot::default()
+    };
+    let view = ListenerView {
+        config: listener.clone(),
+        chains: Vec::new(),
+        default_chain: Some(chain),
+        on_demand: None,
+        last_use: Arc::default(),
+    };
+    Arc::make_mut(&mut snapshot.listeners).insert(listener.name.clone(), Arc::new(view));
+    store.publish(snapshot);
+}
+
+/// CPU time of this process so far.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let after_name = stat.rsplit_once(')').unwrap().1;
+    let ticks: u64 = after_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|n| n.parse::<u64>().unwrap())
+        .sum();
+    Duration::from_millis(ticks * 10)
+}
+
+#[tokio::test]
+async fn accepting_pauses_without_spinning_and_goes_on_when_descriptors_are_free() {
+    let parts = WorkerParts {
+        snapshot: SnapshotStore::new(),
+        metrics: Metrics::new(),
+        drain: Drain::new(DrainTimes::default()),
+        connections_max: 10_000,
+        tunnel: TunnelLimits::default(),
+        http: Arc::new(|_| Rc::new(Hello)),
+    };
+    let workers = Workers::start(1, &parts).unwrap();
+    let mut set = ListenerSet::new(
+        workers,
+        parts.metrics.clone(),
+        parts.drain.clone(),
+        Sharing::Exclusive,
+    );
+    let listener = Arc::new(listener());
+    publish(&parts.snapshot, &parts.metrics, &listener);
+    assert!(set.apply([&listener]).is_empty());
+    let address = set.addresses().next().unwrap().1;
+
+    // Clients take descriptors too: as many clients as there are descriptors left but one, none for the proxy's side.
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+    let limit = open + 40;
+    let before = getrlimit(Resource::Nofile);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(limit),
+            maximum: before.maximum,
+        },
+    )
+    .unwrap();
+    let mut clients = Vec::new();
+    while let Ok(client) = TcpStream::connect(address).await {
+        clients.push(client);
+        assert!(clients.len() < 100);
+    }
+    let until = Instant::now() + Duration::from_secs(10);
+    while parts.metrics.limits.get(Limit::Connections) == 0 {
+        assert!(Instant::now() < until, "the accept loop met no limit");
+        sleep_until(Instant::now() + Duration::from_millis(5)).await;
+    }
+    let (cpu_before, window) = (cpu(), Duration::from_millis(500));
+    sleep_until(Instant::now() + window).await;
+    let spent = cpu() - cpu_before;
+    assert!(
+        spent < window / 4,
+        "{spent:?} of {window:?}: accepting spins"
+    );
+
+    // The first ones are served and go; those who waited are accepted now.
+    let mut last = clients.pop().unwrap();
+    clients.clear();
+    let mut heard = [0; 5];
+    timeout(Duration::from_secs(10), last.read_exact(&mut heard))
+        .await
+        .expect("accepted within 10 s")
+        .unwrap();
+    assert_eq!(&heard, b"hello");
+}

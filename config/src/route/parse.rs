@@ -205,3 +205,6 @@ fn refuse_unsupported_of_host(proto: &pb::VirtualHost, at: &FieldPath, diag: &mu
 pub(super) fn shared(text: &str) -> Arc<str> {
     text.into()
 }
+
+#[cfg(test)]
+mod tests;

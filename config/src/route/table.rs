@@ -203,3 +203,6 @@ pub struct Refused<'a> {
     /// The first of its conditions that does not hold.
     pub why: Mismatch<'a>,
 }
+
+#[cfg(test)]
+mod tests;

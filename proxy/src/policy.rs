@@ -1,33 +1,14 @@
 //! What a request may do: rate limits, faults, retries, time-outs.
+//!
+//! Everything here decides and nothing waits: the time and the random numbers come with the call, and what is
+//! shared between workers is atomics.
 
-use std::sync::Arc;
+mod fault;
+mod rate_limit;
+mod retry;
+mod timeout;
 
-use weft_config::policy::{Fault, LocalRateLimit};
-
-/// A local rate limit with its buckets.
-#[derive(Debug)]
-pub struct LocalRateLimiter {
-    /// As configured.
-    pub config: Arc<LocalRateLimit>,
-}
-
-impl LocalRateLimiter {
-    /// Full buckets.
-    pub fn new(config: Arc<LocalRateLimit>) -> Self {
-        Self { config }
-    }
-}
-
-/// Decides which requests are held or answered.
-#[derive(Debug)]
-pub struct FaultInjector {
-    /// As configured.
-    pub config: Arc<Fault>,
-}
-
-impl FaultInjector {
-    /// No request held yet.
-    pub fn new(config: Arc<Fault>) -> Self {
-        Self { config }
-    }
-}
+pub use fault::{FaultDecision, FaultGuard, FaultInjector};
+pub use rate_limit::{LocalRateLimiter, RateDecision};
+pub use retry::{Failure, RetryState, RetryVerdict};
+pub use timeout::{Timeouts, parse_grpc_timeout};

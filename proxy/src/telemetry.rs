@@ -11,6 +11,7 @@ mod limits;
 mod listener;
 mod log;
 mod metrics;
+mod policy;
 mod xds;
 
 pub use cluster::{ClusterStats, HttpCounters, Resource};
@@ -20,4 +21,5 @@ pub use limits::{Limit, LimitStats};
 pub use listener::ListenerStats;
 pub use log::{ConnectionLog, DownstreamInfo, Protocol, RequestLog, Scope};
 pub use metrics::Metrics;
+pub use policy::{FaultStats, RateLimitStats};
 pub use xds::{XdsStats, XdsType, XdsTypeStats};

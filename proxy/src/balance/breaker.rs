@@ -3,26 +3,35 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use tokio::time::Instant;
 use weft_config::cluster::CircuitBreakers as Limits;
 
+use super::budget::RetryBudget;
 use crate::telemetry::{ClusterStats, Resource};
 
-/// The breakers of one cluster, shared by all workers.
+/// The breakers and the retry budget of one cluster, shared by all workers.
 #[derive(Debug)]
 pub struct CircuitBreakers {
     stats: Arc<ClusterStats>,
     connections_max: AtomicU32,
     pending_max: AtomicU32,
     requests_max: AtomicU32,
+    retries_max: AtomicU32,
+    budget: RetryBudget,
+    epoch: Instant,
 }
 
 impl CircuitBreakers {
-    pub(super) fn new(limits: &Limits, stats: Arc<ClusterStats>) -> Self {
+    /// Closed breakers with these limits, counting in `stats`.
+    pub fn new(limits: &Limits, stats: Arc<ClusterStats>, now: Instant) -> Self {
         let breakers = Self {
             stats,
             connections_max: AtomicU32::new(0),
             pending_max: AtomicU32::new(0),
             requests_max: AtomicU32::new(0),
+            retries_max: AtomicU32::new(0),
+            budget: RetryBudget::new(limits.retry_budget),
+            epoch: now,
         };
         breakers.set(limits);
         breakers
@@ -36,6 +45,9 @@ impl CircuitBreakers {
             .store(limits.pending_max, Ordering::Relaxed);
         self.requests_max
             .store(limits.requests_max, Ordering::Relaxed);
+        self.retries_max
+            .store(limits.retries_max, Ordering::Relaxed);
+        self.budget.set(limits.retry_budget);
     }
 
     /// Leave to open a connection; hold the guard while it is open.
@@ -53,10 +65,34 @@ impl CircuitBreakers {
         self.try_acquire(Resource::Request, &self.requests_max)
     }
 
+    /// Leave to try a request again, from the retry budget; where none is given (0 %, at least 0) from the bound on
+    /// retries running at once. Hold the guard until the attempt is over.
+    pub fn try_acquire_retry(&self, now: Instant) -> Option<BreakerGuard> {
+        if !self.budget.is_given() {
+            return self.try_acquire(Resource::Retry, &self.retries_max);
+        }
+        if !self.budget.try_retry(self.second(now)) {
+            self.stats.refuse(Resource::Retry);
+            return None;
+        }
+        self.take(Resource::Retry, u32::MAX)
+    }
+
+    /// An attempt was answered well, which pays for retries.
+    pub(crate) fn answered(&self, now: Instant) {
+        self.budget.answered(self.second(now));
+    }
+
+    fn second(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.epoch).as_secs()
+    }
+
     fn try_acquire(&self, resource: Resource, max: &AtomicU32) -> Option<BreakerGuard> {
-        let allowed = self
-            .stats
-            .try_acquire(resource, max.load(Ordering::Relaxed));
+        self.take(resource, max.load(Ordering::Relaxed))
+    }
+
+    fn take(&self, resource: Resource, max: u32) -> Option<BreakerGuard> {
+        let allowed = self.stats.try_acquire(resource, max);
         allowed.then(|| BreakerGuard {
             stats: self.stats.clone(),
             resource,

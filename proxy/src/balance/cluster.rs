@@ -1,17 +1,21 @@
 //! The handle of a cluster: survives snapshots, while everything inside swaps by itself.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 use weft_config::cluster::{self as config, ClusterName, Discovery};
-use weft_config::endpoint::{EndpointSet, Health};
+use weft_config::endpoint::{EndpointSet, Health, Locality};
 use weft_config::flag::ResponseFlag;
 
 use super::breaker::CircuitBreakers;
 use super::endpoint::{EndpointId, EndpointState, Outcome};
+use super::original::OriginalDestinations;
+use super::outlier::nanos;
+use super::table::EndpointTable;
+use super::view::View;
 use crate::telemetry::{ClusterStats, Metrics};
 
 /// A cluster, keyed by name.
@@ -24,9 +28,12 @@ pub struct Cluster {
     /// Its counts.
     pub stats: Arc<ClusterStats>,
     config: ArcSwap<config::Cluster>,
-    endpoints: ArcSwap<Vec<Arc<EndpointState>>>,
+    view: ArcSwap<View>,
+    originals: OriginalDestinations,
     warm: AtomicBool,
-    turn: AtomicU64,
+    epoch: Instant,
+    /// Held while the next view is built, never by a request.
+    writer: Mutex<()>,
 }
 
 /// What a choice depends on.
@@ -49,10 +56,10 @@ pub enum PickError {
     #[error("cluster has no endpoints")]
     NoEndpoints,
     /// All are unhealthy, draining or ejected, and the cluster does not panic.
-    #[error("all endpoints are unhealthy")]
+    #[error("all endpoints of the cluster are unhealthy")]
     AllUnhealthy,
     /// The control plane asked to drop this share of requests.
-    #[error("dropped by drop_overloads")]
+    #[error("dropped because the control plane asked to (drop_overloads)")]
     Overloaded,
     /// An `ORIGINAL_DST` cluster, and the connection was not redirected.
     #[error("connection has no original destination")]
@@ -67,23 +74,53 @@ impl PickError {
             Self::Overloaded => ResponseFlag::DO,
         }
     }
+
+    /// `%RESPONSE_CODE_DETAILS%`: one word.
+    pub fn details(self) -> &'static str {
+        match self {
+            Self::NoEndpoints => "no_endpoints",
+            Self::AllUnhealthy => "no_healthy_upstream",
+            Self::Overloaded => "drop_overload",
+            Self::NoOriginalDst => "no_original_destination",
+        }
+    }
+}
+
+/// An endpoint as the admin page shows it.
+#[derive(Clone, Debug)]
+pub struct EndpointStatus {
+    /// The endpoint.
+    pub state: Arc<EndpointState>,
+    /// Where it is.
+    pub locality: Locality,
+    /// Priority of its locality.
+    pub priority: u32,
+    /// Its weight.
+    pub weight: u32,
+    /// Health as told by the control plane.
+    pub health: Health,
+    /// Whether it is ejected for failing.
+    pub ejected: bool,
 }
 
 impl Cluster {
     /// A cluster as configured; `STATIC` ones have their endpoints at once.
-    pub fn new(config: Arc<config::Cluster>, metrics: &Metrics, _now: Instant) -> Arc<Self> {
+    pub fn new(config: Arc<config::Cluster>, metrics: &Metrics, now: Instant) -> Arc<Self> {
         let stats = metrics.cluster(&config.name);
+        let view = View::build(Arc::default(), &config, 0, 0);
         let cluster = Self {
             name: config.name.clone(),
-            breakers: CircuitBreakers::new(&config.circuit_breakers, stats.clone()),
+            breakers: CircuitBreakers::new(&config.circuit_breakers, stats.clone(), now),
             stats,
             config: ArcSwap::new(config.clone()),
-            endpoints: ArcSwap::default(),
+            view: ArcSwap::from_pointee(view),
+            originals: OriginalDestinations::default(),
             warm: AtomicBool::new(matches!(config.discovery, Discovery::OriginalDst)),
-            turn: AtomicU64::new(0),
+            epoch: now,
+            writer: Mutex::default(),
         };
         if let Discovery::Static(set) = &config.discovery {
-            cluster.set_endpoints(set);
+            cluster.set_endpoints_at(set, 0);
         }
         Arc::new(cluster)
     }
@@ -93,34 +130,24 @@ impl Cluster {
         self.config.load_full()
     }
 
-    /// Puts another configuration in force; endpoints stay unless it lists its own.
+    /// Puts another configuration in force. Endpoints stay, with their state, unless it lists its own.
     pub fn set_config(&self, config: Arc<config::Cluster>) {
+        let now = self.nanos(Instant::now());
         self.breakers.set(&config.circuit_breakers);
-        if let Discovery::Static(set) = &config.discovery {
-            self.set_endpoints(set);
+        self.config.store(config.clone());
+        match &config.discovery {
+            Discovery::Static(set) => self.set_endpoints_at(set, now),
+            _ => self.rebuild(now, |table| table.clone()),
         }
-        self.config.store(config);
     }
 
-    /// Puts these endpoints in force; those whose address stays keep their state.
+    /// Puts these endpoints in force; those whose address stays keep their state. Costs what this set costs.
     pub fn set_endpoints(&self, set: &EndpointSet) {
-        let old = self.endpoints.load_full();
-        let all = set
-            .localities
-            .iter()
-            .flat_map(|locality| &locality.endpoints);
-        let next = all
-            .filter(|endpoint| endpoint.health == Health::Healthy)
-            .map(|endpoint| {
-                let same = |state: &&Arc<EndpointState>| {
-                    state.address == endpoint.address && state.hostname == endpoint.hostname
-                };
-                old.iter().find(same).cloned().unwrap_or_else(|| {
-                    EndpointState::new(endpoint.address.clone(), endpoint.hostname.clone())
-                })
-            })
-            .collect();
-        self.endpoints.store(Arc::new(next));
+        self.set_endpoints_at(set, self.nanos(Instant::now()));
+    }
+
+    fn set_endpoints_at(&self, set: &EndpointSet, now: u64) {
+        self.rebuild(now, |old| Arc::new(EndpointTable::build(set, old)));
         self.warm.store(true, Ordering::Release);
     }
 
@@ -129,33 +156,176 @@ impl Cluster {
         self.warm.load(Ordering::Acquire)
     }
 
-    /// Chooses an endpoint.
+    /// Chooses an endpoint. Takes no lock and allocates nothing, but for a new address of an `ORIGINAL_DST` cluster
+    /// and the first pick after an ejection is over.
     ///
     /// # Errors
     /// Why there is none.
     pub fn pick(&self, cx: &mut PickContext<'_>) -> Result<Arc<EndpointState>, PickError> {
-        let endpoints = self.endpoints.load();
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let count = u64::try_from(endpoints.len()).unwrap_or(u64::MAX);
-        let start =
-            usize::try_from(turn.checked_rem(count).ok_or(PickError::NoEndpoints)?).unwrap_or(0);
-        let mut from_start = endpoints.iter().cycle().skip(start).take(endpoints.len());
-        from_start
-            .find(|endpoint| !cx.avoid.contains(&endpoint.id))
-            .or_else(|| endpoints.get(start))
-            .cloned()
-            .ok_or(PickError::NoEndpoints)
+        let now = self.nanos(cx.now);
+        let mut view = self.view.load();
+        if now >= view.expires {
+            drop(view);
+            self.renew(now);
+            view = self.view.load();
+        }
+        if view.is_original_dst() {
+            let address = cx.original_dst.ok_or(PickError::NoOriginalDst)?;
+            return Ok(self.originals.endpoint(address));
+        }
+        if view.drops(cx.rng) {
+            self.stats.dropped.inc();
+            return Err(PickError::Overloaded);
+        }
+        let Some(picked) = view.pick(cx.rng, cx.avoid) else {
+            self.stats.no_endpoint.inc();
+            let nobody = view.table.rows().next().is_none();
+            return Err(if nobody {
+                PickError::NoEndpoints
+            } else {
+                PickError::AllUnhealthy
+            });
+        };
+        if picked.panicked {
+            self.stats.panic_picks.inc();
+        }
+        Ok(picked.endpoint.clone())
     }
 
-    /// An attempt at `endpoint` ended: counts failures, and ejects it when it fails too often.
-    pub fn report(&self, _endpoint: &EndpointState, outcome: Outcome, _now: Instant) {
-        match outcome {
-            Outcome::ConnectFailed => self.stats.connect_failures.inc(),
-            Outcome::ConnectTimedOut => {
-                self.stats.connect_failures.inc();
-                self.stats.connect_timeouts.inc();
-            }
-            Outcome::Status(_) | Outcome::Reset | Outcome::TimedOut => {}
+    /// An attempt at `endpoint` ended: pays for retries when it went well, ejects the endpoint when it fails too often.
+    pub fn report(&self, endpoint: &EndpointState, outcome: Outcome, now: Instant) {
+        if outcome.is_good() {
+            self.breakers.answered(now);
+        } else {
+            endpoint.count_failure();
+        }
+        if matches!(outcome, Outcome::ConnectFailed | Outcome::ConnectTimedOut) {
+            self.stats.connect_failures.inc();
+        }
+        if outcome == Outcome::ConnectTimedOut {
+            self.stats.connect_timeouts.inc();
+        }
+        let view = self.view.load();
+        let Some(limits) = &view.outlier else {
+            return;
+        };
+        if endpoint.record.note(outcome, limits) {
+            drop(view);
+            self.eject(endpoint, self.nanos(now));
         }
     }
+
+    /// Every endpoint, for the admin page.
+    pub fn endpoints(&self, now: Instant) -> Vec<EndpointStatus> {
+        let now = self.nanos(now);
+        let view = self.view.load_full();
+        if view.is_original_dst() {
+            let status = |state| EndpointStatus {
+                state,
+                locality: Locality::default(),
+                priority: 0,
+                weight: 1,
+                health: Health::Healthy,
+                ejected: false,
+            };
+            return self.originals.all().into_iter().map(status).collect();
+        }
+        let rows = view
+            .table
+            .groups
+            .iter()
+            .flat_map(|group| group.rows.iter().map(move |row| (group, row)));
+        rows.map(|(group, row)| EndpointStatus {
+            state: row.state.clone(),
+            locality: group.locality.clone(),
+            priority: group.priority,
+            weight: row.weight,
+            health: row.health,
+            ejected: row.state.record.is_ejected(now),
+        })
+        .collect()
+    }
+
+    /// Ejects an endpoint that has failed once too often, if not too many are ejected already.
+    fn eject(&self, endpoint: &EndpointState, now: u64) {
+        // Whoever builds a view now will not see the ejection; the next failure comes back here.
+        let Ok(_one_at_a_time) = self.writer.try_lock() else {
+            return;
+        };
+        let view = self.view.load_full();
+        let Some(limits) = &view.outlier else {
+            return;
+        };
+        let (mut total, mut ejected, mut ours) = (0u64, 0u64, false);
+        for row in view.table.rows() {
+            total += 1;
+            ejected += u64::from(row.state.record.is_ejected(now));
+            ours |= row.state.id == endpoint.id;
+        }
+        if !ours || endpoint.record.is_ejected(now) {
+            return;
+        }
+        if ejected >= (total * u64::from(limits.ejected_percent_max) / 100).max(1) {
+            self.stats.ejections_suppressed.inc();
+            return;
+        }
+        endpoint.record.eject(now, limits);
+        self.stats.ejections.inc();
+        self.put(view.table.clone(), now);
+    }
+
+    /// An ejection is over: the first to notice builds the next view, the others use this one a little longer.
+    fn renew(&self, now: u64) {
+        let Ok(_one_at_a_time) = self.writer.try_lock() else {
+            return;
+        };
+        let view = self.view.load_full();
+        if now >= view.expires {
+            self.put(view.table.clone(), now);
+        }
+    }
+
+    fn rebuild(&self, now: u64, table: impl FnOnce(&Arc<EndpointTable>) -> Arc<EndpointTable>) {
+        let _one_at_a_time = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.view.load_full();
+        self.put(table(&old.table), now);
+    }
+
+    fn put(&self, table: Arc<EndpointTable>, now: u64) {
+        self.count_endpoints(&table, now);
+        let config = self.config.load_full();
+        self.view.store(Arc::new(View::build(
+            table,
+            &config,
+            now,
+            fastrand::u64(..),
+        )));
+    }
+
+    fn count_endpoints(&self, table: &EndpointTable, now: u64) {
+        let mut by_health = [0i64; 4];
+        let mut ejected = 0;
+        for row in table.rows() {
+            let [healthy, degraded, draining, unhealthy] = &mut by_health;
+            match row.health {
+                Health::Healthy => *healthy += 1,
+                Health::Degraded => *degraded += 1,
+                Health::Draining => *draining += 1,
+                Health::Unhealthy => *unhealthy += 1,
+            }
+            ejected += i64::from(row.state.record.is_ejected(now));
+        }
+        for (gauge, count) in self.stats.endpoints.iter().zip(by_health) {
+            gauge.store(count, Ordering::Relaxed);
+        }
+        self.stats.ejected_active.store(ejected, Ordering::Relaxed);
+    }
+
+    /// Nanoseconds since the cluster was made.
+    fn nanos(&self, now: Instant) -> u64 {
+        nanos(now.saturating_duration_since(self.epoch))
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use weft_config::endpoint::Address;
 
+use super::outlier::Record;
+
 /// Names an endpoint within this process, over all clusters; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointId(pub u64);
@@ -28,10 +30,12 @@ pub struct EndpointState {
     active: AtomicU32,
     requests: AtomicU64,
     failures: AtomicU64,
+    pub(super) record: Record,
 }
 
 impl EndpointState {
-    pub(super) fn new(address: Address, hostname: Arc<str>) -> Arc<Self> {
+    /// An endpoint where nothing has happened yet.
+    pub fn new(address: Address, hostname: Arc<str>) -> Arc<Self> {
         Arc::new(Self {
             id: EndpointId::next(),
             address,
@@ -39,6 +43,7 @@ impl EndpointState {
             active: AtomicU32::new(0),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            record: Record::default(),
         })
     }
 
@@ -62,6 +67,10 @@ impl EndpointState {
     /// Requests that failed there so far.
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_failure(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -87,6 +96,8 @@ impl Drop for ActiveGuard {
 pub enum Outcome {
     /// It answered with this HTTP status (for gRPC without an HTTP error: 200, or 503 for `UNAVAILABLE`).
     Status(u16),
+    /// It was connected to and nothing more can be told: plain TCP.
+    Connected,
     /// No connection could be opened.
     ConnectFailed,
     /// Opening a connection took too long.
@@ -95,4 +106,11 @@ pub enum Outcome {
     Reset,
     /// No answer came in time.
     TimedOut,
+}
+
+impl Outcome {
+    /// Whether the endpoint did what it is there for.
+    pub fn is_good(self) -> bool {
+        matches!(self, Self::Connected | Self::Status(..500))
+    }
 }

@@ -31,7 +31,7 @@ pub(super) struct Lookup<'a> {
 
 impl Lookup<'_> {
     pub(super) fn table(&self, table: &Arc<RouteTable>, before: Option<&TableView>) -> TableView {
-        let mut limiters = Limiters::of(before);
+        let mut limiters = Limiters::of(before, self.metrics);
         TableView {
             table: table.clone(),
             routes: table
@@ -41,7 +41,7 @@ impl Lookup<'_> {
         }
     }
 
-    fn route(&self, route: &Route, limiters: &mut Limiters) -> RouteView {
+    fn route(&self, route: &Route, limiters: &mut Limiters<'_>) -> RouteView {
         let (rate_limit, fault) = limiters.of_overrides(&route.overrides);
         RouteView {
             clusters: weighted(route)
@@ -115,7 +115,7 @@ impl Lookup<'_> {
                 Some(Arc::new(self.table(table, old)))
             }
         };
-        let mut limiters = Limiters::of_filters(old);
+        let mut limiters = Limiters::of_filters(old, self.metrics);
         HttpView {
             hcm: hcm.clone(),
             table,
@@ -160,15 +160,23 @@ fn weighted(route: &Route) -> &[WeightedCluster] {
 }
 
 /// The limiters in force before, to be taken over by equal configuration.
-#[derive(Default)]
-struct Limiters {
+struct Limiters<'m> {
+    metrics: &'m Metrics,
     rate_limits: Reuse<LocalRateLimit, LocalRateLimiter>,
     faults: Reuse<Fault, FaultInjector>,
 }
 
-impl Limiters {
-    fn of(before: Option<&TableView>) -> Self {
-        let mut limiters = Self::default();
+impl<'m> Limiters<'m> {
+    fn none(metrics: &'m Metrics) -> Self {
+        Self {
+            metrics,
+            rate_limits: Reuse::default(),
+            faults: Reuse::default(),
+        }
+    }
+
+    fn of(before: Option<&TableView>, metrics: &'m Metrics) -> Self {
+        let mut limiters = Self::none(metrics);
         let Some(before) = before else {
             return limiters;
         };
@@ -181,8 +189,8 @@ impl Limiters {
         limiters
     }
 
-    fn of_filters(before: Option<&HttpView>) -> Self {
-        let mut limiters = Self::default();
+    fn of_filters(before: Option<&HttpView>, metrics: &'m Metrics) -> Self {
+        let mut limiters = Self::none(metrics);
         let Some(before) = before else {
             return limiters;
         };
@@ -221,19 +229,29 @@ impl Limiters {
         let rate_limit = overrides.local_rate_limit.as_ref();
         let fault = overrides.fault.as_ref();
         (
-            rate_limit.map(|config| self.rate_limits.take(config, LocalRateLimiter::new)),
-            fault.map(|config| self.faults.take(config, FaultInjector::new)),
+            rate_limit.map(|config| self.rate_limit(config)),
+            fault.map(|config| self.fault(config)),
         )
+    }
+
+    fn rate_limit(&mut self, config: &Arc<LocalRateLimit>) -> Arc<LocalRateLimiter> {
+        let metrics = self.metrics;
+        let make = |config| LocalRateLimiter::new(config, metrics);
+        self.rate_limits.take(config, make)
+    }
+
+    fn fault(&mut self, config: &Arc<Fault>) -> Arc<FaultInjector> {
+        let metrics = self.metrics;
+        let make = |config| FaultInjector::new(config, metrics);
+        self.faults.take(config, make)
     }
 
     fn filter(&mut self, filter: &HttpFilter) -> FilterView {
         match filter {
             HttpFilter::LocalRateLimit(config) => {
-                FilterView::LocalRateLimit(self.rate_limits.take(config, LocalRateLimiter::new))
+                FilterView::LocalRateLimit(self.rate_limit(config))
             }
-            HttpFilter::Fault(config) => {
-                FilterView::Fault(self.faults.take(config, FaultInjector::new))
-            }
+            HttpFilter::Fault(config) => FilterView::Fault(self.fault(config)),
             HttpFilter::Unsupported { name, type_url } => FilterView::Unsupported {
                 name: name.clone(),
                 type_url: type_url.clone(),

@@ -8,6 +8,7 @@ use weft_config::listener::Direction;
 use super::cluster::ClusterStats;
 use super::limits::LimitStats;
 use super::listener::ListenerStats;
+use super::policy::{FaultStats, RateLimitStats};
 use super::xds::XdsStats;
 
 /// Every metric of the process. Handles are asked for when a snapshot is built and kept; the same name gives the
@@ -16,7 +17,10 @@ use super::xds::XdsStats;
 pub struct Metrics {
     clusters: Mutex<BTreeMap<Arc<str>, Weak<ClusterStats>>>,
     listeners: Mutex<BTreeMap<Arc<str>, Weak<ListenerStats>>>,
+    rate_limits: Mutex<BTreeMap<Arc<str>, Weak<RateLimitStats>>>,
     no_cluster: Arc<ClusterStats>,
+    /// Injected faults.
+    pub faults: Arc<FaultStats>,
     /// The xDS client.
     pub xds: Arc<XdsStats>,
     /// Bounds that were met.
@@ -29,6 +33,8 @@ impl Metrics {
         Arc::new(Self {
             clusters: Mutex::default(),
             listeners: Mutex::default(),
+            rate_limits: Mutex::default(),
+            faults: Arc::default(),
             no_cluster: Arc::new(ClusterStats::new("-".into())),
             xds: Arc::default(),
             limits: Arc::default(),
@@ -63,6 +69,20 @@ impl Metrics {
         }
         let stats = Arc::new(ListenerStats::new(name.clone(), direction));
         listeners.insert(name.clone(), Arc::downgrade(&stats));
+        stats
+    }
+
+    /// The counts of the rate limit `name`.
+    pub fn rate_limit(&self, name: &Arc<str>) -> Arc<RateLimitStats> {
+        let mut limits = self
+            .rate_limits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(stats) = limits.get(name).and_then(Weak::upgrade) {
+            return stats;
+        }
+        let stats = Arc::new(RateLimitStats::default());
+        limits.insert(name.clone(), Arc::downgrade(&stats));
         stats
     }
 }

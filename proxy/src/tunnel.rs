@@ -1,7 +1,7 @@
 //! Bytes both ways between two sockets: TCP, upgrades and CONNECT.
 //!
 //! A direction begins by copying through the worker's scratch buffer, which is cheapest for small messages, and goes
-//! over to `splice(2)` through a pipe when a read fills that buffer. A connection at rest owns neither pipe nor bytes.
+//! over to `splice(2)` through a pipe when a read brings much. A connection at rest owns neither pipe nor bytes.
 
 mod ends;
 mod flow;

@@ -59,8 +59,8 @@ pub(super) enum Fault {
 /// Reads and writes of one direction in one turn; then others have theirs.
 const ROUNDS_PER_TURN: usize = 16;
 
-/// A read of so many bytes makes a direction splice. Messages of 16 KiB cost about the same either way; at 64 KiB
-/// splicing takes a quarter of the CPU (`benches/benches/tcp.rs`).
+/// A read of so many bytes makes a direction splice. Where exactly splicing becomes cheaper is not measured yet: the
+/// pings of `benches/benches/tcp.rs` varied several times over between runs on a machine that was not quiet.
 const LARGE_READ_BYTES: usize = 16 * 1024;
 
 /// A splice of fewer bytes counts as small: copying them is cheaper.

@@ -61,7 +61,7 @@ impl Proxy {
     }
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn parse(bencher: divan::Bencher<'_, '_>) {
     let mut proxy = Proxy::new();
     bencher.bench_local(move || {
@@ -70,14 +70,14 @@ fn parse(bencher: divan::Bencher<'_, '_>) {
     });
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn emit(bencher: divan::Bencher<'_, '_>) {
     let mut proxy = Proxy::new();
     let head = proxy.parse();
     bencher.bench_local(move || proxy.emit(black_box(&head)));
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn parse_edit_emit(bencher: divan::Bencher<'_, '_>) {
     let mut proxy = Proxy::new();
     bencher.bench_local(move || {

@@ -208,17 +208,14 @@ impl HeadReader {
 
     /// `field-line = field-name ":" OWS field-value OWS` (RFC 9112 §5).
     fn field(&mut self, line: &[u8], start: usize, limits: &H1Limits) -> Result<(), ProtocolError> {
-        let name_len = chars::token_len(line);
-        let (name, rest) = line.split_at(name_len);
-        let raw = match rest {
-            [b':', raw @ ..] if name_len > 0 => raw,
-            [b' ' | b'\t', ..] if name_len == 0 && self.head.fields.is_empty() => {
-                return Err(ProtocolError::SpaceBeforeFields);
-            }
-            [b' ' | b'\t', ..] if name_len == 0 => return Err(ProtocolError::ObsFold),
-            [b' ' | b'\t', ..] => return Err(ProtocolError::SpaceBeforeColon),
-            _ => return Err(ProtocolError::BadFieldName),
-        };
+        let name_len = memchr::memchr(b':', line).unwrap_or(0);
+        let (name, raw) = line.split_at(name_len);
+        let raw = raw.get(1..).unwrap_or_default();
+        let known = Known::of(name);
+        // A well-known name was compared whole and needs no second look.
+        if known == Known::Other && !chars::is_token(name) {
+            return Err(self.bad_name(line));
+        }
         if !chars::is_field_value(raw) {
             return Err(control_byte(raw));
         }
@@ -239,7 +236,6 @@ impl HeadReader {
             .count();
         let value_start = start + name_len + 1 + before;
         let span = Span::new(value_start, value_start + value.len());
-        let known = Known::of(name);
         let mut flags = Flags::LINE;
         if known.is_hop_by_hop() {
             flags.set(Flags::HOP_BY_HOP);
@@ -259,6 +255,18 @@ impl HeadReader {
             flags,
         });
         Ok(())
+    }
+
+    /// Which rule a line breaks that does not start with a name and a colon.
+    fn bad_name(&self, line: &[u8]) -> ProtocolError {
+        match line.split_at(chars::token_len(line)) {
+            (b"", [b' ' | b'\t', ..]) if self.head.fields.is_empty() => {
+                ProtocolError::SpaceBeforeFields
+            }
+            (b"", [b' ' | b'\t', ..]) => ProtocolError::ObsFold,
+            (_, [b' ' | b'\t', ..]) => ProtocolError::SpaceBeforeColon,
+            _ => ProtocolError::BadFieldName,
+        }
     }
 
     /// The head, once [`Self::read`] has reached its end: target and `Host` settled, for requests.

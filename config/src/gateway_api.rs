@@ -1,9 +1,11 @@
 //! The kinds that users write: Kubernetes Gateway API in its mesh form, and the policies of `mesh.weft.dev`.
 //!
-//! [`Object`] is one of them, written back by [`Object::to_json`]. [`Resources`] holds a whole desired state by
+//! [`Object`] is one of them, read by [`parse`] with every fault of every document at once, written back by
+//! [`Object::to_json`]. [`Resources`] holds a whole desired state by
 //! [`ObjectKey`], which the control plane translates. Names are qualified while parsing: past the parser a reference always says
 //! kind, namespace and name.
 
+pub mod document;
 pub mod endpoint_slice;
 pub mod fault_injection;
 pub mod grpc_route;
@@ -15,6 +17,7 @@ pub mod object;
 pub mod policy_target;
 pub mod quantity;
 pub mod rate_limit;
+mod read;
 pub mod reference;
 pub mod reference_grant;
 pub mod resources;
@@ -22,6 +25,7 @@ pub mod service;
 pub mod tcp_route;
 pub mod traffic_policy;
 
+pub use document::{Document, Parsed, Source, parse, parse_json};
 pub use endpoint_slice::EndpointSlice;
 pub use fault_injection::FaultInjection;
 pub use grpc_route::GrpcRoute;
@@ -39,3 +43,6 @@ pub use resources::{Entry, Resources};
 pub use service::{AppProtocol, Service};
 pub use tcp_route::TcpRoute;
 pub use traffic_policy::TrafficPolicy;
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@ pub mod policy;
 mod proto;
 pub mod resource;
 pub mod route;
+pub mod yaml;
 
 #[cfg(test)]
 mod testing;

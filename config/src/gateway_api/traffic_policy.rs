@@ -172,7 +172,7 @@ pub struct Retry {
     pub attempts: u32,
     /// What is worth another attempt, besides `codes` and `grpcCodes`. Default `ConnectFailure` and `RefusedStream`.
     #[schemars(default = "retry_on")]
-    pub on: Vec<RetryOn>,
+    pub conditions: Vec<RetryOn>,
     /// Statuses that are worth another attempt, from 400 to 599.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]

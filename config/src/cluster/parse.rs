@@ -138,3 +138,6 @@ impl TcpKeepalive {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -329,3 +329,6 @@ impl DnsTarget {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -228,3 +228,6 @@ fn chains(listener: &mut Listener, proto: &pb::Listener, at: &FieldPath, diag: &
         diag.fault(at.field("filter_chains"), "must not be empty");
     }
 }
+
+#[cfg(test)]
+mod tests;

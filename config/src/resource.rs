@@ -85,3 +85,6 @@ fn unpack<M: prost::Name + Default>(
     let message: Result<M, AnyError> = any::unpack(packed);
     diag.keep(at.clone(), message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,17 +56,17 @@ impl Checker<'_> {
                 return self.mismatch(path, format!("expected an object, got {}", shown(other)));
             }
         };
-        self.fields(message, fields, path, depth);
+        self.fields(message, fields.iter(), path, depth);
     }
 
-    fn fields(
+    fn fields<'v>(
         &mut self,
         message: &MessageDescriptor,
-        fields: &Map<String, Value>,
+        fields: impl Iterator<Item = (&'v String, &'v Value)>,
         path: &str,
         depth: usize,
     ) {
-        for (name, value) in fields.iter().filter(|(name, _)| *name != "@type") {
+        for (name, value) in fields {
             let path = below(path, name);
             let known = message.get_field_by_name(name);
             match known.or_else(|| message.get_field_by_json_name(name)) {
@@ -184,7 +184,10 @@ impl Checker<'_> {
                     self.message(&message, value, &below(path, "value"), depth + 1);
                 }
             }
-            false => self.fields(&message, fields, path, depth + 1),
+            false => {
+                let fields = fields.iter().filter(|(name, _)| *name != "@type");
+                self.fields(&message, fields, path, depth + 1);
+            }
         }
     }
 }

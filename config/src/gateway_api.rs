@@ -15,6 +15,7 @@ pub mod metadata;
 pub mod names;
 pub mod object;
 pub mod policy_target;
+pub mod precedence;
 pub mod quantity;
 pub mod rate_limit;
 mod read;

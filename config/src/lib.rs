@@ -14,6 +14,7 @@ pub mod document;
 pub mod endpoint;
 pub mod flag;
 pub mod gateway_api;
+pub mod lint;
 pub mod listener;
 pub mod policy;
 mod proto;

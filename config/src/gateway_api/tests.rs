@@ -763,3 +763,31 @@ fn a_source_locates_what_it_has_and_the_nearest_of_what_it_has_not() {
         timeouts
     );
 }
+
+#[test]
+fn every_example_of_the_manual_is_read_without_a_finding() {
+    let manual = include_str!("../../../docs/CONFIG.md");
+    let blocks: Vec<&str> = manual
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    let mut seen = Vec::new();
+    for block in blocks {
+        let parsed = parse("docs/CONFIG.md", block);
+        assert!(
+            parsed.findings.is_empty(),
+            "{block}\n{:#?}",
+            findings(block)
+        );
+        seen.extend(
+            parsed
+                .documents
+                .iter()
+                .map(|document| document.object.kind()),
+        );
+    }
+    for kind in Kind::ALL {
+        assert!(seen.contains(&kind), "{kind} has an example");
+    }
+}

@@ -1,0 +1,132 @@
+//! Policies: targets that are not there, and policies that get in each other's way.
+
+use super::references::near;
+use super::{Remarks, spec};
+use crate::diag::FieldPath;
+use crate::gateway_api::grpc_route::GrpcFilter;
+use crate::gateway_api::http_route::HttpFilter;
+use crate::gateway_api::precedence::route_rank;
+use crate::gateway_api::{
+    Object, PolicyTarget, ServiceKind, ServiceName, ServiceRef, Spec, TargetKind,
+};
+
+pub(super) fn check(found: &mut Remarks<'_>, object: &Object) {
+    for (index, target) in targets_of(object).iter().enumerate() {
+        let path = spec().field("targetRefs").index(index);
+        let key = target.key();
+        if !found.resources.contains(&key) {
+            let hint = found.hint(&key);
+            found.warn(
+                object.key(),
+                path.field("name"),
+                format!("there is no {key}{hint}"),
+            );
+            continue;
+        }
+        check_section(found, object, &path, target);
+        check_conflict(found, object, &path, target);
+    }
+    if let Spec::FaultInjection(_) = &object.spec {
+        if !is_used(found, object) {
+            let message =
+                "no rule of this namespace names it in an ExtensionRef filter, so it has no effect";
+            let path = FieldPath::root().field("metadata").field("name");
+            found.warn(object.key(), path, message.to_owned());
+        }
+    }
+}
+
+fn targets_of(object: &Object) -> &[PolicyTarget] {
+    match &object.spec {
+        Spec::TrafficPolicy(policy) => &policy.target_refs,
+        Spec::RateLimitPolicy(policy) => &policy.target_refs,
+        _ => &[],
+    }
+}
+
+fn check_section(
+    found: &mut Remarks<'_>,
+    object: &Object,
+    path: &FieldPath,
+    target: &PolicyTarget,
+) {
+    let Some(section) = &target.section_name else {
+        return;
+    };
+    let names = section_names(found, target);
+    if !names.contains(section) {
+        let what = if target.kind.is_service() {
+            "port"
+        } else {
+            "rule"
+        };
+        let hint = near(section, names.iter().map(String::as_str));
+        let message = format!("{} has no {what} named `{section}`{hint}", target.key());
+        found.warn(object.key(), path.field("sectionName"), message);
+    }
+}
+
+fn section_names(found: &Remarks<'_>, target: &PolicyTarget) -> Vec<String> {
+    let kind = match target.kind {
+        TargetKind::Service => ServiceKind::Service,
+        TargetKind::MeshService => ServiceKind::MeshService,
+        TargetKind::HttpRoute | TargetKind::GrpcRoute => {
+            let object = found.resources.get(&target.key());
+            return match object.map(|object| &object.spec) {
+                Some(Spec::HttpRoute(route)) => {
+                    route.rules.iter().filter_map(|r| r.name.clone()).collect()
+                }
+                Some(Spec::GrpcRoute(route)) => {
+                    route.rules.iter().filter_map(|r| r.name.clone()).collect()
+                }
+                _ => Vec::new(),
+            };
+        }
+    };
+    let name = ServiceName {
+        namespace: target.namespace.clone(),
+        name: target.name.clone(),
+    };
+    let ports = found.resources.service_ports(&ServiceRef { kind, name });
+    ports.into_iter().filter_map(|port| port.name).collect()
+}
+
+/// Two policies of one kind on the same target: the older one wins (GEP-713).
+fn check_conflict(
+    found: &mut Remarks<'_>,
+    object: &Object,
+    path: &FieldPath,
+    target: &PolicyTarget,
+) {
+    let winner = found
+        .resources
+        .of_kind(object.kind())
+        .filter(|other| targets_of(other).contains(target))
+        .min_by(|a, b| route_rank(&a.metadata).cmp(&route_rank(&b.metadata)));
+    if let Some(winner) = winner {
+        if winner.key() != object.key() {
+            let message = format!(
+                "{} has the same target and wins, being older or first by name",
+                winner.key()
+            );
+            found.warn(object.key(), path.clone(), message);
+        }
+    }
+}
+
+fn is_used(found: &Remarks<'_>, object: &Object) -> bool {
+    let name = &object.metadata.name;
+    let here = &object.metadata.namespace;
+    let http = found.resources.http_routes().any(|(meta, route)| {
+        meta.namespace == *here
+            && route.rules.iter().flat_map(|rule| &rule.filters).any(
+                |filter| matches!(filter, HttpFilter::ExtensionRef { reference } if reference.name == *name),
+            )
+    });
+    http || found.resources.grpc_routes().any(|(meta, route)| {
+        meta.namespace == *here
+            && route.rules.iter().flat_map(|rule| &rule.filters).any(
+                |filter| matches!(filter, GrpcFilter::ExtensionRef { reference } if reference.name == *name),
+            )
+    })
+}

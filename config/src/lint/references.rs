@@ -1,0 +1,228 @@
+//! References of routes: services, ports, grants, filters, weights.
+
+use super::{Remarks, parents_of, rule_path, spec};
+use crate::diag::FieldPath;
+use crate::gateway_api::grpc_route::GrpcFilter;
+use crate::gateway_api::http_route::HttpFilter;
+use crate::gateway_api::{BackendRef, ExtensionRef, Kind, Object, ObjectKey, ServiceRef, Spec};
+
+pub(super) fn check(found: &mut Remarks<'_>, object: &Object) {
+    check_parents(found, object);
+    for rule in rules(object) {
+        let path = rule.path.field("backendRefs");
+        for (index, backend) in rule.backends.iter().enumerate() {
+            let path = path.index(index);
+            check_service(
+                found,
+                object,
+                &path,
+                &backend.service,
+                "its requests are answered 500",
+            );
+            check_port(
+                found,
+                object,
+                &path.field("port"),
+                &backend.service,
+                backend.port,
+            );
+        }
+        if !rule.backends.is_empty() && rule.backends.iter().all(|backend| backend.weight == 0) {
+            let message =
+                "all weights are 0: every request of this rule is answered 500".to_owned();
+            found.warn(object.key(), path, message);
+        }
+        for (index, reference) in rule.extensions {
+            check_extension(
+                found,
+                object,
+                &rule.path.field("filters").index(index),
+                reference,
+            );
+        }
+    }
+}
+
+/// What all routes' rules have in common.
+struct RuleView<'o> {
+    path: FieldPath,
+    backends: Vec<&'o BackendRef>,
+    extensions: Vec<(usize, &'o ExtensionRef)>,
+}
+
+fn rules(object: &Object) -> Vec<RuleView<'_>> {
+    match &object.spec {
+        Spec::HttpRoute(route) => (0..)
+            .zip(&route.rules)
+            .map(|(index, rule)| RuleView {
+                path: rule_path(index),
+                backends: rule.backend_refs.iter().map(|b| &b.backend).collect(),
+                extensions: (0..)
+                    .zip(&rule.filters)
+                    .filter_map(|(index, filter)| match filter {
+                        HttpFilter::ExtensionRef { reference } => Some((index, reference)),
+                        _ => None,
+                    })
+                    .collect(),
+            })
+            .collect(),
+        Spec::GrpcRoute(route) => (0..)
+            .zip(&route.rules)
+            .map(|(index, rule)| RuleView {
+                path: rule_path(index),
+                backends: rule.backend_refs.iter().map(|b| &b.backend).collect(),
+                extensions: (0..)
+                    .zip(&rule.filters)
+                    .filter_map(|(index, filter)| match filter {
+                        GrpcFilter::ExtensionRef { reference } => Some((index, reference)),
+                        _ => None,
+                    })
+                    .collect(),
+            })
+            .collect(),
+        Spec::TcpRoute(route) => (0..)
+            .zip(&route.rules)
+            .map(|(index, rule)| RuleView {
+                path: rule_path(index),
+                backends: rule.backend_refs.iter().collect(),
+                extensions: Vec::new(),
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn check_parents(found: &mut Remarks<'_>, object: &Object) {
+    for (index, parent) in parents_of(object).iter().enumerate() {
+        let path = spec().field("parentRefs").index(index);
+        if !check_service(
+            found,
+            object,
+            &path,
+            &parent.service,
+            "the route has no effect",
+        ) {
+            continue;
+        }
+        if let Some(port) = parent.port {
+            check_port(found, object, &path.field("port"), &parent.service, port);
+        }
+        let ports = found.resources.service_ports(&parent.service);
+        if let Some(section) = &parent.section_name {
+            if !ports.iter().any(|port| port.name.as_ref() == Some(section)) {
+                let names = ports.iter().filter_map(|port| port.name.as_deref());
+                let hint = near(section, names);
+                let message = format!("{} has no port named `{section}`{hint}", parent.service);
+                found.warn(object.key(), path.field("sectionName"), message);
+            }
+        }
+        if matches!(object.kind(), Kind::HttpRoute | Kind::GrpcRoute) {
+            let opaque = ports.iter().find(|port| {
+                parent.port.is_none_or(|number| number == port.port)
+                    && parent
+                        .section_name
+                        .as_ref()
+                        .is_none_or(|name| port.name.as_ref() == Some(name))
+                    && port.app_protocol == crate::gateway_api::AppProtocol::Tcp
+            });
+            if let Some(port) = opaque {
+                let message = format!(
+                    "port {} of {} carries opaque bytes (`appProtocol`), so requests on it are not routed",
+                    port.port, parent.service
+                );
+                found.warn(object.key(), path, message);
+            }
+        }
+    }
+}
+
+/// Whether the service is there; if not, or if a grant is missing, that is noted.
+fn check_service(
+    found: &mut Remarks<'_>,
+    object: &Object,
+    path: &FieldPath,
+    service: &ServiceRef,
+    consequence: &str,
+) -> bool {
+    let key = service.key();
+    if !found.resources.contains(&key) {
+        let hint = found.hint(&key);
+        let message = format!(
+            "there is no {service}{hint}; {consequence}",
+            hint = hint.trim_end_matches('?')
+        );
+        found.warn(object.key(), path.field("name"), message);
+        return false;
+    }
+    let namespace = &object.metadata.namespace;
+    let is_parent = path.as_str().starts_with("spec.parentRefs");
+    if !is_parent
+        && !found
+            .resources
+            .permits_reference(object.kind(), namespace, &key)
+    {
+        let message = format!(
+            "{} is in another namespace, and no ReferenceGrant there lets {}s of `{namespace}` refer to it; {consequence}",
+            service,
+            object.kind()
+        );
+        found.warn(object.key(), path.field("namespace"), message);
+    }
+    true
+}
+
+fn check_port(
+    found: &mut Remarks<'_>,
+    object: &Object,
+    path: &FieldPath,
+    service: &ServiceRef,
+    port: u16,
+) {
+    let ports = found.resources.service_ports(service);
+    if ports.is_empty() || ports.iter().any(|view| view.port == port) {
+        return;
+    }
+    let has = ports
+        .iter()
+        .map(|view| view.port.to_string())
+        .collect::<Vec<_>>()
+        .join(", ");
+    found.warn(
+        object.key(),
+        path.clone(),
+        format!("{service} has no port {port}, it has {has}"),
+    );
+}
+
+fn check_extension(
+    found: &mut Remarks<'_>,
+    object: &Object,
+    path: &FieldPath,
+    reference: &ExtensionRef,
+) {
+    let key = ObjectKey::new(
+        Kind::FaultInjection,
+        &object.metadata.namespace,
+        &reference.name,
+    );
+    if !found.resources.contains(&key) {
+        let hint = found.hint(&key);
+        let message = format!(
+            "there is no {key}{}; the rule answers 500",
+            hint.trim_end_matches('?')
+        );
+        found.warn(
+            object.key(),
+            path.field("extensionRef").field("name"),
+            message,
+        );
+    }
+}
+
+/// `, did you mean …`, where a name is near.
+pub(super) fn near<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    match crate::diag::near_name(wrong, names) {
+        Some(name) => format!(", did you mean `{name}`?"),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,144 @@
+//! Tests of what is judged between objects.
+
+use super::*;
+use crate::gateway_api::parse;
+
+const SERVICES: &str = "
+apiVersion: mesh.weft.dev/v1alpha1
+kind: MeshService
+metadata: {name: reviews}
+spec: {ports: [{name: http, port: 9080, appProtocol: http}, {name: raw, port: 1, appProtocol: tcp}], discovery: {dns: {host: a}}}
+---
+apiVersion: mesh.weft.dev/v1alpha1
+kind: MeshService
+metadata: {name: reviews, namespace: other}
+spec: {ports: [{port: 9080}], discovery: {dns: {host: a}}}
+";
+
+fn judged(text: &str) -> Vec<String> {
+    let parsed = parse("f", &format!("{text}\n---{SERVICES}"));
+    assert!(!parsed.has_faults(), "{:#?}", parsed.findings);
+    let found = lint_documents(&parsed.documents, &Resources::new());
+    found.iter().map(ToString::to_string).collect()
+}
+
+fn route(name: &str, rule: &str) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}}}\nspec:\n  parentRefs: [{{group: mesh.weft.dev, kind: MeshService, name: reviews, port: 9080}}]\n  rules:\n  - {rule}\n"
+    )
+}
+
+#[test]
+fn what_dangles_is_named_with_the_near_name() {
+    let backend = |fields: &str| {
+        route(
+            "r",
+            &format!("backendRefs: [{{group: mesh.weft.dev, kind: MeshService, {fields}}}]"),
+        )
+    };
+    let table = [
+        (backend("name: review, port: 9080"), "there is no MeshService default/review, did you mean `reviews`"),
+        (backend("name: reviews, port: 9081"), "MeshService default/reviews has no port 9081, it has 9080, 1"),
+        (backend("name: reviews.other, port: 9080"), "no ReferenceGrant there lets HTTPRoutes of `default` refer to it"),
+        (backend("name: reviews, port: 9080, weight: 0"), "all weights are 0"),
+        (route("r", "backendRefs: [{name: reviews, port: 9080}]"), "there is no Service default/reviews, but there is a MeshService default/reviews"),
+        (route("r", "{}").replace("port: 9080", "port: 1"), "carries opaque bytes"),
+        (route("r", "{}").replace("port: 9080", "sectionName: htp"), "has no port named `htp`, did you mean `http`?"),
+        (route("r", "{}").replace("name: reviews", "name: revews"), "did you mean `reviews`; the route has no effect"),
+        (
+            route("r", "filters: [{type: ExtensionRef, extensionRef: {group: mesh.weft.dev, kind: FaultInjection, name: x}}]"),
+            "there is no FaultInjection default/x",
+        ),
+        (
+            "apiVersion: mesh.weft.dev/v1alpha1\nkind: FaultInjection\nmetadata: {name: f}\nspec: {delay: {duration: 1s}}".to_owned(),
+            "no rule of this namespace names it",
+        ),
+        (
+            "apiVersion: mesh.weft.dev/v1alpha1\nkind: MeshService\nmetadata: {name: e}\nspec: {ports: [{port: 1}], discovery: {static: {endpoints: []}}}".to_owned(),
+            "the service has no endpoints",
+        ),
+        (
+            "apiVersion: v1\nkind: Service\nmetadata: {name: e}\nspec: {ports: [{port: 1}]}".to_owned(),
+            "no selector and no EndpointSlice",
+        ),
+        (
+            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: e, labels: {kubernetes.io/service-name: x}}\naddressType: IPv4".to_owned(),
+            "there is no Service default/x",
+        ),
+    ];
+    for (text, message) in table {
+        let found = judged(&text);
+        assert_eq!(found.len(), 1, "{text}: {found:#?}");
+        assert!(found[0].contains(message), "{text}: {found:#?}");
+        assert!(found[0].starts_with("f:"), "{found:#?}");
+    }
+}
+
+#[test]
+fn a_grant_lets_a_route_cross_namespaces() {
+    let grant = "---\napiVersion: gateway.networking.k8s.io/v1beta1\nkind: ReferenceGrant\nmetadata: {name: g, namespace: other}\nspec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: default}], to: [{group: mesh.weft.dev, kind: MeshService}]}\n";
+    let text = route(
+        "r",
+        "backendRefs: [{group: mesh.weft.dev, kind: MeshService, name: reviews.other, port: 9080}]",
+    );
+    assert_eq!(judged(&text).len(), 1);
+    assert_eq!(judged(&format!("{text}{grant}")), Vec::<String>::new());
+}
+
+#[test]
+fn of_two_equal_matches_the_older_route_wins_then_the_first_by_name() {
+    let two = format!("{}---\n{}", route("a", "{}"), route("b", "{}"));
+    let found = judged(&two);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(
+        found[0].contains("`spec.rules[0]` of HTTPRoute default/a takes all these requests first")
+    );
+    assert!(found[0].starts_with("f:15:"), "at b: {found:#?}");
+    let older = two.replace(
+        "{name: b}",
+        "{name: b, creationTimestamp: '2020-01-01T00:00:00Z'}",
+    );
+    assert!(judged(&older)[0].contains("HTTPRoute default/b takes all these requests first"));
+}
+
+#[test]
+fn a_rule_that_another_always_beats_is_shadowed() {
+    let shadowed = route(
+        "a",
+        "matches: [{path: {type: RegularExpression, value: '/.*'}}]\n  - matches: [{path: {value: /x}}]",
+    );
+    let found = judged(&shadowed);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].contains("spec.rules[1].matches[0]: never used"));
+    let fine = route(
+        "a",
+        "matches: [{path: {value: /}}]\n  - matches: [{path: {value: /x}}]\n  - matches: [{method: GET}]",
+    );
+    assert_eq!(judged(&fine), Vec::<String>::new());
+}
+
+#[test]
+fn policies_on_one_target_conflict_and_missing_targets_dangle() {
+    let policy = |name: &str, target: &str| {
+        format!(
+            "apiVersion: mesh.weft.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {{name: {name}}}\nspec: {{targetRefs: [{{group: mesh.weft.dev, kind: MeshService, {target}}}], loadBalancer: {{type: Random}}}}\n---\n"
+        )
+    };
+    let found = judged(&(policy("a", "name: reviews") + &policy("b", "name: reviews")));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].contains("TrafficPolicy default/a has the same target and wins"));
+    assert!(judged(&policy("a", "name: rewiews"))[0].contains("did you mean `reviews`?"));
+    assert!(
+        judged(&policy("a", "name: reviews, sectionName: htt"))[0].contains("did you mean `http`?")
+    );
+}
+
+#[test]
+fn an_object_that_stands_twice_is_a_fault() {
+    let found = judged(&format!("{}---\n{}", route("a", "{}"), route("a", "{}")));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(
+        found[0].contains("HTTPRoute default/a stands already at f:3:12"),
+        "{found:#?}"
+    );
+}

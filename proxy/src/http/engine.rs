@@ -1,0 +1,284 @@
+//! The engine: one per worker. Bytes and events in, bytes and actions out; no socket, no clock.
+//!
+//! It owns connections, exchanges (a downstream stream paired with the upstream stream that serves it), pools of
+//! upstream connections, and deadlines. The [`pump`](super::pump) tells it what sockets and time brought, and then does
+//! what it asks for: writes what is pending, opens and closes connections, wakes readers.
+
+mod arena;
+mod body;
+mod connection;
+mod deadlines;
+mod downstream;
+mod edits;
+mod exchange;
+mod failure;
+mod filters;
+mod finish;
+mod forward;
+mod forwarded;
+mod local_reply;
+mod pool;
+mod request;
+mod response;
+mod retry;
+mod switching;
+mod timers;
+mod upstream;
+mod wires;
+
+#[cfg(test)]
+mod sim;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weft_config::cluster::TcpKeepalive;
+use weft_config::endpoint::Address;
+
+use self::arena::Arena;
+pub(crate) use self::connection::ConnId;
+use self::connection::{Closing, Connection, Role};
+use self::exchange::Exchange;
+pub(crate) use self::exchange::ExchangeId;
+pub use self::local_reply::FLAG_HEADER;
+pub(crate) use self::pool::AttemptId;
+use self::pool::Pools;
+pub(crate) use self::switching::Switched;
+use self::timers::Timers;
+use self::wires::Wires;
+use crate::http::codec::{Event, ReadBuf};
+use crate::http::head::HeadPool;
+use crate::listener::ConnectionFacts;
+use crate::snapshot::{Demand, SnapshotStore, Ticket};
+use crate::telemetry::Scope;
+
+/// What an engine is made from.
+pub(crate) struct EngineOptions {
+    pub(crate) snapshots: Arc<SnapshotStore>,
+    /// Where names that no listener has are asked for; `None`: they are not.
+    pub(crate) demand: Option<Arc<Demand>>,
+    /// What requests are counted by that reach no listener.
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) now: Instant,
+}
+
+/// One worker's connections and everything that runs on them.
+pub(crate) struct Engine {
+    snapshots: Arc<SnapshotStore>,
+    demand: Option<Arc<Demand>>,
+    scope: Arc<Scope>,
+    rng: fastrand::Rng,
+    now: Instant,
+    wires: Wires,
+    exchanges: Arena<Exchange>,
+    pools: Pools,
+    timers: Timers,
+    heads: HeadPool,
+    /// Connections with input that waited for its turn.
+    ready: Vec<ConnId>,
+    actions: Vec<Action>,
+    /// Room to write names and paths in.
+    text: String,
+    bytes: Vec<u8>,
+    draining: bool,
+    revision: u64,
+    swept_at: Instant,
+    naming: usize,
+}
+
+/// What the engine asks of the pump.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Open a connection and tell how it went.
+    Connect {
+        attempt: AttemptId,
+        address: Address,
+        timeout: Duration,
+        keepalive: Option<TcpKeepalive>,
+    },
+    /// Close the write side, after everything pending was written.
+    Shutdown(ConnId),
+    /// Await the answer and tell it.
+    Name { exchange: ExchangeId, ticket: Ticket },
+    /// Take both sockets and pass bytes between them. Everything pending was written.
+    Switch(Box<Switched>),
+}
+
+impl Engine {
+    pub(crate) fn new(options: EngineOptions) -> Self {
+        Self {
+            snapshots: options.snapshots,
+            demand: options.demand,
+            scope: options.scope,
+            rng: options.rng,
+            now: options.now,
+            wires: Wires::default(),
+            exchanges: Arena::default(),
+            pools: Pools::default(),
+            timers: Timers::new(options.now),
+            heads: HeadPool::new(),
+            ready: Vec::new(),
+            actions: Vec::new(),
+            text: String::new(),
+            bytes: Vec::new(),
+            draining: false,
+            revision: 0,
+            swept_at: options.now,
+            naming: 0,
+        }
+    }
+
+    /// A connection came to us.
+    pub(crate) fn accepted(&mut self, facts: Rc<ConnectionFacts>, now: Instant) -> ConnId {
+        self.now = now;
+        self.accept(facts)
+    }
+
+    /// A buffer to read `id` into; it comes back by [`Self::received`] or [`Self::unread`].
+    pub(crate) fn lend_input(&mut self, id: ConnId) -> ReadBuf {
+        self.wires.lend_input(id)
+    }
+
+    /// Nothing could be read into a buffer that was lent.
+    pub(crate) fn unread(&mut self, id: ConnId, input: ReadBuf) {
+        self.wires.settle_input(id, input);
+    }
+
+    /// Bytes were read into a buffer that was lent.
+    pub(crate) fn received(&mut self, id: ConnId, mut input: ReadBuf, now: Instant) {
+        self.now = now;
+        match self.wires.get_mut(id) {
+            Some(connection) if connection.closing == Closing::No => {
+                self.note_first_byte(id);
+                self.drive(id, input);
+            }
+            _ => {
+                input.clear();
+                self.wires.settle_input(id, input);
+            }
+        }
+        self.settle();
+    }
+
+    /// The peer closed its side.
+    pub(crate) fn ended(&mut self, id: ConnId, now: Instant) {
+        self.now = now;
+        let Some(connection) = self.wires.get_mut(id) else {
+            return;
+        };
+        connection.eof = true;
+        let closing = connection.closing;
+        match (&connection.role, closing) {
+            (_, Closing::Linger(_)) => self.close(id),
+            (_, Closing::Flush { .. }) => self.wires.wake(id),
+            (Role::Downstream(_), Closing::No) => self.downstream_ended(id),
+            (Role::Upstream(_), Closing::No) => self.upstream_ended(id),
+        }
+        self.settle();
+    }
+
+    /// The connection broke.
+    pub(crate) fn broken(&mut self, id: ConnId, now: Instant) {
+        self.now = now;
+        match self.wires.get(id).map(|connection| &connection.role) {
+            Some(Role::Downstream(_)) => self.downstream_lost(id),
+            Some(Role::Upstream(_)) => self.upstream_lost(id),
+            None => {}
+        }
+        self.settle();
+    }
+
+    /// `bytes` of [`Self::pending`] were written.
+    pub(crate) fn written(&mut self, id: ConnId, bytes: usize, now: Instant) {
+        self.now = now;
+        if let Some(up) = self.wires.get_mut(id).and_then(Connection::as_upstream) {
+            up.written += bytes as u64;
+        }
+        let flushed = self.wires.written(id, bytes);
+        self.wrote(id, flushed);
+        self.settle();
+    }
+
+    /// What waits to be written.
+    pub(crate) fn pending(&self, id: ConnId) -> &[u8] {
+        self.wires
+            .get(id)
+            .map_or(&[], |connection| connection.out.pending())
+    }
+
+    /// Whether the connection is still there; if not, its socket is to be dropped.
+    pub(crate) fn is_open(&self, id: ConnId) -> bool {
+        self.wires.get(id).is_some()
+    }
+
+    /// The next connection with something to write.
+    pub(crate) fn next_dirty(&mut self) -> Option<ConnId> {
+        self.wires.next_dirty()
+    }
+
+    /// The next connection whose task is to be woken.
+    pub(crate) fn next_woken(&mut self) -> Option<ConnId> {
+        self.wires.next_woken()
+    }
+
+    /// The next thing to be done.
+    pub(crate) fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop()
+    }
+
+    /// When [`Self::expire`] has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.timers.next_at()
+    }
+
+    /// Connections and exchanges that live.
+    pub(crate) fn population(&self) -> (usize, usize) {
+        (self.wires.len(), self.exchanges.len())
+    }
+
+    /// Tells everybody to go elsewhere: answers close their connections, idle ones are closed now.
+    pub(crate) fn drain(&mut self, now: Instant) {
+        self.now = now;
+        self.draining = true;
+        for id in self.wires.ids() {
+            self.drain_connection(id);
+        }
+        self.settle();
+    }
+
+    /// Takes events out of `input` until it holds nothing more to tell now.
+    fn drive(&mut self, id: ConnId, mut input: ReadBuf) {
+        while let Some(connection) = self.wires.get_mut(id) {
+            if connection.closing != Closing::No {
+                break;
+            }
+            match connection.codec.next(&mut input, &mut self.heads) {
+                Ok(Some(event)) => self.on_event(id, event),
+                Ok(None) => break,
+                Err(error) => {
+                    self.on_protocol_error(id, error);
+                    break;
+                }
+            }
+        }
+        self.wires.settle_input(id, input);
+    }
+
+    fn on_event(&mut self, id: ConnId, event: Event<'_>) {
+        match self.wires.get(id).map(|connection| &connection.role) {
+            Some(Role::Downstream(_)) => self.on_downstream_event(id, event),
+            Some(Role::Upstream(_)) => self.on_upstream_event(id, event),
+            None => {}
+        }
+    }
+
+    /// Gives input its turn that waited for an exchange to end.
+    fn settle(&mut self) {
+        while let Some(id) = self.ready.pop() {
+            self.resume(id);
+        }
+    }
+}

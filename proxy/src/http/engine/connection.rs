@@ -1,0 +1,133 @@
+//! A connection as the engine sees it: a codec, what waits to be written, and whose it is.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use weft_config::listener::HttpLimits;
+
+use super::arena::Key;
+use super::exchange::ExchangeId;
+use crate::balance::{BreakerGuard, Cluster, EndpointState};
+use crate::http::codec::{Codec, Out, ReadBuf, StreamId};
+use crate::listener::ConnectionFacts;
+
+/// The name of a connection.
+pub(crate) type ConnId = Key<Connection>;
+
+/// One connection, downstream or upstream.
+pub(crate) struct Connection {
+    pub(super) codec: Codec,
+    /// What waits to be written. Without memory while nothing does.
+    pub(super) out: Out,
+    /// What was read and not yet taken: requests pipelined behind one that runs. `None` at rest.
+    pub(super) input: Option<ReadBuf>,
+    pub(super) role: Role,
+    /// The peer has closed its side.
+    pub(super) eof: bool,
+    /// Listed among the connections to be written at the end of the turn.
+    pub(super) dirty: bool,
+    /// The pump was told not to read, and waits to be told otherwise.
+    pub(super) starved: bool,
+    pub(super) closing: Closing,
+    /// When the connection came to rest or last moved.
+    pub(super) active_at: Instant,
+}
+
+/// Whose connection it is.
+pub(crate) enum Role {
+    /// From a peer that came to us.
+    Downstream(Downstream),
+    /// To an endpoint.
+    Upstream(Upstream),
+}
+
+/// How far a connection's end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// Not at all.
+    No,
+    /// Closed once everything pending is written. `linger`: the peer may still be sending, and would lose the
+    /// answer to a reset if we closed with its bytes unread (RFC 9112 §9.6).
+    Flush {
+        /// Whether the write side is closed first and what comes is read and dropped for a while.
+        linger: bool,
+    },
+    /// The write side is closed; what comes is dropped until the peer closes or this time.
+    Linger(Instant),
+}
+
+/// A connection from a peer that came to us.
+pub(crate) struct Downstream {
+    pub(super) facts: Rc<ConnectionFacts>,
+    pub(super) opened_at: Instant,
+    /// When the first byte of an unfinished head came.
+    pub(super) head_since: Option<Instant>,
+    pub(super) requests: u32,
+    pub(super) exchange: Option<ExchangeId>,
+    /// Those of the listener when the last request came.
+    pub(super) limits: HttpLimits,
+    /// Says `Connection: close` on the next answer.
+    pub(super) draining: bool,
+}
+
+/// A connection to an endpoint.
+pub(crate) struct Upstream {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) endpoint: Arc<EndpointState>,
+    /// The cluster as it was when the connection was made.
+    pub(super) config: Arc<weft_config::cluster::Cluster>,
+    pub(super) exchange: Option<ExchangeId>,
+    pub(super) stream: StreamId,
+    pub(super) requests: u32,
+    /// Bytes of the current request that the socket took.
+    pub(super) written: u64,
+    /// Held for the circuit breaker's count of connections.
+    pub(super) _open: BreakerGuard,
+}
+
+impl Connection {
+    pub(super) fn downstream(codec: Codec, downstream: Downstream, now: Instant) -> Self {
+        Self::new(codec, Role::Downstream(downstream), now)
+    }
+
+    pub(super) fn upstream(codec: Codec, upstream: Upstream, now: Instant) -> Self {
+        Self::new(codec, Role::Upstream(upstream), now)
+    }
+
+    fn new(codec: Codec, role: Role, now: Instant) -> Self {
+        Self {
+            codec,
+            out: Out::new(),
+            input: None,
+            role,
+            eof: false,
+            dirty: false,
+            starved: false,
+            closing: Closing::No,
+            active_at: now,
+        }
+    }
+
+    /// The exchange that runs on it.
+    pub(super) fn exchange(&self) -> Option<ExchangeId> {
+        match &self.role {
+            Role::Downstream(down) => down.exchange,
+            Role::Upstream(up) => up.exchange,
+        }
+    }
+
+    pub(super) fn as_downstream(&mut self) -> Option<&mut Downstream> {
+        match &mut self.role {
+            Role::Downstream(down) => Some(down),
+            Role::Upstream(_) => None,
+        }
+    }
+
+    pub(super) fn as_upstream(&mut self) -> Option<&mut Upstream> {
+        match &mut self.role {
+            Role::Upstream(up) => Some(up),
+            Role::Downstream(_) => None,
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! The life of a downstream connection, from its acceptance to its last byte.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weft_config::flag::ResponseFlag;
+use weft_config::listener::HttpLimits;
+
+use super::connection::{Closing, ConnId, Connection, Downstream, Role};
+use super::failure::Failure;
+use super::local_reply::LocalReply;
+use super::timers::Owner;
+use super::{Action, Engine};
+use crate::http::codec::h1::{self, H1Limits};
+use crate::http::codec::{Codec, Event, ProtocolError};
+use crate::listener::ConnectionFacts;
+
+/// How long what a peer still sends is read and dropped, so that it can read our answer.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How long an answer may take to begin after the downstream closed its write side.
+///
+/// A client that only said it has no more to send looks like one that has gone away; the answer's first bytes will tell.
+pub(super) const HALF_CLOSED_WAIT: Duration = Duration::from_secs(3);
+
+impl Engine {
+    pub(super) fn accept(&mut self, facts: Rc<ConnectionFacts>) -> ConnId {
+        let limits = self.limits_of(&facts);
+        let codec = Codec::H1(h1::Conn::server(h1_limits(&limits)));
+        let downstream = Downstream {
+            facts,
+            opened_at: self.now,
+            head_since: None,
+            requests: 0,
+            exchange: None,
+            limits,
+            draining: self.draining,
+        };
+        let connection = Connection::downstream(codec, downstream, self.now);
+        let id = self.wires.insert(connection);
+        self.arm_connection(id);
+        id
+    }
+
+    fn limits_of(&self, facts: &ConnectionFacts) -> HttpLimits {
+        let snapshot = self.snapshots.pointer().load();
+        let listener = snapshot.listeners.get(&*facts.listener);
+        let http = listener
+            .and_then(|listener| listener.find_chain(facts))
+            .and_then(|chain| chain.http());
+        http.map_or_else(HttpLimits::default, |http| http.hcm.limits)
+    }
+
+    /// The first byte of a head may have come: its time begins.
+    pub(super) fn note_first_byte(&mut self, id: ConnId) {
+        let now = self.now;
+        let Some(down) = self.wires.get_mut(id).and_then(Connection::as_downstream) else {
+            return;
+        };
+        if down.exchange.is_none() && down.head_since.is_none() {
+            down.head_since = Some(now);
+        }
+    }
+
+    pub(super) fn on_downstream_event(&mut self, id: ConnId, event: Event<'_>) {
+        let exchange = self.wires.get(id).and_then(Connection::exchange);
+        match (event, exchange) {
+            (Event::Head { stream, head, end }, _) => self.on_request(id, stream, head, end),
+            (Event::Data { bytes, end, .. }, Some(exchange)) => {
+                self.on_request_data(exchange, bytes, end);
+            }
+            (Event::Trailers { head, .. }, Some(exchange)) => {
+                self.on_request_trailers(exchange, head);
+            }
+            (Event::Raw { bytes, .. }, Some(exchange)) => {
+                if let Some(exchange) = self.exchanges.get_mut(exchange) {
+                    exchange.raw_from_down.extend_from_slice(bytes);
+                }
+            }
+            (Event::Reset { .. }, Some(exchange)) => {
+                self.abandon(exchange, ResponseFlag::DR, "the downstream reset the request");
+            }
+            (Event::Trailers { head, .. } | Event::Interim { head, .. }, _) => self.heads.give(head),
+            (Event::Data { .. } | Event::Raw { .. } | Event::Reset { .. } | Event::Writable { .. }, _) => {}
+        }
+    }
+
+    /// What was read breaks the rules of the protocol.
+    pub(super) fn on_protocol_error(&mut self, id: ConnId, error: ProtocolError) {
+        let Some(connection) = self.wires.get_mut(id) else {
+            return;
+        };
+        let exchange = connection.exchange();
+        match (&connection.role, exchange) {
+            (Role::Upstream(_), Some(exchange)) => {
+                self.upstream_failed(exchange, &Failure::Protocol(error.to_string()));
+            }
+            (Role::Upstream(_), None) => self.close(id),
+            (Role::Downstream(_), Some(exchange)) => {
+                let reply = LocalReply::new(error.status(), ResponseFlag::DPE, error.to_string());
+                self.reply(exchange, &reply.closing());
+            }
+            (Role::Downstream(_), None) => self.refuse_malformed(id, error),
+        }
+    }
+
+    /// Answers what is no request, and closes.
+    fn refuse_malformed(&mut self, id: ConnId, error: ProtocolError) {
+        let reply = LocalReply::new(error.status(), ResponseFlag::DPE, error.to_string());
+        self.reply_without_exchange(id, &reply.closing());
+    }
+
+    /// The downstream has no more to send.
+    pub(super) fn downstream_ended(&mut self, id: ConnId) {
+        let Some(connection) = self.wires.get_mut(id) else {
+            return;
+        };
+        let Some(exchange) = connection.exchange() else {
+            // Between requests, or in the midst of a head: there is nobody to answer.
+            return self.close_flushed(id);
+        };
+        let complete = self.exchanges.get(exchange).is_some_and(|e| e.body.ended);
+        if !complete {
+            self.abandon(exchange, ResponseFlag::DC, "the downstream closed before its request was complete");
+            return self.close(id);
+        }
+        if let Some(exchange) = self.exchanges.get_mut(exchange)
+            && !exchange.answer.begun
+        {
+            exchange.deadlines.half_closed = Some(self.now + HALF_CLOSED_WAIT);
+        }
+        self.arm_exchange(exchange);
+    }
+
+    /// The downstream is gone.
+    pub(super) fn downstream_lost(&mut self, id: ConnId) {
+        if let Some(exchange) = self.wires.get(id).and_then(Connection::exchange) {
+            self.abandon(exchange, ResponseFlag::DC, "the downstream closed before the answer was complete");
+        }
+        self.close(id);
+    }
+
+    /// Bytes were written, and perhaps the last of those pending.
+    pub(super) fn wrote(&mut self, id: ConnId, flushed: bool) {
+        let Some(connection) = self.wires.get_mut(id) else {
+            return;
+        };
+        connection.active_at = self.now;
+        let (closing, eof, exchange) = (connection.closing, connection.eof, connection.exchange());
+        let waits = connection.input.is_some();
+        if let Some(exchange) = exchange {
+            self.moved(exchange);
+            self.unblock_other(exchange, id);
+            if flushed {
+                self.try_switch(exchange);
+            }
+        }
+        match closing {
+            Closing::Flush { linger } if flushed && linger && !eof => self.linger(id),
+            Closing::Flush { .. } if flushed => self.close(id),
+            Closing::No if flushed && waits => self.ready.push(id),
+            _ => {}
+        }
+    }
+
+    fn linger(&mut self, id: ConnId) {
+        let until = self.now + LINGER;
+        if let Some(connection) = self.wires.get_mut(id) {
+            connection.closing = Closing::Linger(until);
+            self.actions.push(Action::Shutdown(id));
+            self.timers.arm(Owner::Connection(id.slot()), until);
+            self.wires.unblock(id);
+        }
+    }
+
+    /// Closes a connection as soon as everything is written. What was pipelined and not yet begun is lost.
+    pub(super) fn close_after_flush(&mut self, id: ConnId, linger: bool) {
+        let Some(connection) = self.wires.get_mut(id) else {
+            return;
+        };
+        let eof = connection.eof;
+        if connection.closing == Closing::No {
+            connection.closing = Closing::Flush { linger };
+        }
+        if connection.out.is_empty() {
+            self.wrote(id, true);
+        } else {
+            // A peer that never takes the rest must not keep us.
+            let since = connection.active_at.max(self.now);
+            self.timers.arm(Owner::Connection(id.slot()), since + LINGER * 15);
+            if !eof {
+                self.wires.unblock(id);
+            }
+        }
+    }
+
+    fn close_flushed(&mut self, id: ConnId) {
+        self.close_after_flush(id, false);
+    }
+
+    /// Forgets a connection; its socket is dropped.
+    pub(super) fn close(&mut self, id: ConnId) {
+        if let Some(connection) = self.wires.remove(id)
+            && let Role::Upstream(up) = connection.role
+        {
+            self.pools.closed(up.endpoint.id, id);
+        }
+    }
+
+    /// Goes on with what was read while an exchange ran.
+    pub(super) fn resume(&mut self, id: ConnId) {
+        let Some(connection) = self.wires.get_mut(id) else {
+            return;
+        };
+        if connection.exchange().is_some() || connection.closing != Closing::No {
+            return;
+        }
+        if connection.input.is_some() {
+            self.note_first_byte(id);
+            let input = self.wires.lend_input(id);
+            self.drive(id, input);
+        }
+        self.rest(id);
+    }
+
+    /// Between requests: closes what is to be closed.
+    fn rest(&mut self, id: ConnId) {
+        let Some(connection) = self.wires.get_mut(id) else {
+            return;
+        };
+        if connection.exchange().is_some() || connection.closing != Closing::No {
+            return;
+        }
+        let over = connection.codec.wants_close() || (connection.eof && connection.input.is_none());
+        let idle = connection.codec.is_idle() && connection.input.is_none();
+        if let Some(down) = connection.as_downstream() {
+            if idle {
+                down.head_since = None;
+            }
+            if over || (idle && down.draining) {
+                return self.close_flushed(id);
+            }
+        }
+        self.wires.unblock(id);
+        self.arm_connection(id);
+    }
+
+    /// Tells one connection to go elsewhere.
+    pub(super) fn drain_connection(&mut self, id: ConnId) {
+        let Some(connection) = self.wires.get_mut(id) else {
+            return;
+        };
+        let Role::Downstream(down) = &mut connection.role else {
+            return;
+        };
+        down.draining = true;
+        if down.exchange.is_none() {
+            self.rest(id);
+        }
+    }
+
+    /// Whether the socket is to be read now. If not, its task is woken when that changes.
+    pub(crate) fn wants_read(&mut self, id: ConnId) -> bool {
+        let wants = self.may_read(id);
+        if let Some(connection) = self.wires.get_mut(id) {
+            connection.starved = !wants;
+        }
+        wants
+    }
+
+    fn may_read(&self, id: ConnId) -> bool {
+        let Some(connection) = self.wires.get(id) else {
+            return false;
+        };
+        if connection.eof {
+            return false;
+        }
+        match connection.closing {
+            Closing::Linger(_) => return true,
+            Closing::Flush { linger } => return linger,
+            Closing::No => {}
+        }
+        let Some(exchange) = connection.exchange().and_then(|id| self.exchanges.get(id)) else {
+            return connection.input.is_none();
+        };
+        if exchange.leaves_http() {
+            return false;
+        }
+        // Once stopped, reading goes on when half of the room is free again.
+        let room = exchange.limits.buffer_bytes_max.max(1) >> u32::from(connection.starved);
+        let held = match &connection.role {
+            Role::Downstream(_) if connection.input.is_some() => return false,
+            Role::Downstream(_) => match exchange.attempt.up.and_then(|up| self.wires.get(up)) {
+                Some(up) => up.out.len(),
+                None => exchange.body.waiting(),
+            },
+            Role::Upstream(_) => self.wires.get(exchange.down).map_or(0, |down| down.out.len()),
+        };
+        held < room
+    }
+
+    /// Makes sure that a connection at rest is looked at when its time comes.
+    pub(super) fn arm_connection(&mut self, id: ConnId) {
+        if let Some(at) = self.wires.get(id).and_then(due) {
+            self.timers.arm(Owner::Connection(id.slot()), at);
+        }
+    }
+
+    /// A connection's time may have come.
+    pub(super) fn connection_due(&mut self, id: ConnId) {
+        let Some(connection) = self.wires.get(id) else {
+            return;
+        };
+        match connection.closing {
+            Closing::Linger(until) if until <= self.now => return self.close(id),
+            Closing::Flush { .. } if connection.active_at + LINGER * 15 <= self.now => return self.close(id),
+            Closing::Linger(_) | Closing::Flush { .. } => return self.arm_connection(id),
+            Closing::No => {}
+        }
+        if due(connection).is_some_and(|at| at <= self.now) {
+            match &connection.role {
+                Role::Downstream(_) => self.downstream_due(id),
+                Role::Upstream(_) => self.close(id),
+            }
+        }
+        self.arm_connection(id);
+    }
+
+    fn downstream_due(&mut self, id: ConnId) {
+        let now = self.now;
+        let Some(down) = self.wires.get_mut(id).and_then(Connection::as_downstream) else {
+            return;
+        };
+        let over = |since: Instant, limit: Duration| !limit.is_zero() && since + limit <= now;
+        if over(down.opened_at, down.limits.connection_duration_max) && !down.draining {
+            return self.drain_connection(id);
+        }
+        if down.exchange.is_some() {
+            return;
+        }
+        let slow = down.head_since.is_some_and(|at| over(at, down.limits.request_headers_timeout));
+        if slow {
+            let reason = "the request head was not complete in time";
+            let reply = LocalReply::new(408, ResponseFlag::DT, reason);
+            return self.reply_without_exchange(id, &reply.closing());
+        }
+        if down.head_since.is_none() {
+            self.close_flushed(id);
+        }
+    }
+}
+
+/// When a connection is to be looked at next.
+fn due(connection: &Connection) -> Option<Instant> {
+    let after = |since: Instant, limit: Duration| (!limit.is_zero()).then(|| since + limit);
+    match (connection.closing, &connection.role) {
+        (Closing::Linger(until), _) => Some(until),
+        (Closing::Flush { .. }, _) => Some(connection.active_at + LINGER * 15),
+        (Closing::No, Role::Downstream(down)) => {
+            let life = after(down.opened_at, down.limits.connection_duration_max).filter(|_| !down.draining);
+            let silence = match (down.exchange, down.head_since) {
+                (Some(_), _) => None,
+                (None, Some(since)) => after(since, down.limits.request_headers_timeout),
+                (None, None) => after(connection.active_at, down.limits.idle_timeout),
+            };
+            [life, silence].into_iter().flatten().min()
+        }
+        (Closing::No, Role::Upstream(up)) if up.exchange.is_none() => {
+            after(connection.active_at, up.config.idle_timeout)
+        }
+        (Closing::No, Role::Upstream(_)) => None,
+    }
+}
+
+fn h1_limits(limits: &HttpLimits) -> H1Limits {
+    H1Limits {
+        header_bytes_max: u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX),
+        header_count_max: u32::try_from(limits.header_count_max).unwrap_or(u32::MAX),
+        ..H1Limits::default()
+    }
+}

@@ -1,0 +1,57 @@
+//! What a route does to heads on their way.
+
+use weft_config::policy::{HeaderAction, HeaderEdits};
+use weft_config::route::{Forward, HostRewrite, PathRewrite, Route};
+
+use super::exchange::{Exchange, Routed};
+use crate::http::head::Head;
+
+impl Exchange {
+    /// Edits the request's head as its route says. What depends on the endpoint comes with each attempt.
+    pub(super) fn edit_request(
+        &mut self,
+        route: &Route,
+        forward: &Forward,
+        routed: &Routed,
+        room: &mut Vec<u8>,
+    ) {
+        let head = &mut self.head;
+        if let HostRewrite::Header(name) = &forward.host_rewrite
+            && let Some(host) = head.get_name(name.as_bytes())
+        {
+            room.clear();
+            room.extend_from_slice(host);
+            head.set_authority(room);
+        }
+        apply(head, &route.request_headers);
+        if let Some(cluster) = forward.clusters.clusters.get(routed.cluster_index) {
+            apply(head, &cluster.request_headers);
+        }
+        if forward.path_rewrite != PathRewrite::Keep {
+            room.clear();
+            forward.path_rewrite.apply(head.path(), &route.matches.path, room);
+            head.set_path(room);
+        }
+        if let HostRewrite::Literal(host) = &forward.host_rewrite {
+            head.set_authority(host.as_bytes());
+        }
+    }
+}
+
+/// Removals, then additions.
+pub(super) fn apply(head: &mut Head, edits: &HeaderEdits) {
+    for name in &edits.remove {
+        head.remove_name(name.as_bytes());
+    }
+    for edit in &edits.add {
+        let (name, value) = (edit.name.as_bytes(), edit.value.as_bytes());
+        let there = head.get_name(name).is_some();
+        match edit.action {
+            HeaderAction::Append => head.add(name, value),
+            HeaderAction::AddIfAbsent if !there => head.add(name, value),
+            HeaderAction::Set => head.set(name, value),
+            HeaderAction::Replace if there => head.set(name, value),
+            HeaderAction::AddIfAbsent | HeaderAction::Replace => {}
+        }
+    }
+}

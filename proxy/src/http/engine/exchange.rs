@@ -1,0 +1,171 @@
+//! An exchange: a request on a downstream stream, paired with the upstream stream that serves it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use tokio::time::Instant;
+use weft_config::listener::HttpLimits;
+use weft_config::route::RouteId;
+
+use super::arena::Key;
+use super::body::RequestBody;
+use super::connection::ConnId;
+use crate::balance::{ActiveGuard, BreakerGuard, Cluster, EndpointId, EndpointState};
+use crate::http::codec::StreamId;
+use crate::http::head::Head;
+use crate::listener::ConnectionFacts;
+use crate::policy::{FaultGuard, RetryState};
+use crate::snapshot::HttpView;
+use crate::telemetry::ResponseFlags;
+
+/// The name of an exchange.
+pub(crate) type ExchangeId = Key<Exchange>;
+
+/// One request from its head to the end of its answer.
+pub(crate) struct Exchange {
+    pub(super) facts: Rc<ConnectionFacts>,
+    pub(super) down: ConnId,
+    pub(super) stream: StreamId,
+    pub(super) phase: Phase,
+    /// The request's head, edited as far as filters and route have come; kept for further attempts.
+    pub(super) head: Head,
+    pub(super) asks: Asks,
+    pub(super) body: RequestBody,
+    /// The one view that decides everything about this request.
+    pub(super) routed: Option<Routed>,
+    pub(super) attempt: Attempt,
+    pub(super) retry: Option<RetryState>,
+    /// Endpoints that failed this request.
+    pub(super) avoid: SmallVec<[EndpointId; 4]>,
+    pub(super) answer: Answer,
+    pub(super) deadlines: Deadlines,
+    pub(super) limits: HttpLimits,
+    pub(super) flags: ResponseFlags,
+    /// Why, in a sentence, where the proxy answered for itself or something went wrong.
+    pub(super) details: String,
+    pub(super) started_at: Instant,
+    /// Bytes that came behind an upgrade before both sides were ready for it.
+    pub(super) raw_from_down: Vec<u8>,
+    pub(super) raw_from_up: Vec<u8>,
+    /// Held while a fault delays the request.
+    pub(super) fault: Option<FaultGuard>,
+}
+
+/// How far an exchange has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Its route is not found yet, because the control plane is being asked for the name.
+    Naming,
+    /// Runs filters from this one on. Held by a fault while `Deadlines::wake_at` is set.
+    Filtering(usize),
+    /// Waits for a connection of the pool.
+    Pending,
+    /// Waits before the next attempt.
+    Backoff,
+    /// Request and answer pass.
+    Streaming,
+    /// The 101 or 200 is written; once both sides are flushed their sockets leave.
+    Switching,
+}
+
+/// What the request is, apart from its head's fields.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Asks {
+    /// `HEAD`: the answer has no body.
+    pub(super) head_only: bool,
+    /// `CONNECT`.
+    pub(super) connect: bool,
+    /// Asks for another protocol, and may.
+    pub(super) upgrade: bool,
+    /// `content-type: application/grpc…`.
+    pub(super) grpc: bool,
+    /// Its method may be repeated.
+    pub(super) idempotent: bool,
+}
+
+/// Where a request goes.
+pub(crate) struct Routed {
+    pub(super) view: Arc<HttpView>,
+    pub(super) route: RouteId,
+    /// The index of the route's cluster that was drawn.
+    pub(super) cluster_index: usize,
+    pub(super) cluster: Option<Arc<Cluster>>,
+}
+
+/// The attempt that runs.
+#[derive(Default)]
+pub(crate) struct Attempt {
+    /// How many were begun.
+    pub(super) count: u32,
+    pub(super) endpoint: Option<Arc<EndpointState>>,
+    pub(super) up: Option<ConnId>,
+    /// Whether its connection had served before.
+    pub(super) reused: bool,
+    /// Whether a pooled connection found dead was already replaced.
+    pub(super) replaced: bool,
+    /// When its request began to be sent.
+    pub(super) began_at: Option<Instant>,
+    pub(super) running: Option<BreakerGuard>,
+    pub(super) waiting: Option<BreakerGuard>,
+    pub(super) retrying: Option<BreakerGuard>,
+    pub(super) active: Option<ActiveGuard>,
+}
+
+/// What was told downstream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Answer {
+    pub(super) status: u16,
+    /// The final head is on its way; from here there is no other answer.
+    pub(super) begun: bool,
+    pub(super) ended: bool,
+    pub(super) bytes: u64,
+    /// When the upstream's head came.
+    pub(super) head_at: Option<Instant>,
+}
+
+/// What ends or wakes an exchange.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadlines {
+    /// The route's bound, once the request is complete.
+    pub(super) whole: Option<Instant>,
+    /// The attempt's bound, until its head comes.
+    pub(super) attempt: Option<Instant>,
+    /// The end of a fault's delay, of a retry's pause, or of waiting for a name.
+    pub(super) wake_at: Option<Instant>,
+    /// The listener's bound on receiving the request.
+    pub(super) request: Option<Instant>,
+    /// The downstream closed its write side and nothing was answered yet.
+    pub(super) half_closed: Option<Instant>,
+    /// When something last moved.
+    pub(super) moved_at: Instant,
+    /// The longest silence; zero never.
+    pub(super) idle: std::time::Duration,
+}
+
+impl Deadlines {
+    pub(super) fn none(now: Instant) -> Self {
+        Self {
+            whole: None,
+            attempt: None,
+            wake_at: None,
+            request: None,
+            half_closed: None,
+            moved_at: now,
+            idle: std::time::Duration::ZERO,
+        }
+    }
+
+    /// When silence becomes too long.
+    pub(super) fn idle_at(&self) -> Option<Instant> {
+        (!self.idle.is_zero()).then(|| self.moved_at + self.idle)
+    }
+
+    /// The first of all.
+    pub(super) fn next(&self) -> Option<Instant> {
+        [self.whole, self.attempt, self.wake_at, self.request, self.half_closed, self.idle_at()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}

@@ -1,0 +1,174 @@
+//! Answers that the proxy makes itself.
+//!
+//! Each says `server: weft`, its response flag in `x-weft-response-flag`, and in a line for people what happened. A gRPC
+//! request hears the same in its own terms: `grpc-status` and `grpc-message` on a 200.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use weft_config::flag::ResponseFlag;
+
+use crate::http::head::{Head, Known};
+
+/// The field that names the response flag of an answer made here.
+pub const FLAG_HEADER: &str = "x-weft-response-flag";
+
+/// An answer that the proxy makes itself.
+#[derive(Debug)]
+pub(crate) struct LocalReply {
+    pub(super) status: u16,
+    pub(super) flag: Option<ResponseFlag>,
+    /// What happened, for people and logs: lower case, no full stop.
+    pub(super) reason: Cow<'static, str>,
+    pub(super) fields: SmallVec<[(&'static str, String); 1]>,
+    pub(super) body: Body,
+    pub(super) grpc_status: Option<u8>,
+    /// The connection cannot go on after this answer.
+    pub(super) close: bool,
+}
+
+/// What an answer made here says.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// The reason.
+    Reason,
+    /// Nothing.
+    Empty,
+    /// What the route says.
+    Text(Arc<str>),
+}
+
+impl LocalReply {
+    pub(super) fn new(status: u16, flag: ResponseFlag, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            flag: Some(flag),
+            reason: reason.into(),
+            fields: SmallVec::new(),
+            body: Body::Reason,
+            grpc_status: None,
+            close: false,
+        }
+    }
+
+    /// An answer that a route asks for.
+    pub(super) fn configured(status: u16, body: Body, reason: &'static str) -> Self {
+        Self {
+            flag: None,
+            body,
+            ..Self::new(status, ResponseFlag::NR, reason)
+        }
+    }
+
+    pub(super) fn with(mut self, name: &'static str, value: String) -> Self {
+        self.fields.push((name, value));
+        self
+    }
+
+    pub(super) fn retry_after(self, after: Option<Duration>) -> Self {
+        match after {
+            Some(after) => {
+                let seconds = after.as_millis().div_ceil(1000).max(1);
+                self.with("retry-after", seconds.to_string())
+            }
+            None => self,
+        }
+    }
+
+    pub(super) fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
+
+    /// Writes the answer into an empty head and gives its body.
+    pub(super) fn write(&self, head: &mut Head, server: &str, grpc: bool) -> Vec<u8> {
+        let body = if grpc { Vec::new() } else { self.body_bytes() };
+        head.start_response(if grpc { 200 } else { self.status });
+        if grpc {
+            head.add_known(Known::ContentType, b"application/grpc");
+            let status = self.grpc_status.unwrap_or(grpc_status(self.status));
+            head.add_known(Known::GrpcStatus, status.to_string().as_bytes());
+            head.add_known(Known::GrpcMessage, percent_encoded(&self.reason).as_bytes());
+        } else if !body.is_empty() {
+            head.add_known(Known::ContentType, b"text/plain; charset=utf-8");
+        }
+        head.add_known(Known::ContentLength, body.len().to_string().as_bytes());
+        head.add_known(Known::Server, server.as_bytes());
+        if let Some(flag) = self.flag {
+            head.add(FLAG_HEADER.as_bytes(), flag.letters().as_bytes());
+        }
+        for (name, value) in &self.fields {
+            head.add(name.as_bytes(), value.as_bytes());
+        }
+        body
+    }
+
+    fn body_bytes(&self) -> Vec<u8> {
+        match (&self.body, self.flag) {
+            (Body::Empty, _) => Vec::new(),
+            (Body::Text(text), _) => text.as_bytes().to_vec(),
+            (Body::Reason, Some(flag)) => format!("weft: {flag}: {}\n", self.reason).into_bytes(),
+            (Body::Reason, None) => format!("weft: {}\n", self.reason).into_bytes(),
+        }
+    }
+}
+
+/// The gRPC status for an HTTP status (gRPC's own mapping).
+fn grpc_status(http: u16) -> u8 {
+    match http {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502 | 503 | 504 => 14,
+        _ => 2,
+    }
+}
+
+/// `grpc-message` is percent-encoded: everything but printable ASCII, and the percent sign itself.
+fn percent_encoded(text: &str) -> String {
+    use std::fmt::Write;
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'$' | b'&'..=b'~' => out.push(char::from(byte)),
+            _ => drop(write!(out, "%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_read_flag_and_reason() {
+        let mut head = Head::new();
+        let reply = LocalReply::new(503, ResponseFlag::UH, "no endpoint");
+        let body = reply.write(&mut head, "weft", false);
+        assert_eq!(body, b"weft: UH: no endpoint\n");
+        assert_eq!(head.status(), 503);
+        assert_eq!(head.get_name(b"server"), Some(&b"weft"[..]));
+        assert_eq!(head.get_name(b"x-weft-response-flag"), Some(&b"UH"[..]));
+        assert_eq!(head.get_name(b"content-length"), Some(&b"22"[..]));
+    }
+
+    #[test]
+    fn a_grpc_caller_hears_it_in_its_own_terms() {
+        let mut head = Head::new();
+        let reply = LocalReply::new(503, ResponseFlag::UH, "100 % of endpoints\tgone");
+        assert!(reply.write(&mut head, "weft", true).is_empty());
+        assert_eq!(head.status(), 200);
+        assert_eq!(head.get_name(b"grpc-status"), Some(&b"14"[..]));
+        assert_eq!(head.get_name(b"grpc-message"), Some(&b"100 %25 of endpoints%09gone"[..]));
+    }
+
+    #[test]
+    fn a_pause_is_told_in_whole_seconds_rounded_up() {
+        let reply = LocalReply::new(429, ResponseFlag::RL, "slow down").retry_after(Some(Duration::from_millis(1001)));
+        assert_eq!(reply.fields.as_slice(), [("retry-after", "2".to_owned())]);
+    }
+}

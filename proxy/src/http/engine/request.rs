@@ -1,0 +1,347 @@
+//! The request's path: from its head to the attempt that serves it.
+
+use std::sync::Arc;
+
+use weft_config::flag::ResponseFlag;
+use weft_config::listener::HttpLimits;
+use weft_config::route::{Route, RouteAction};
+
+use super::arena::Arena;
+use super::body::RequestBody;
+use super::connection::{ConnId, Connection};
+use super::exchange::{Answer, Asks, Attempt, Deadlines, Exchange, ExchangeId, Phase, Routed};
+use super::failure::Failure;
+use super::filters::Verdict;
+use super::local_reply::{Body, LocalReply};
+use super::{Action, Engine};
+use crate::http::codec::StreamId;
+use crate::http::head::{Head, Known, Method, Scheme};
+use crate::route::{self, Lookup};
+use crate::snapshot::{Absence, ListenerView, Ticket};
+
+/// Requests of a worker that wait for a name at once.
+const NAMING_MAX: usize = 1024;
+
+/// A refusal, boxed because the way without one is the common one.
+pub(super) type Refusal = Box<LocalReply>;
+
+impl Engine {
+    /// A request head has arrived: decide where it goes. Everything here is synchronous; what must wait says so and is
+    /// resumed at the same point.
+    pub(super) fn on_request(&mut self, down: ConnId, stream: StreamId, head: Head, end: bool) {
+        if let Some(id) = self.begin(down, stream, head, end) {
+            self.proceed(id);
+        }
+    }
+
+    /// Goes on with a request from where it stands, until it is answered, on its way, or waits.
+    pub(super) fn proceed(&mut self, id: ExchangeId) {
+        if let Err(reply) = self.decide(id) {
+            self.reply(id, &reply);
+        }
+    }
+
+    fn decide(&mut self, id: ExchangeId) -> Result<(), Refusal> {
+        while let Some(phase) = self.exchanges.get(id).map(|exchange| exchange.phase) {
+            let next = match phase {
+                Phase::Naming => {
+                    let Some(listener) = self.find_listener(id)? else {
+                        return Ok(());
+                    };
+                    self.find_route(id, &listener)?;
+                    Phase::Filtering(0)
+                }
+                Phase::Filtering(index) => match self.filter(id, index)? {
+                    Verdict::Next => Phase::Filtering(index + 1),
+                    Verdict::Wait => return Ok(()),
+                    Verdict::Through => {
+                        self.prepare(id)?;
+                        return self.forward(id);
+                    }
+                },
+                Phase::Backoff => return self.forward(id),
+                Phase::Pending | Phase::Streaming | Phase::Switching => return Ok(()),
+            };
+            if let Some(exchange) = self.exchanges.get_mut(id) {
+                exchange.phase = next;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, down: ConnId, stream: StreamId, head: Head, end: bool) -> Option<ExchangeId> {
+        let (now, draining) = (self.now, self.draining);
+        let Some(downstream) = self.wires.get_mut(down).and_then(Connection::as_downstream) else {
+            self.heads.give(head);
+            return None;
+        };
+        downstream.head_since = None;
+        downstream.requests += 1;
+        downstream.draining |= draining;
+        let exchange = Exchange {
+            facts: downstream.facts.clone(),
+            down,
+            stream,
+            phase: Phase::Naming,
+            asks: Asks::of(&head),
+            head,
+            body: RequestBody::new(0, end),
+            routed: None,
+            attempt: Attempt::default(),
+            retry: None,
+            avoid: smallvec::SmallVec::new(),
+            answer: Answer::default(),
+            deadlines: Deadlines::none(now),
+            limits: downstream.limits,
+            log: None,
+            server: None,
+            started_at: now,
+            raw_from_down: Vec::new(),
+            raw_from_up: Vec::new(),
+            fault: None,
+        };
+        let id = self.exchanges.insert(exchange);
+        downstream.exchange = Some(id);
+        Some(id)
+    }
+
+    /// The listener in force for this request; `None`: its name is being asked for.
+    fn find_listener(&mut self, id: ExchangeId) -> Result<Option<Arc<ListenerView>>, Refusal> {
+        let Some(exchange) = self.exchanges.get(id) else {
+            return Ok(None);
+        };
+        let snapshot = self.snapshots.pointer().load();
+        match route::listener(&snapshot, self.demand.as_deref(), &exchange.facts, &exchange.head, &mut self.text) {
+            Lookup::Found(listener) => Ok(Some(listener)),
+            Lookup::Pending(ticket) => {
+                drop(snapshot);
+                self.wait_for_name(id, ticket).map(|()| None)
+            }
+            Lookup::Absent(why) => Err(absent(why, &self.text)),
+            Lookup::NoHost => Err(refuse(400, ResponseFlag::NR, "the request names no host")),
+            Lookup::NoListener => Err(refuse(404, ResponseFlag::NR, format!("no listener {} is in force", exchange.facts.listener))),
+        }
+    }
+
+    fn wait_for_name(&mut self, id: ExchangeId, ticket: Ticket) -> Result<(), Refusal> {
+        if self.naming >= NAMING_MAX {
+            return Err(refuse(503, ResponseFlag::UO, "too many requests wait for a name"));
+        }
+        self.naming += 1;
+        self.actions.push(Action::Name { exchange: id, ticket });
+        Ok(())
+    }
+
+    /// The control plane has answered what a request waited for (or gave up on).
+    pub(crate) fn named(&mut self, id: ExchangeId, answer: Result<Arc<ListenerView>, Absence>, now: tokio::time::Instant) {
+        self.now = now;
+        self.naming = self.naming.saturating_sub(1);
+        let waiting = self.exchanges.get(id).is_some_and(|exchange| exchange.phase == Phase::Naming);
+        if waiting {
+            match answer.map_err(|why| absent(why, "")).and_then(|listener| self.find_route(id, &listener)) {
+                Ok(()) => {
+                    if let Some(exchange) = self.exchanges.get_mut(id) {
+                        exchange.phase = Phase::Filtering(0);
+                    }
+                    self.proceed(id);
+                }
+                Err(reply) => self.reply(id, &reply),
+            }
+        }
+        self.settle();
+    }
+
+    /// Holds the view that decides about this request, and finds its route in it.
+    fn find_route(&mut self, id: ExchangeId, listener: &ListenerView) -> Result<(), Refusal> {
+        let random = self.rng.u64(..);
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return Ok(());
+        };
+        let Some(view) = route::http_view(listener, &exchange.facts) else {
+            return Err(refuse(404, ResponseFlag::NR, format!("no HTTP filter chain of listener {} takes this connection", listener.config.name)));
+        };
+        exchange.begin_log(&view.scope);
+        exchange.limits = view.hcm.limits;
+        exchange.server = Some(view.hcm.clone());
+        exchange.deadlines.idle = view.hcm.limits.stream_idle_timeout;
+        if let Some(down) = self.wires.get_mut(exchange.down).and_then(Connection::as_downstream) {
+            let max = view.hcm.limits.requests_per_connection_max;
+            down.limits = view.hcm.limits;
+            down.draining |= max > 0 && down.requests >= max;
+        }
+        exchange.receive_forwarded(&view.hcm, &mut self.rng, &mut self.text);
+        route::normalize(&mut exchange.head, &view.hcm, &mut self.bytes)
+            .map_err(|error| refuse(400, ResponseFlag::DPE, error.to_string()))?;
+        let routed = route::find(view.clone(), &exchange.head, random, self.rng.u64(..))
+            .map_err(|why| refuse(why.status(), ResponseFlag::NR, why.to_string()))?;
+        exchange.take_route(routed)?;
+        exchange.bound_request(self.now);
+        self.arm_exchange(id);
+        Ok(())
+    }
+
+    /// All filters let the request pass: what the route says is done to it.
+    fn prepare(&mut self, id: ExchangeId) -> Result<(), Refusal> {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return Ok(());
+        };
+        let Some(routed) = exchange.routed.take() else {
+            return Ok(());
+        };
+        let result = match routed.route().map(|route| (route, &route.action)) {
+            Some((route, RouteAction::Forward(forward))) => {
+                exchange.edit_request(route, forward, &routed, &mut self.bytes);
+                Ok(())
+            }
+            Some((_, RouteAction::Direct { status, body })) => {
+                Err(Box::new(LocalReply::configured(*status, Body::Text(body.clone()), "direct_response")))
+            }
+            Some((route, RouteAction::Redirect(redirect))) => Err(redirected(exchange, route, redirect)),
+            Some((_, RouteAction::Broken(why))) => {
+                Err(refuse(500, ResponseFlag::NFCF, format!("the route could not be read: {why}")))
+            }
+            None => Err(refuse(404, ResponseFlag::NR, "the route is gone")),
+        };
+        exchange.routed = Some(routed);
+        result
+    }
+
+    /// A piece of the request's body.
+    pub(super) fn on_request_data(&mut self, id: ExchangeId, bytes: &[u8], end: bool) {
+        let now = self.now;
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        exchange.deadlines.moved_at = now;
+        if let Some(log) = &mut exchange.log {
+            log.received(bytes.len() as u64);
+        }
+        let up = exchange.attempt.up;
+        let passed = match up.and_then(|up| self.wires.writer(up)) {
+            Some(up) => {
+                let stream = up.as_upstream().map_or(StreamId(0), |up| up.stream);
+                exchange.body.pass(bytes, end, (&mut up.codec, stream, &mut up.out))
+            }
+            None => {
+                exchange.body.hold(bytes, end);
+                Ok(())
+            }
+        };
+        if let Err(refused) = passed {
+            return self.upstream_failed(id, &Failure::Refused(refused.to_string()));
+        }
+        if end {
+            self.request_ended(id);
+        }
+    }
+
+    /// The fields behind the request's body.
+    pub(super) fn on_request_trailers(&mut self, id: ExchangeId, head: Head) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return self.heads.give(head);
+        };
+        exchange.deadlines.moved_at = self.now;
+        exchange.body.ended = true;
+        let up = exchange.attempt.up;
+        let passed = match up.and_then(|up| self.wires.writer(up)) {
+            Some(up) => {
+                let stream = up.as_upstream().map_or(StreamId(0), |up| up.stream);
+                up.codec.trailers(stream, &head, &mut up.out)
+            }
+            None => Ok(()),
+        };
+        exchange.body.trailers = Some(head);
+        if let Err(refused) = passed {
+            return self.upstream_failed(id, &Failure::Refused(refused.to_string()));
+        }
+        self.request_ended(id);
+    }
+
+    /// The whole request is here: its time begins.
+    pub(super) fn request_ended(&mut self, id: ExchangeId) {
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.bound_answer(self.now);
+        }
+        self.arm_exchange(id);
+        self.try_complete(id);
+    }
+}
+
+impl Exchange {
+    /// Holds the route, if it may take such a request at all.
+    fn take_route(&mut self, routed: Routed) -> Result<(), Refusal> {
+        let allowed = route::permits(&routed, &self.head, self.asks.connect);
+        let logged = routed.route().map(|route| route.name.clone());
+        if let (Some(log), Some(name), Some(cluster)) = (&mut self.log, logged, &routed.cluster) {
+            log.routed(&cluster.stats, &name);
+        }
+        self.routed = Some(routed);
+        match allowed {
+            Ok(upgrade) => {
+                self.asks.upgrade = upgrade;
+                Ok(())
+            }
+            Err(why) => Err(refuse(403, ResponseFlag::NR, why.to_string())),
+        }
+    }
+
+    /// Whether bytes are about to leave HTTP on this exchange, so that nothing more is read into it.
+    pub(super) fn leaves_http(&self) -> bool {
+        self.phase == Phase::Switching
+    }
+}
+
+impl Asks {
+    fn of(head: &Head) -> Self {
+        let method = head.method();
+        let grpc = head.get(Known::ContentType).is_some_and(|value| value.starts_with(b"application/grpc"));
+        Self {
+            head_only: method == Some(Method::Head),
+            connect: method == Some(Method::Connect),
+            upgrade: false,
+            grpc,
+            idempotent: method.is_some_and(Method::is_idempotent),
+        }
+    }
+}
+
+impl Routed {
+    /// The route, as configured.
+    pub(super) fn route(&self) -> Option<&Route> {
+        self.view.table.as_ref()?.table.route(self.route)
+    }
+}
+
+/// How a refusal is written in one line.
+pub(super) fn refuse(status: u16, flag: ResponseFlag, reason: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
+    Box::new(LocalReply::new(status, flag, reason))
+}
+
+fn absent(why: Absence, name: &str) -> Refusal {
+    let status = match why {
+        Absence::Unknown => 404,
+        Absence::TimedOut | Absence::TooMany => 503,
+    };
+    let of = if name.is_empty() { String::new() } else { format!("{name}: ") };
+    refuse(status, ResponseFlag::NR, format!("{of}{why}"))
+}
+
+fn redirected(exchange: &Exchange, route: &Route, redirect: &weft_config::route::Redirect) -> Refusal {
+    let mut location = Vec::new();
+    let scheme = match exchange.head.get(Known::XForwardedProto) {
+        Some(b"https") => "https",
+        _ if exchange.head.scheme() == Scheme::Https => "https",
+        _ => "http",
+    };
+    redirect.location(&exchange.head, scheme, &route.matches.path, &mut location);
+    let location = String::from_utf8_lossy(&location).into_owned();
+    Box::new(LocalReply::configured(redirect.status, Body::Empty, "redirect").with("location", location))
+}
+
+/// Exchanges by name.
+pub(super) type Exchanges = Arena<Exchange>;
+
+/// Limits before a listener was found.
+pub(super) fn default_limits() -> HttpLimits {
+    HttpLimits::default()
+}

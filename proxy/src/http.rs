@@ -2,3 +2,9 @@
 
 pub mod codec;
 pub mod head;
+
+mod engine;
+pub mod pump;
+
+pub use engine::FLAG_HEADER;
+pub use pump::Worker;

@@ -51,14 +51,15 @@ use self::wires::Wires;
 use crate::http::codec::{Event, ReadBuf};
 use crate::http::head::HeadPool;
 use crate::listener::ConnectionFacts;
-use crate::snapshot::{Demand, SnapshotStore, Ticket};
+use crate::snapshot::{SnapshotStore, Ticket};
 use crate::telemetry::Scope;
+
+/// Bytes that wait on a connection before its own input is looked at no more.
+const OUT_BYTES_MAX: usize = 1024 * 1024;
 
 /// What an engine is made from.
 pub(crate) struct EngineOptions {
     pub(crate) snapshots: Arc<SnapshotStore>,
-    /// Where names that no listener has are asked for; `None`: they are not.
-    pub(crate) demand: Option<Arc<Demand>>,
     /// What requests are counted by that reach no listener.
     pub(crate) scope: Arc<Scope>,
     pub(crate) rng: fastrand::Rng,
@@ -68,7 +69,6 @@ pub(crate) struct EngineOptions {
 /// One worker's connections and everything that runs on them.
 pub(crate) struct Engine {
     snapshots: Arc<SnapshotStore>,
-    demand: Option<Arc<Demand>>,
     scope: Arc<Scope>,
     rng: fastrand::Rng,
     now: Instant,
@@ -84,8 +84,6 @@ pub(crate) struct Engine {
     text: String,
     bytes: Vec<u8>,
     draining: bool,
-    revision: u64,
-    swept_at: Instant,
     naming: usize,
 }
 
@@ -111,7 +109,6 @@ impl Engine {
     pub(crate) fn new(options: EngineOptions) -> Self {
         Self {
             snapshots: options.snapshots,
-            demand: options.demand,
             scope: options.scope,
             rng: options.rng,
             now: options.now,
@@ -125,8 +122,6 @@ impl Engine {
             text: String::new(),
             bytes: Vec::new(),
             draining: false,
-            revision: 0,
-            swept_at: options.now,
             naming: 0,
         }
     }
@@ -252,7 +247,8 @@ impl Engine {
     /// Takes events out of `input` until it holds nothing more to tell now.
     fn drive(&mut self, id: ConnId, mut input: ReadBuf) {
         while let Some(connection) = self.wires.get_mut(id) {
-            if connection.closing != Closing::No {
+            // Answers that downstream does not take hold up the requests behind them.
+            if connection.closing != Closing::No || connection.out.len() > OUT_BYTES_MAX {
                 break;
             }
             match connection.codec.next(&mut input, &mut self.heads) {

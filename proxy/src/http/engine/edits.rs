@@ -3,8 +3,9 @@
 use weft_config::policy::{HeaderAction, HeaderEdits};
 use weft_config::route::{Forward, HostRewrite, PathRewrite, Route};
 
-use super::exchange::{Exchange, Routed};
+use super::exchange::Exchange;
 use crate::http::head::Head;
+use crate::route::Routed;
 
 impl Exchange {
     /// Edits the request's head as its route says. What depends on the endpoint comes with each attempt.
@@ -24,7 +25,7 @@ impl Exchange {
             head.set_authority(room);
         }
         apply(head, &route.request_headers);
-        if let Some(cluster) = forward.clusters.clusters.get(routed.cluster_index) {
+        if let Some(cluster) = routed.weighted() {
             apply(head, &cluster.request_headers);
         }
         if forward.path_rewrite != PathRewrite::Keep {

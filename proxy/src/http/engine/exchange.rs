@@ -1,23 +1,22 @@
 //! An exchange: a request on a downstream stream, paired with the upstream stream that serves it.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 use tokio::time::Instant;
 use weft_config::listener::HttpLimits;
-use weft_config::route::RouteId;
 
 use super::arena::Key;
 use super::body::RequestBody;
 use super::connection::ConnId;
-use crate::balance::{ActiveGuard, BreakerGuard, Cluster, EndpointId, EndpointState};
+use crate::balance::{ActiveGuard, BreakerGuard, EndpointId, EndpointState};
 use crate::http::codec::StreamId;
 use crate::http::head::Head;
 use crate::listener::ConnectionFacts;
-use crate::policy::{FaultGuard, RetryState};
-use crate::snapshot::HttpView;
-use crate::telemetry::ResponseFlags;
+use crate::route::Routed;
+use crate::telemetry::RequestLog;
 
 /// The name of an exchange.
 pub(crate) type ExchangeId = Key<Exchange>;
@@ -35,21 +34,19 @@ pub(crate) struct Exchange {
     /// The one view that decides everything about this request.
     pub(super) routed: Option<Routed>,
     pub(super) attempt: Attempt,
-    pub(super) retry: Option<RetryState>,
     /// Endpoints that failed this request.
     pub(super) avoid: SmallVec<[EndpointId; 4]>,
     pub(super) answer: Answer,
     pub(super) deadlines: Deadlines,
     pub(super) limits: HttpLimits,
-    pub(super) flags: ResponseFlags,
-    /// Why, in a sentence, where the proxy answered for itself or something went wrong.
-    pub(super) details: String,
+    /// What is counted and logged at the end; `None` until a listener is found.
+    pub(super) log: Option<RequestLog>,
+    /// The address that the request came from, as far as hops are trusted.
+    pub(super) client: IpAddr,
     pub(super) started_at: Instant,
     /// Bytes that came behind an upgrade before both sides were ready for it.
     pub(super) raw_from_down: Vec<u8>,
     pub(super) raw_from_up: Vec<u8>,
-    /// Held while a fault delays the request.
-    pub(super) fault: Option<FaultGuard>,
 }
 
 /// How far an exchange has come.
@@ -82,15 +79,6 @@ pub(crate) struct Asks {
     pub(super) grpc: bool,
     /// Its method may be repeated.
     pub(super) idempotent: bool,
-}
-
-/// Where a request goes.
-pub(crate) struct Routed {
-    pub(super) view: Arc<HttpView>,
-    pub(super) route: RouteId,
-    /// The index of the route's cluster that was drawn.
-    pub(super) cluster_index: usize,
-    pub(super) cluster: Option<Arc<Cluster>>,
 }
 
 /// The attempt that runs.
@@ -137,6 +125,8 @@ pub(crate) struct Deadlines {
     pub(super) request: Option<Instant>,
     /// The downstream closed its write side and nothing was answered yet.
     pub(super) half_closed: Option<Instant>,
+    /// The route's bound on the life of the stream.
+    pub(super) life: Option<Instant>,
     /// When something last moved.
     pub(super) moved_at: Instant,
     /// The longest silence; zero never.
@@ -151,6 +141,7 @@ impl Deadlines {
             wake_at: None,
             request: None,
             half_closed: None,
+            life: None,
             moved_at: now,
             idle: std::time::Duration::ZERO,
         }
@@ -163,7 +154,7 @@ impl Deadlines {
 
     /// The first of all.
     pub(super) fn next(&self) -> Option<Instant> {
-        [self.whole, self.attempt, self.wake_at, self.request, self.half_closed, self.idle_at()]
+        [self.whole, self.attempt, self.wake_at, self.request, self.half_closed, self.life, self.idle_at()]
             .into_iter()
             .flatten()
             .min()

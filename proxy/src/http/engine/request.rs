@@ -3,20 +3,18 @@
 use std::sync::Arc;
 
 use weft_config::flag::ResponseFlag;
-use weft_config::listener::HttpLimits;
 use weft_config::route::{Route, RouteAction};
 
-use super::arena::Arena;
 use super::body::RequestBody;
 use super::connection::{ConnId, Connection};
-use super::exchange::{Answer, Asks, Attempt, Deadlines, Exchange, ExchangeId, Phase, Routed};
+use super::exchange::{Answer, Asks, Attempt, Deadlines, Exchange, ExchangeId, Phase};
 use super::failure::Failure;
 use super::filters::Verdict;
 use super::local_reply::{Body, LocalReply};
 use super::{Action, Engine};
 use crate::http::codec::StreamId;
 use crate::http::head::{Head, Known, Method, Scheme};
-use crate::route::{self, Lookup};
+use crate::route::{self, Lookup, Routed};
 use crate::snapshot::{Absence, ListenerView, Ticket};
 
 /// Requests of a worker that wait for a name at once.
@@ -88,17 +86,15 @@ impl Engine {
             body: RequestBody::new(0, end),
             routed: None,
             attempt: Attempt::default(),
-            retry: None,
             avoid: smallvec::SmallVec::new(),
             answer: Answer::default(),
             deadlines: Deadlines::none(now),
             limits: downstream.limits,
             log: None,
-            server: None,
+            client: downstream.facts.peer.ip(),
             started_at: now,
             raw_from_down: Vec::new(),
             raw_from_up: Vec::new(),
-            fault: None,
         };
         let id = self.exchanges.insert(exchange);
         downstream.exchange = Some(id);
@@ -111,7 +107,7 @@ impl Engine {
             return Ok(None);
         };
         let snapshot = self.snapshots.pointer().load();
-        match route::listener(&snapshot, self.demand.as_deref(), &exchange.facts, &exchange.head, &mut self.text) {
+        match route::listener(&snapshot, &exchange.facts, &exchange.head, &mut self.text) {
             Lookup::Found(listener) => Ok(Some(listener)),
             Lookup::Pending(ticket) => {
                 drop(snapshot);
@@ -162,7 +158,6 @@ impl Engine {
         };
         exchange.begin_log(&view.scope);
         exchange.limits = view.hcm.limits;
-        exchange.server = Some(view.hcm.clone());
         exchange.deadlines.idle = view.hcm.limits.stream_idle_timeout;
         if let Some(down) = self.wires.get_mut(exchange.down).and_then(Connection::as_downstream) {
             let max = view.hcm.limits.requests_per_connection_max;
@@ -272,7 +267,7 @@ impl Exchange {
     fn take_route(&mut self, routed: Routed) -> Result<(), Refusal> {
         let allowed = route::permits(&routed, &self.head, self.asks.connect);
         let logged = routed.route().map(|route| route.name.clone());
-        if let (Some(log), Some(name), Some(cluster)) = (&mut self.log, logged, &routed.cluster) {
+        if let (Some(log), Some(name), Some(cluster)) = (&mut self.log, logged, routed.cluster()) {
             log.routed(&cluster.stats, &name);
         }
         self.routed = Some(routed);
@@ -305,13 +300,6 @@ impl Asks {
     }
 }
 
-impl Routed {
-    /// The route, as configured.
-    pub(super) fn route(&self) -> Option<&Route> {
-        self.view.table.as_ref()?.table.route(self.route)
-    }
-}
-
 /// How a refusal is written in one line.
 pub(super) fn refuse(status: u16, flag: ResponseFlag, reason: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
     Box::new(LocalReply::new(status, flag, reason))
@@ -336,12 +324,4 @@ fn redirected(exchange: &Exchange, route: &Route, redirect: &weft_config::route:
     redirect.location(&exchange.head, scheme, &route.matches.path, &mut location);
     let location = String::from_utf8_lossy(&location).into_owned();
     Box::new(LocalReply::configured(redirect.status, Body::Empty, "redirect").with("location", location))
-}
-
-/// Exchanges by name.
-pub(super) type Exchanges = Arena<Exchange>;
-
-/// Limits before a listener was found.
-pub(super) fn default_limits() -> HttpLimits {
-    HttpLimits::default()
 }

@@ -17,8 +17,8 @@ pub(crate) enum Owner {
     Connection(u32),
     /// An exchange.
     Exchange(u32),
-    /// A try to connect.
-    Attempt(u32),
+    /// The worker: pools are compared with what is in force.
+    Sweep,
 }
 
 /// The deadlines of one worker.
@@ -27,7 +27,7 @@ pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(u64, Owner)>>,
     connections: Vec<u64>,
     exchanges: Vec<u64>,
-    attempts: Vec<u64>,
+    sweep: u64,
 }
 
 const UNARMED: u64 = u64::MAX;
@@ -40,7 +40,7 @@ impl Timers {
             heap: BinaryHeap::new(),
             connections: Vec::new(),
             exchanges: Vec::new(),
-            attempts: Vec::new(),
+            sweep: UNARMED,
         }
     }
 
@@ -83,7 +83,7 @@ impl Timers {
         let (list, slot) = match owner {
             Owner::Connection(slot) => (&mut self.connections, slot as usize),
             Owner::Exchange(slot) => (&mut self.exchanges, slot as usize),
-            Owner::Attempt(slot) => (&mut self.attempts, slot as usize),
+            Owner::Sweep => return &mut self.sweep,
         };
         if list.len() <= slot {
             list.resize(slot + 1, UNARMED);

@@ -1,0 +1,154 @@
+//! What happens when time runs out.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weft_config::flag::ResponseFlag;
+
+use super::Engine;
+use super::exchange::{Exchange, ExchangeId};
+use super::failure::Failure;
+use super::local_reply::LocalReply;
+use super::pool::SWEEP;
+use super::timers::Owner;
+use crate::http::head::Head;
+use crate::route::Routed;
+
+impl Engine {
+    /// Ends and wakes what is due at `now`.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        self.now = now;
+        while let Some(owner) = self.timers.next_due(now) {
+            match owner {
+                Owner::Connection(slot) => {
+                    if let Some(id) = self.wires.at(slot) {
+                        self.connection_due(id);
+                    }
+                }
+                Owner::Exchange(slot) => {
+                    if let Some(id) = self.exchanges.key_at(slot) {
+                        self.exchange_due(id);
+                    }
+                }
+                Owner::Sweep => self.sweep(),
+            }
+            self.settle();
+        }
+    }
+
+    /// Another snapshot may be in force: connections that nothing leads to any more are closed.
+    pub(crate) fn sweep(&mut self) {
+        self.sweep_pools();
+        if self.wires.len() > 0 {
+            self.timers.arm(Owner::Sweep, self.now + SWEEP);
+        }
+    }
+
+    fn exchange_due(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let now = self.now;
+        let past = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let deadlines = exchange.deadlines;
+        if past(deadlines.wake_at) {
+            exchange.deadlines.wake_at = None;
+            self.proceed(id);
+        } else if past(deadlines.half_closed) && !exchange.answer.begun {
+            let why = "the downstream closed and no answer began in time";
+            let down = exchange.down;
+            self.abandon(id, ResponseFlag::DC, why);
+            self.close(down);
+        } else if past(deadlines.life) {
+            self.outlived(id);
+        } else if past(deadlines.whole) {
+            self.upstream_failed(id, &Failure::TimedOut);
+        } else if past(deadlines.attempt) && !exchange.answer.begun {
+            self.upstream_failed(id, &Failure::TryTimedOut);
+        } else if past(deadlines.request) && !exchange.body.ended {
+            let reply = LocalReply::new(408, ResponseFlag::DT, "the request was not complete in time");
+            self.reply(id, &reply.closing());
+        } else if past(deadlines.idle_at()) {
+            self.stalled(id);
+        }
+        self.arm_exchange(id);
+    }
+
+    /// Nothing moved for too long. Whose fault it is shows in the status.
+    fn stalled(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let (status, reason) = match exchange.body.ended {
+            false => (408, "nothing moved for too long: the request is not complete"),
+            true => (504, "nothing moved for too long: the upstream has not answered"),
+        };
+        self.reply(id, &LocalReply::new(status, ResponseFlag::SI, reason));
+    }
+
+    fn outlived(&mut self, id: ExchangeId) {
+        let reason = "the request lived longer than the route allows";
+        self.reply(id, &LocalReply::new(504, ResponseFlag::UMSDR, reason));
+    }
+}
+
+impl Exchange {
+    /// The listener's bound on receiving the request, and the route's on its life.
+    pub(super) fn bound_request(&mut self, now: Instant) {
+        let limit = self.limits.request_timeout;
+        if !self.body.ended && !limit.is_zero() {
+            self.deadlines.request = Some(self.started_at + limit);
+        }
+        if let Some(forward) = self.routed.as_ref().and_then(Routed::forward) {
+            self.deadlines.idle = forward.idle_timeout.unwrap_or(self.deadlines.idle);
+            self.deadlines.life = forward.max_stream_duration.map(|life| self.started_at + life);
+        }
+        if self.body.ended {
+            self.bound_answer(now);
+        }
+    }
+
+    /// The request is complete: the route's bound begins.
+    pub(super) fn bound_answer(&mut self, now: Instant) {
+        self.deadlines.request = None;
+        let Some(forward) = self.routed.as_ref().and_then(Routed::forward) else {
+            return;
+        };
+        let told = forward.grpc_timeout.and_then(|rule| {
+            let told = grpc_timeout(&self.head)?;
+            let bounded = rule.max.map_or(told, |max| told.min(max));
+            Some(bounded.saturating_sub(rule.offset))
+        });
+        self.deadlines.whole = told.or(forward.timeout).map(|timeout| now + timeout);
+        if self.attempt.began_at.is_some() {
+            self.bound_attempt(now);
+        }
+    }
+
+    /// An attempt begins, or its request is complete: the bound of the attempt begins.
+    pub(super) fn bound_attempt(&mut self, now: Instant) {
+        let policy = self.routed.as_ref().and_then(Routed::forward);
+        let timeout = policy.and_then(|forward| forward.retry.as_ref()?.per_try_timeout);
+        if self.body.ended && !self.answer.begun {
+            self.deadlines.attempt = timeout.map(|timeout| now + timeout);
+        }
+    }
+}
+
+/// The value of `grpc-timeout`: up to eight digits and a unit.
+fn grpc_timeout(head: &Head) -> Option<Duration> {
+    let (unit, digits) = head.get_name(b"grpc-timeout")?.split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let count = std::str::from_utf8(digits).ok()?.parse::<u64>().ok()?;
+    Some(match unit {
+        b'H' => Duration::from_secs(count * 3600),
+        b'M' => Duration::from_secs(count * 60),
+        b'S' => Duration::from_secs(count),
+        b'm' => Duration::from_millis(count),
+        b'u' => Duration::from_micros(count),
+        b'n' => Duration::from_nanos(count),
+        _ => return None,
+    })
+}

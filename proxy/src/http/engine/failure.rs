@@ -1,0 +1,144 @@
+//! What goes wrong with an attempt, and what the downstream hears of it.
+
+use weft_config::flag::ResponseFlag;
+
+use super::Engine;
+use super::exchange::{Exchange, ExchangeId, Phase};
+use super::local_reply::LocalReply;
+use crate::balance::Outcome;
+use crate::http::codec::Reason;
+
+/// How an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// No connection could be opened.
+    Connect(String),
+    /// The connection broke before the answer was complete.
+    Closed,
+    /// The endpoint gave this stream up.
+    Reset,
+    /// No answer within the attempt's time.
+    TryTimedOut,
+    /// No answer within the request's time.
+    TimedOut,
+    /// What the endpoint sent is not HTTP.
+    Protocol(String),
+    /// Our side of it could not be written: edits made the request malformed.
+    Refused(String),
+}
+
+impl Failure {
+    fn flag(&self) -> ResponseFlag {
+        match self {
+            Self::Connect(_) => ResponseFlag::UF,
+            Self::Closed => ResponseFlag::UC,
+            Self::Reset => ResponseFlag::UR,
+            Self::TryTimedOut | Self::TimedOut => ResponseFlag::UT,
+            Self::Protocol(_) => ResponseFlag::UPE,
+            Self::Refused(_) => ResponseFlag::LR,
+        }
+    }
+
+    fn status(&self) -> u16 {
+        match self {
+            Self::Connect(_) | Self::Closed | Self::Reset => 503,
+            Self::TryTimedOut | Self::TimedOut => 504,
+            Self::Protocol(_) => 502,
+            Self::Refused(_) => 500,
+        }
+    }
+
+    /// What the balancer hears; connecting was reported when it failed.
+    fn outcome(&self) -> Option<Outcome> {
+        match self {
+            Self::Connect(_) | Self::Refused(_) => None,
+            Self::Closed | Self::Reset => Some(Outcome::Reset),
+            Self::TryTimedOut | Self::TimedOut => Some(Outcome::TimedOut),
+            Self::Protocol(_) => Some(Outcome::Status(502)),
+        }
+    }
+
+    fn sentence(&self, endpoint: &str) -> String {
+        match self {
+            Self::Connect(why) => format!("no connection to the upstream: {why}"),
+            Self::Closed => format!("upstream {endpoint} closed the connection before its answer was complete"),
+            Self::Reset => format!("upstream {endpoint} reset the request"),
+            Self::TryTimedOut => format!("upstream {endpoint} did not answer within the attempt's time-out"),
+            Self::TimedOut => format!("upstream {endpoint} did not answer within the route's time-out"),
+            Self::Protocol(why) => format!("upstream {endpoint} sent what is not HTTP: {why}"),
+            Self::Refused(why) => format!("the edited request cannot be sent: {why}"),
+        }
+    }
+}
+
+impl Engine {
+    /// The attempt that runs has failed: there is another, or the downstream hears of it.
+    pub(super) fn upstream_failed(&mut self, id: ExchangeId, failure: &Failure) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        if let Some(outcome) = failure.outcome() {
+            exchange.report(outcome, self.now);
+        }
+        if !exchange.answer.begun {
+            if self.replaces_dead_connection(id, failure) {
+                return self.try_replaced(id);
+            }
+            if let Some(pause) = self.retry_on_failure(id, failure) {
+                return self.try_again(id, pause);
+            }
+        }
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let sentence = failure.sentence(&exchange.endpoint_name());
+        if exchange.answer.begun {
+            exchange.flag(failure.flag(), sentence);
+            return self.cut_answer(id);
+        }
+        let reply = LocalReply::new(failure.status(), failure.flag(), sentence);
+        self.reply(id, &reply);
+    }
+
+    /// Ends the attempt that runs, whose connection cannot be used any more.
+    pub(super) fn drop_attempt(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let attempt = &mut exchange.attempt;
+        attempt.active = None;
+        attempt.waiting = None;
+        attempt.began_at = None;
+        exchange.deadlines.attempt = None;
+        let up = attempt.up.take();
+        if let (Phase::Pending, Some(endpoint)) = (exchange.phase, &attempt.endpoint) {
+            self.pools.leave(endpoint.id, id);
+        }
+        if let Some(up) = up {
+            self.give_up_stream(up);
+        }
+    }
+
+    fn give_up_stream(&mut self, up: super::ConnId) {
+        if let Some(connection) = self.wires.writer(up) {
+            let stream = connection.as_upstream().map(|up| up.stream).unwrap_or_default();
+            connection.codec.reset(stream, Reason::Cancelled, &mut connection.out);
+            if let Some(up) = connection.as_upstream() {
+                up.exchange = None;
+            }
+        }
+        // On HTTP/1 the connection is the stream.
+        self.close(up);
+    }
+}
+
+impl Exchange {
+    fn endpoint_name(&self) -> String {
+        use weft_config::endpoint::Address;
+        match self.attempt.endpoint.as_ref().map(|endpoint| &endpoint.address) {
+            Some(Address::Socket(address)) => address.to_string(),
+            Some(Address::Pipe(path)) => path.to_string(),
+            None => "(none)".to_owned(),
+        }
+    }
+}

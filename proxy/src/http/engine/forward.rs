@@ -1,0 +1,177 @@
+//! From a decided request to an attempt: an endpoint is chosen, a connection found, the head written.
+
+use std::sync::Arc;
+
+use weft_config::flag::ResponseFlag;
+use weft_config::route::HostRewrite;
+
+use super::Engine;
+use super::connection::{ConnId, Connection};
+use super::exchange::{Exchange, ExchangeId, Phase};
+use super::failure::Failure;
+use super::pool::Offer;
+use super::request::{Refusal, refuse};
+use crate::balance::{Cluster, EndpointState, PickContext};
+use crate::route::Routed;
+
+impl Engine {
+    /// Sends the request to an endpoint of its cluster; there may have been attempts before.
+    pub(super) fn forward(&mut self, id: ExchangeId) -> Result<(), Refusal> {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return Ok(());
+        };
+        let cluster = exchange.cluster()?;
+        if exchange.attempt.running.is_none() {
+            exchange.attempt.running = Some(
+                cluster
+                    .breakers
+                    .try_acquire_request()
+                    .ok_or_else(|| overflow(&cluster, "running requests"))?,
+            );
+            exchange.expect_retries(&cluster);
+        }
+        let mut context = PickContext {
+            now: self.now,
+            rng: &mut self.rng,
+            avoid: &exchange.avoid,
+            original_dst: exchange.facts.original_dst,
+        };
+        let endpoint = cluster.pick(&mut context).map_err(|error| {
+            refuse(503, error.flag(), format!("cluster {}: {error}", cluster.name))
+        })?;
+        exchange.attempt.count += 1;
+        exchange.attempt.active = Some(endpoint.begin());
+        exchange.attempt.endpoint = Some(endpoint.clone());
+        if let Some(log) = &mut exchange.log {
+            log.upstream(&endpoint);
+        }
+        self.connect(id, &cluster, &endpoint)
+    }
+
+    /// Finds a connection to the endpoint, or waits for one.
+    pub(super) fn connect(
+        &mut self,
+        id: ExchangeId,
+        cluster: &Arc<Cluster>,
+        endpoint: &Arc<EndpointState>,
+    ) -> Result<(), Refusal> {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return Ok(());
+        };
+        // A tunnel takes its connection along; a connection that replaces a dead one has to be fresh.
+        let fresh = exchange.asks.connect || exchange.attempt.replaced;
+        if !fresh && let Some(up) = self.take_idle(cluster, endpoint) {
+            self.attach(id, up);
+            return Ok(());
+        }
+        self.wait_for_connection(id, cluster, endpoint)
+    }
+
+    fn wait_for_connection(
+        &mut self,
+        id: ExchangeId,
+        cluster: &Arc<Cluster>,
+        endpoint: &Arc<EndpointState>,
+    ) -> Result<(), Refusal> {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return Ok(());
+        };
+        exchange.attempt.waiting = Some(
+            cluster
+                .breakers
+                .try_acquire_pending()
+                .ok_or_else(|| overflow(cluster, "requests waiting for a connection"))?,
+        );
+        exchange.phase = Phase::Pending;
+        match self.pools.wait(id, cluster, endpoint) {
+            Offer::Waits => Ok(()),
+            Offer::Connect(action) => {
+                self.actions.push(action);
+                Ok(())
+            }
+            Offer::Overflow => Err(overflow(cluster, "connections")),
+        }
+    }
+
+    /// Gives the connection `up` to the exchange and writes the request as far as it is there.
+    pub(super) fn attach(&mut self, id: ExchangeId, up: ConnId) {
+        let now = self.now;
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return self.release(up);
+        };
+        exchange.attempt.waiting = None;
+        exchange.attempt.up = Some(up);
+        exchange.attempt.began_at = Some(now);
+        exchange.phase = Phase::Streaming;
+        exchange.edit_attempt();
+        exchange.bound_attempt(now);
+        let sent = exchange.send_to(id, self.wires.writer(up));
+        let down = exchange.down;
+        match sent {
+            Ok(()) => self.wires.unblock(down),
+            Err(failure) => return self.upstream_failed(id, &failure),
+        }
+        if self.exchanges.get(id).is_some_and(|exchange| exchange.asks.connect) {
+            return self.tunnel_open(id);
+        }
+        self.arm_exchange(id);
+    }
+}
+
+impl Exchange {
+    /// The cluster that was drawn, if the proxy has it.
+    fn cluster(&self) -> Result<Arc<Cluster>, Refusal> {
+        let routed = self.routed.as_ref();
+        routed
+            .and_then(Routed::cluster)
+            .cloned()
+            .ok_or_else(|| {
+                let name = routed.and_then(Routed::weighted).map_or("", |cluster| &cluster.name);
+                refuse(503, ResponseFlag::NC, format!("no cluster {name} is in force"))
+            })
+    }
+
+    /// Edits that depend on the endpoint or the number of the attempt.
+    fn edit_attempt(&mut self) {
+        let Some(forward) = self.routed.as_ref().and_then(Routed::forward) else {
+            return;
+        };
+        if let (HostRewrite::EndpointHostname, Some(endpoint)) = (&forward.host_rewrite, &self.attempt.endpoint)
+            && !endpoint.hostname.is_empty()
+        {
+            self.head.set_authority(endpoint.hostname.as_bytes());
+        }
+        if forward.include_request_attempt_count {
+            let count = self.attempt.count.to_string();
+            self.head.set(b"x-envoy-attempt-count", count.as_bytes());
+        }
+    }
+
+    fn send_to(&mut self, id: ExchangeId, up: Option<&mut Connection>) -> Result<(), Failure> {
+        let gone = || Failure::Closed;
+        let up = up.ok_or_else(gone)?;
+        let upstream = up.as_upstream().ok_or_else(gone)?;
+        upstream.exchange = Some(id);
+        upstream.requests += 1;
+        upstream.written = 0;
+        self.attempt.reused = upstream.requests > 1;
+        if self.asks.connect {
+            return Ok(());
+        }
+        let stream = up.codec.open().ok_or_else(gone)?;
+        let refused = |refused: crate::http::codec::Refused| Failure::Refused(refused.to_string());
+        let end = self.body.is_empty();
+        up.codec.head(stream, &self.head, end, &mut up.out).map_err(refused)?;
+        if !end {
+            self.body.replay((&mut up.codec, stream, &mut up.out)).map_err(refused)?;
+        }
+        if let Some(upstream) = up.as_upstream() {
+            upstream.stream = stream;
+        }
+        Ok(())
+    }
+}
+
+fn overflow(cluster: &Cluster, of: &str) -> Refusal {
+    refuse(503, ResponseFlag::UO, format!("cluster {} has too many {of}", cluster.name))
+}

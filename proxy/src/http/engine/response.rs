@@ -1,0 +1,181 @@
+//! The response's path: from the upstream's head to the last byte downstream.
+
+use weft_config::flag::ResponseFlag;
+use weft_config::route::RequestHead;
+
+use super::Engine;
+use super::edits::apply;
+use super::exchange::{Exchange, ExchangeId};
+use super::failure::Failure;
+use crate::balance::Outcome;
+use crate::http::head::{Head, Known};
+use crate::route::Routed;
+
+impl Engine {
+    /// An interim response (100, 103): passed on as it is.
+    pub(super) fn on_interim(&mut self, id: ExchangeId, head: Head) {
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.deadlines.moved_at = self.now;
+            if let Some(down) = self.wires.writer(exchange.down) {
+                // A downstream that cannot hear it (HTTP/1.0) goes without.
+                let _ = down.codec.head(exchange.stream, &head, false, &mut down.out);
+            }
+        }
+        self.heads.give(head);
+    }
+
+    /// The upstream's answer begins: it is passed on, or thrown away for another attempt.
+    pub(super) fn on_response(&mut self, id: ExchangeId, mut head: Head, end: bool) {
+        let now = self.now;
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return self.heads.give(head);
+        };
+        exchange.deadlines.moved_at = now;
+        exchange.answer.head_at = Some(now);
+        exchange.report(Outcome::Status(outcome_status(&head)), now);
+        if let Some(pause) = self.retry_on_response(id, &head) {
+            self.heads.give(head);
+            return self.try_again(id, pause);
+        }
+        self.edit_response(id, &mut head);
+        let passed = self.pass_head(id, &head, end);
+        self.heads.give(head);
+        match passed {
+            Err(failure) => self.upstream_failed(id, &failure),
+            Ok(()) if end => self.response_ended(id),
+            Ok(()) => self.try_switch(id),
+        }
+    }
+
+    fn edit_response(&mut self, id: ExchangeId, head: &mut Head) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Some((route, forward)) = exchange
+            .routed
+            .as_ref()
+            .and_then(|routed| Some((routed.route()?, routed.forward()?)))
+        else {
+            return;
+        };
+        apply(head, &route.response_headers);
+        if let Some(cluster) = exchange.routed.as_ref().and_then(Routed::weighted) {
+            apply(head, &cluster.response_headers);
+        }
+        if forward.include_attempt_count_in_response {
+            let count = exchange.attempt.count.to_string();
+            head.set(b"x-envoy-attempt-count", count.as_bytes());
+        }
+    }
+
+    fn pass_head(&mut self, id: ExchangeId, head: &Head, end: bool) -> Result<(), Failure> {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return Ok(());
+        };
+        let Some(down) = self.wires.writer(exchange.down) else {
+            return Ok(());
+        };
+        if down.as_downstream().is_some_and(|down| down.draining) {
+            down.codec.drain(&mut down.out);
+        }
+        down.codec
+            .head(exchange.stream, head, end, &mut down.out)
+            .map_err(|refused| Failure::Protocol(refused.to_string()))?;
+        exchange.begin_answer(head);
+        Ok(())
+    }
+
+    /// A piece of the answer's body.
+    pub(super) fn on_response_data(&mut self, id: ExchangeId, bytes: &[u8], end: bool) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        exchange.deadlines.moved_at = self.now;
+        exchange.answer.bytes += bytes.len() as u64;
+        if let Some(log) = &mut exchange.log {
+            log.sent(bytes.len() as u64);
+        }
+        if let Some(down) = self.wires.writer(exchange.down)
+            && let Err(refused) = down.codec.data(exchange.stream, bytes, end, &mut down.out)
+        {
+            return self.upstream_failed(id, &Failure::Protocol(refused.to_string()));
+        }
+        if end {
+            self.response_ended(id);
+        }
+    }
+
+    /// The fields behind the answer's body.
+    pub(super) fn on_response_trailers(&mut self, id: ExchangeId, head: Head) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return self.heads.give(head);
+        };
+        let passed = match self.wires.writer(exchange.down) {
+            Some(down) => down.codec.trailers(exchange.stream, &head, &mut down.out),
+            None => Ok(()),
+        };
+        self.heads.give(head);
+        match passed {
+            Ok(()) => self.response_ended(id),
+            Err(refused) => self.upstream_failed(id, &Failure::Protocol(refused.to_string())),
+        }
+    }
+
+    fn response_ended(&mut self, id: ExchangeId) {
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.answer.ended = true;
+        }
+        self.complete(id);
+    }
+
+    /// The answer cannot be finished any more: the downstream learns it from a connection cut short.
+    pub(super) fn cut_answer(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get(id) else {
+            return;
+        };
+        let down = exchange.down;
+        self.finish(id);
+        if self.wires.get(down).is_some_and(|down| down.out.is_empty()) {
+            self.close(down);
+        } else {
+            self.close_after_flush(down, false);
+        }
+    }
+}
+
+impl Exchange {
+    /// The final head is on its way: there will be no other attempt, and the attempt's own bound is met.
+    pub(super) fn begin_answer(&mut self, head: &Head) {
+        self.answer.begun = true;
+        self.answer.status = head.status();
+        self.deadlines.attempt = None;
+        self.deadlines.half_closed = None;
+        self.body.forget();
+        if let Some(log) = &mut self.log {
+            log.response(head.status(), |name| head.header(name));
+        }
+    }
+
+    /// Tells the balancer how an attempt went.
+    pub(super) fn report(&self, outcome: Outcome, now: tokio::time::Instant) {
+        let cluster = self.routed.as_ref().and_then(Routed::cluster);
+        if let (Some(cluster), Some(endpoint)) = (cluster, &self.attempt.endpoint) {
+            cluster.report(endpoint, outcome, now);
+        }
+    }
+
+    pub(super) fn flag(&mut self, flag: ResponseFlag, details: impl Into<std::borrow::Cow<'static, str>>) {
+        if let Some(log) = &mut self.log {
+            log.flag(flag);
+            log.details(details);
+        }
+    }
+}
+
+/// What the balancer should take an answer for: gRPC says `UNAVAILABLE` on a 200.
+fn outcome_status(head: &Head) -> u16 {
+    match head.get(Known::GrpcStatus) {
+        Some(b"14") => 503,
+        _ => head.status(),
+    }
+}

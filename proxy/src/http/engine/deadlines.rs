@@ -30,14 +30,15 @@ impl Engine {
                         self.exchange_due(id);
                     }
                 }
-                Owner::Sweep => self.sweep(),
+                Owner::Sweep => self.sweep(now),
             }
             self.settle();
         }
     }
 
     /// Another snapshot may be in force: connections that nothing leads to any more are closed.
-    pub(crate) fn sweep(&mut self) {
+    pub(crate) fn sweep(&mut self, now: Instant) {
+        self.now = now;
         self.sweep_pools();
         if self.wires.len() > 0 {
             self.timers.arm(Owner::Sweep, self.now + SWEEP);

@@ -1,0 +1,287 @@
+//! The pump: the only part of `http` that knows sockets and the clock.
+//!
+//! One task per connection, never per request. A task that finds its socket readable reads once into a borrowed buffer,
+//! the engine works, and at the end of that turn everything that became writable is written at once, whichever
+//! connection it belongs to. Other tasks are woken only when their socket would not take all, when they may read again,
+//! and when their connection is over.
+
+mod socket;
+#[cfg(test)]
+mod tests;
+mod tunnels;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep_until};
+
+use self::socket::Sockets;
+use self::tunnels::Tunnel;
+use super::engine::{Action, AttemptId, ConnId, Engine, EngineOptions};
+use crate::drain::{DrainWatch, Phase};
+use crate::endpoint::{self, Stream};
+use crate::listener::ConnectionFacts;
+use crate::snapshot::SnapshotStore;
+use crate::telemetry::Scope;
+use crate::tunnel;
+
+/// What a worker's HTTP side is made from.
+pub struct WorkerOptions {
+    /// What is in force.
+    pub snapshots: Arc<SnapshotStore>,
+    /// What requests are counted by that no listener takes.
+    pub scope: Arc<Scope>,
+    /// When to tell everybody to go elsewhere.
+    pub drain: DrainWatch,
+    /// Pipes and buffers of upgraded connections.
+    pub tunnels: tunnel::Pools,
+    /// Random numbers: routes' shares, balancing, request ids.
+    pub rng: fastrand::Rng,
+}
+
+/// The HTTP side of one worker. Lives on its thread, inside a `LocalSet`.
+pub struct Worker {
+    state: RefCell<State>,
+    snapshots: Arc<SnapshotStore>,
+    drain: DrainWatch,
+    tunnels: tunnel::Pools,
+    /// The first deadline moved up.
+    sooner: Notify,
+}
+
+struct State {
+    engine: Engine,
+    sockets: Sockets,
+    tunnels: Vec<Tunnel>,
+    /// When the task of [`Worker::run`] wakes by itself.
+    wakes_at: Option<Instant>,
+}
+
+impl Worker {
+    /// A worker without connections. Spawn [`Self::run`] beside it.
+    pub fn new(options: WorkerOptions) -> Rc<Self> {
+        let engine = Engine::new(EngineOptions {
+            snapshots: options.snapshots.clone(),
+            scope: options.scope,
+            rng: options.rng,
+            now: Instant::now(),
+        });
+        Rc::new(Self {
+            state: RefCell::new(State {
+                engine,
+                sockets: Sockets::default(),
+                tunnels: Vec::new(),
+                wakes_at: None,
+            }),
+            snapshots: options.snapshots,
+            drain: options.drain,
+            tunnels: options.tunnels,
+            sooner: Notify::new(),
+        })
+    }
+
+    /// Connections (of both sides) and requests running here now, tunnels left out.
+    pub fn population(&self) -> (usize, usize) {
+        self.state.borrow().engine.population()
+    }
+
+    /// Keeps time for all connections of this worker, watches for new snapshots and for a drain. Never returns.
+    pub async fn run(self: Rc<Self>) {
+        let mut revisions = self.snapshots.revisions();
+        let mut drain = self.drain.clone();
+        let mut draining = false;
+        let mut timer = pin!(sleep_until(Instant::now()));
+        loop {
+            let wakes_at = self.state.borrow().wakes_at;
+            if let Some(at) = wakes_at {
+                timer.as_mut().reset(at);
+            }
+            tokio::select! {
+                () = &mut timer, if wakes_at.is_some() => {
+                    self.turn(|state, now| {
+                        state.wakes_at = None;
+                        state.engine.expire(now);
+                    });
+                }
+                () = self.sooner.notified() => {}
+                () = drain.reached(Phase::Draining), if !draining => {
+                    draining = true;
+                    self.turn(|state, now| state.engine.drain(now));
+                }
+                Ok(()) = revisions.changed() => self.turn(|state, now| state.engine.sweep(now)),
+            }
+        }
+    }
+
+    /// Tells the engine something and does what it then asks for.
+    fn turn<R>(self: &Rc<Self>, tell: impl FnOnce(&mut State, Instant) -> R) -> R {
+        let now = Instant::now();
+        let mut state = self.state.borrow_mut();
+        let result = tell(&mut state, now);
+        self.end_turn(&mut state, now);
+        result
+    }
+
+    /// Writes what is to be written, does what is to be done, wakes who is to look again.
+    fn end_turn(self: &Rc<Self>, state: &mut State, now: Instant) {
+        loop {
+            while let Some(id) = state.engine.next_dirty() {
+                state.write(id, now);
+            }
+            let Some(action) = state.engine.next_action() else {
+                break;
+            };
+            self.act(state, action);
+        }
+        while let Some(id) = state.engine.next_woken() {
+            if state.engine.is_open(id) {
+                state.sockets.wake(id);
+            } else {
+                state.sockets.remove(id);
+            }
+        }
+        let next = state.engine.next_deadline();
+        if next.is_some_and(|next| state.wakes_at.is_none_or(|at| next < at)) {
+            state.wakes_at = next;
+            self.sooner.notify_one();
+        }
+    }
+
+    fn act(self: &Rc<Self>, state: &mut State, action: Action) {
+        let worker = self.clone();
+        match action {
+            Action::Connect { attempt, address, timeout, keepalive } => {
+                spawn_local(async move {
+                    match endpoint::connect(&address, timeout, keepalive).await {
+                        Ok(stream) => worker.carry_upstream(attempt, stream).await,
+                        Err(error) => worker.turn(|state, now| state.engine.connect_failed(attempt, &error, now)),
+                    }
+                });
+            }
+            Action::Shutdown(id) => state.sockets.shutdown(id),
+            Action::Name { exchange, ticket } => {
+                spawn_local(async move {
+                    let answer = ticket.await;
+                    worker.turn(|state, now| state.engine.named(exchange, answer, now));
+                });
+            }
+            Action::Switch(switched) => {
+                let down = state.sockets.remove(switched.down);
+                let up = state.sockets.remove(switched.up);
+                if let (Some(down), Some(up)) = (down, up) {
+                    state.tunnels.push(Tunnel { switched, down, up });
+                }
+            }
+        }
+    }
+
+    async fn carry_upstream(self: Rc<Self>, attempt: AttemptId, stream: Stream) {
+        let id = self.turn(|state, now| {
+            let id = state.engine.connected(attempt, now)?;
+            state.sockets.insert(id, stream);
+            Some(id)
+        });
+        if let Some(id) = id {
+            poll_fn(|cx| self.poll(id, cx)).await;
+        }
+    }
+
+    /// Carries one connection until it is over.
+    fn poll(self: &Rc<Self>, id: ConnId, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state.borrow_mut();
+        loop {
+            let State { engine, sockets, .. } = &mut *state;
+            let Some(socket) = sockets.get(id) else {
+                return Poll::Ready(());
+            };
+            socket.remember(cx.waker());
+            if socket.is_blocked() {
+                match socket.poll_unblocked(cx) {
+                    Poll::Ready(()) => {
+                        let now = Instant::now();
+                        state.write(id, now);
+                        self.end_turn(&mut state, now);
+                        continue;
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            if !engine.wants_read(id) {
+                return Poll::Pending;
+            }
+            let mut input = engine.lend_input(id);
+            match socket.poll_read(cx, input.spare_mut()) {
+                Poll::Pending => {
+                    engine.unread(id, input);
+                    return Poll::Pending;
+                }
+                Poll::Ready(read) => {
+                    let now = Instant::now();
+                    match read {
+                        Ok(0) => {
+                            engine.unread(id, input);
+                            engine.ended(id, now);
+                        }
+                        Ok(bytes) => {
+                            input.filled_by(bytes);
+                            engine.received(id, input, now);
+                        }
+                        Err(_) => {
+                            engine.unread(id, input);
+                            engine.broken(id, now);
+                        }
+                    }
+                    self.end_turn(&mut state, now);
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    /// Writes what waits on `id`, as far as its socket takes it.
+    fn write(&mut self, id: ConnId, now: Instant) {
+        while let Some(socket) = self.sockets.get(id) {
+            let pending = self.engine.pending(id);
+            if pending.is_empty() || socket.is_blocked() {
+                return;
+            }
+            match socket.try_write(pending) {
+                Ok(Some(bytes)) => self.engine.written(id, bytes, now),
+                // Its task waits for the socket from now on.
+                Ok(None) => return self.sockets.wake(id),
+                Err(_) => return self.engine.broken(id, now),
+            }
+        }
+    }
+}
+
+/// Carries a downstream HTTP connection to its end; an upgraded one as a tunnel, to the tunnel's end.
+///
+/// `first_bytes` were read before and come first. `TCP_NODELAY` is inherited from the listening socket.
+pub async fn serve(worker: &Rc<Worker>, stream: TcpStream, first_bytes: Vec<u8>, facts: ConnectionFacts) {
+    let id = worker.turn(|state, now| {
+        let id = state.engine.accepted(Rc::new(facts), now);
+        state.sockets.insert(id, Stream::Tcp(stream));
+        if !first_bytes.is_empty() {
+            let mut input = state.engine.lend_input(id);
+            input.extend(&first_bytes);
+            state.engine.received(id, input, now);
+        }
+        id
+    });
+    drop(first_bytes);
+    poll_fn(|cx| worker.poll(id, cx)).await;
+    let tunnel = worker.state.borrow_mut().take_tunnel(id);
+    if let Some(tunnel) = tunnel {
+        // Boxed: every connection at rest would carry the tunnel's state otherwise.
+        Box::pin(tunnel.carry(worker)).await;
+    }
+}

@@ -215,6 +215,16 @@ impl Cluster {
         }
     }
 
+    /// Whether `id` is one of its endpoints now, whatever its health.
+    pub fn has_endpoint(&self, id: EndpointId) -> bool {
+        let view = self.view.load();
+        if view.is_original_dst() {
+            return self.originals.all().iter().any(|state| state.id == id);
+        }
+        let mut rows = view.table.groups.iter().flat_map(|group| &group.rows);
+        rows.any(|row| row.state.id == id)
+    }
+
     /// Every endpoint, for the admin page.
     pub fn endpoints(&self, now: Instant) -> Vec<EndpointStatus> {
         let now = self.nanos(now);

@@ -5,6 +5,7 @@
 //! connection it belongs to. Other tasks are woken only when their socket would not take all, when they may read again,
 //! and when their connection is over.
 
+mod side;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until};
 
+pub use self::side::{HttpParts, factory};
 use self::socket::Sockets;
 use self::tunnels::Tunnel;
 use super::engine::{Action, AttemptId, ConnId, Engine, EngineOptions};

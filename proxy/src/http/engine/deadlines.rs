@@ -1,7 +1,5 @@
 //! What happens when time runs out.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 use weft_config::flag::ResponseFlag;
 
@@ -11,7 +9,7 @@ use super::failure::Failure;
 use super::local_reply::LocalReply;
 use super::pool::SWEEP;
 use super::timers::Owner;
-use crate::http::head::Head;
+use crate::policy::parse_grpc_timeout;
 use crate::route::Routed;
 
 impl Engine {
@@ -116,7 +114,7 @@ impl Exchange {
             return;
         };
         let told = forward.grpc_timeout.and_then(|rule| {
-            let told = grpc_timeout(&self.head)?;
+            let told = parse_grpc_timeout(self.head.get_name(b"grpc-timeout")?)?;
             let bounded = rule.max.map_or(told, |max| told.min(max));
             Some(bounded.saturating_sub(rule.offset))
         });
@@ -134,22 +132,4 @@ impl Exchange {
             self.deadlines.attempt = timeout.map(|timeout| now + timeout);
         }
     }
-}
-
-/// The value of `grpc-timeout`: up to eight digits and a unit.
-fn grpc_timeout(head: &Head) -> Option<Duration> {
-    let (unit, digits) = head.get_name(b"grpc-timeout")?.split_last()?;
-    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let count = std::str::from_utf8(digits).ok()?.parse::<u64>().ok()?;
-    Some(match unit {
-        b'H' => Duration::from_secs(count * 3600),
-        b'M' => Duration::from_secs(count * 60),
-        b'S' => Duration::from_secs(count),
-        b'm' => Duration::from_millis(count),
-        b'u' => Duration::from_micros(count),
-        b'n' => Duration::from_nanos(count),
-        _ => return None,
-    })
 }

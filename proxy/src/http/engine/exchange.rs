@@ -11,10 +11,12 @@ use weft_config::listener::HttpLimits;
 use super::arena::Key;
 use super::body::RequestBody;
 use super::connection::ConnId;
+use super::filters::Held;
 use crate::balance::{ActiveGuard, BreakerGuard, EndpointId, EndpointState};
 use crate::http::codec::StreamId;
 use crate::http::head::Head;
 use crate::listener::ConnectionFacts;
+use crate::policy::RetryState;
 use crate::route::Routed;
 use crate::telemetry::RequestLog;
 
@@ -34,6 +36,9 @@ pub(crate) struct Exchange {
     /// The one view that decides everything about this request.
     pub(super) routed: Option<Routed>,
     pub(super) attempt: Attempt,
+    pub(super) retry: Option<RetryState>,
+    /// A fault under way.
+    pub(super) held: Option<Held>,
     /// Endpoints that failed this request.
     pub(super) avoid: SmallVec<[EndpointId; 4]>,
     pub(super) answer: Answer,

@@ -109,6 +109,7 @@ impl Engine {
         attempt.active = None;
         attempt.waiting = None;
         attempt.began_at = None;
+        attempt.retrying = None;
         exchange.deadlines.attempt = None;
         let up = attempt.up.take();
         if let (Phase::Pending, Some(endpoint)) = (exchange.phase, &attempt.endpoint) {

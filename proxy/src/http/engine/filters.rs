@@ -1,10 +1,17 @@
 //! Filters: a closed set, run by index over the head in place. One that must wait is asked again when its time comes.
 
-use super::Engine;
-use super::exchange::ExchangeId;
-use super::request::{Refusal, refuse};
-use crate::snapshot::FilterView;
+use std::sync::Arc;
+
 use weft_config::flag::ResponseFlag;
+use weft_config::policy::FaultAbort;
+
+use super::Engine;
+use super::exchange::{Exchange, ExchangeId};
+use super::local_reply::LocalReply;
+use super::request::{Refusal, refuse};
+use crate::policy::{FaultGuard, FaultInjector, LocalRateLimiter, RateDecision};
+use crate::route::Routed;
+use crate::snapshot::FilterView;
 
 /// What a filter says of a request.
 pub(super) enum Verdict {
@@ -16,24 +23,92 @@ pub(super) enum Verdict {
     Through,
 }
 
+/// A fault that was drawn for a request and is under way.
+pub(super) struct Held {
+    abort: Option<FaultAbort>,
+    /// Counts against the greatest number of faults until the request has passed.
+    _guard: Option<FaultGuard>,
+}
+
+/// What the filter at an index is to do, with whatever the route puts in its place.
+enum Step {
+    Limit(Arc<LocalRateLimiter>),
+    Fault(Arc<FaultInjector>),
+    Unsupported(String),
+}
+
 impl Engine {
     /// Runs the filter at `index`.
     pub(super) fn filter(&mut self, id: ExchangeId, index: usize) -> Result<Verdict, Refusal> {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return Ok(Verdict::Wait);
         };
-        let Some(routed) = &exchange.routed else {
-            return Ok(Verdict::Through);
-        };
-        let Some(filter) = routed.view.filters.get(index) else {
-            return Ok(Verdict::Through);
-        };
-        match filter {
-            FilterView::LocalRateLimit(_) | FilterView::Fault(_) => Ok(Verdict::Next),
-            FilterView::Unsupported { name, type_url } => {
-                let reason = format!("filter {name} ({type_url}) is not supported");
-                Err(refuse(500, ResponseFlag::NFCF, reason))
+        match exchange.routed.as_ref().and_then(|routed| step(routed, index)) {
+            None => Ok(Verdict::Through),
+            Some(Step::Limit(limiter)) => {
+                match limiter.check(&exchange.head, exchange.client, self.now, &mut self.rng) {
+                    RateDecision::Allow => Ok(Verdict::Next),
+                    RateDecision::Deny { retry_after, status } => Err(limited(&limiter, status, retry_after)),
+                }
             }
+            Some(Step::Fault(injector)) => self.inject(id, &injector),
+            Some(Step::Unsupported(reason)) => Err(refuse(500, ResponseFlag::NFCF, reason)),
         }
     }
+
+    /// Holds a request back, answers it, both, or neither.
+    fn inject(&mut self, id: ExchangeId, injector: &Arc<FaultInjector>) -> Result<Verdict, Refusal> {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return Ok(Verdict::Wait);
+        };
+        // Resumed: the delay is over.
+        if let Some(held) = exchange.held.take() {
+            return exchange.aborted(held.abort);
+        }
+        let decision = injector.decide(&mut self.rng);
+        let Some(delay) = decision.delay else {
+            return exchange.aborted(decision.abort);
+        };
+        exchange.flag(ResponseFlag::DI, "delayed by fault injection");
+        exchange.held = Some(Held { abort: decision.abort, _guard: decision.guard });
+        exchange.deadlines.wake_at = Some(self.now + delay);
+        self.arm_exchange(id);
+        Ok(Verdict::Wait)
+    }
+}
+
+impl Exchange {
+    fn aborted(&self, abort: Option<FaultAbort>) -> Result<Verdict, Refusal> {
+        let Some(abort) = abort else {
+            return Ok(Verdict::Next);
+        };
+        let mut reply = LocalReply::new(abort.http_status, ResponseFlag::FI, "aborted by fault injection");
+        reply.grpc_status = abort.grpc_status;
+        Err(Box::new(reply))
+    }
+}
+
+/// The filter at `index`: of the cluster drawn, else of the route, else of the listener.
+fn step(routed: &Routed, index: usize) -> Option<Step> {
+    let (names, drawn) = (routed.names(), routed.drawn());
+    Some(match routed.view.filters.get(index)? {
+        FilterView::LocalRateLimit(listeners) => {
+            let drawn = drawn.and_then(|cluster| cluster.rate_limit.as_ref());
+            let routes = names.and_then(|route| route.rate_limit.as_ref());
+            Step::Limit(drawn.or(routes).unwrap_or(listeners).clone())
+        }
+        FilterView::Fault(listeners) => {
+            let drawn = drawn.and_then(|cluster| cluster.fault.as_ref());
+            let routes = names.and_then(|route| route.fault.as_ref());
+            Step::Fault(drawn.or(routes).unwrap_or(listeners).clone())
+        }
+        FilterView::Unsupported { name, type_url } => {
+            Step::Unsupported(format!("filter {name} ({type_url}) is not supported"))
+        }
+    })
+}
+
+fn limited(limiter: &LocalRateLimiter, status: u16, after: std::time::Duration) -> Refusal {
+    let reason = format!("rate limit {} allows no more now", limiter.config().name);
+    Box::new(LocalReply::new(status, ResponseFlag::RL, reason).retry_after(after))
 }

@@ -4,7 +4,7 @@ use weft_config::flag::ResponseFlag;
 
 use super::Engine;
 use super::connection::{ConnId, Connection};
-use super::exchange::{Exchange, ExchangeId, Phase};
+use super::exchange::{Exchange, ExchangeId};
 use super::local_reply::LocalReply;
 use super::timers::Owner;
 use crate::http::codec::StreamId;
@@ -207,10 +207,5 @@ impl Exchange {
         };
         let info = DownstreamInfo { peer: self.facts.peer, local: self.facts.destination(), protocol };
         self.log = Some(RequestLog::begin(scope, &info, &self.head, self.started_at));
-    }
-
-    /// Whether the exchange waits for a connection.
-    pub(super) fn is_pending(&self) -> bool {
-        self.phase == Phase::Pending
     }
 }

@@ -28,7 +28,7 @@ impl Engine {
                     .try_acquire_request()
                     .ok_or_else(|| overflow(&cluster, "running requests"))?,
             );
-            exchange.expect_retries(&cluster);
+            exchange.expect_retries();
         }
         let mut context = PickContext {
             now: self.now,

@@ -63,10 +63,9 @@ fn client(head: &Head, hcm: &HttpConnectionManager, peer: IpAddr) -> IpAddr {
 /// A random UUID (RFC 9562 §5.4).
 fn request_id(rng: &mut fastrand::Rng) -> [u8; 36] {
     let mut bytes = rng.u128(..).to_be_bytes();
-    if let [.., six, _, eight, _, _, _, _, _, _, _] = &mut bytes {
-        *six = (*six & 0x0f) | 0x40;
-        *eight = (*eight & 0x3f) | 0x80;
-    }
+    let [.., six, _, eight, _, _, _, _, _, _, _] = &mut bytes;
+    *six = (*six & 0x0f) | 0x40;
+    *eight = (*eight & 0x3f) | 0x80;
     let mut id = [b'-'; 36];
     let mut places = id.iter_mut();
     for (at, byte) in bytes.iter().enumerate() {

@@ -67,14 +67,9 @@ impl LocalReply {
         self
     }
 
-    pub(super) fn retry_after(self, after: Option<Duration>) -> Self {
-        match after {
-            Some(after) => {
-                let seconds = after.as_millis().div_ceil(1000).max(1);
-                self.with("retry-after", seconds.to_string())
-            }
-            None => self,
-        }
+    pub(super) fn retry_after(self, after: Duration) -> Self {
+        let seconds = after.as_millis().div_ceil(1000).max(1);
+        self.with("retry-after", seconds.to_string())
     }
 
     pub(super) fn closing(mut self) -> Self {
@@ -168,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_pause_is_told_in_whole_seconds_rounded_up() {
-        let reply = LocalReply::new(429, ResponseFlag::RL, "slow down").retry_after(Some(Duration::from_millis(1001)));
+        let reply = LocalReply::new(429, ResponseFlag::RL, "slow down").retry_after(Duration::from_millis(1001));
         assert_eq!(reply.fields.as_slice(), [("retry-after", "2".to_owned())]);
     }
 }

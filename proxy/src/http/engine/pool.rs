@@ -252,7 +252,7 @@ impl Engine {
             let in_force = snapshot
                 .clusters
                 .get(&pool.cluster.name)
-                .is_some_and(|cluster| Arc::ptr_eq(cluster, &pool.cluster));
+                .is_some_and(|cluster| Arc::ptr_eq(cluster, &pool.cluster) && cluster.has_endpoint(pool.endpoint.id));
             if !in_force {
                 gone.extend_from_slice(&pool.idle);
             }

@@ -86,6 +86,8 @@ impl Engine {
             body: RequestBody::new(0, end),
             routed: None,
             attempt: Attempt::default(),
+            retry: None,
+            held: None,
             avoid: smallvec::SmallVec::new(),
             answer: Answer::default(),
             deadlines: Deadlines::none(now),

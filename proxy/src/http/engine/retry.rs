@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use weft_config::flag::ResponseFlag;
+
 use super::Engine;
+use super::connection::{ConnId, Role};
 use super::exchange::{Exchange, ExchangeId, Phase};
 use super::failure::Failure;
-use crate::balance::Cluster;
-use crate::http::head::Head;
+use crate::http::head::{Head, Known};
+use crate::policy::{self, RetryState, RetryVerdict};
 use crate::route::Routed;
 
 impl Engine {
@@ -20,10 +23,7 @@ impl Engine {
         if *failure != Failure::Closed || !attempt.reused || attempt.replaced || !exchange.body.can_repeat() {
             return false;
         }
-        let unread = attempt
-            .up
-            .and_then(|up| self.wires.get(up))
-            .is_some_and(|up| matches!(&up.role, super::Role::Upstream(up) if up.written == 0));
+        let unread = attempt.up.is_some_and(|up| self.wrote_nothing(up));
         exchange.asks.idempotent || unread
     }
 
@@ -47,12 +47,62 @@ impl Engine {
         }
     }
 
-    pub(super) fn retry_on_failure(&mut self, _id: ExchangeId, _failure: &Failure) -> Option<Duration> {
-        None
+    /// How long to wait before the request is tried again after a failure; `None`: it is not.
+    pub(super) fn retry_on_failure(&mut self, id: ExchangeId, failure: &Failure) -> Option<Duration> {
+        let attempt_up = self.exchanges.get(id)?.attempt.up;
+        let unread = attempt_up.is_none_or(|up| self.wrote_nothing(up));
+        let kind = match failure {
+            Failure::Connect(_) => policy::Failure::ConnectFailed,
+            Failure::Closed | Failure::Reset => policy::Failure::Reset { written: !unread },
+            Failure::TryTimedOut => policy::Failure::TryTimedOut,
+            // What is not HTTP now will not be at the next attempt, and an edited head stays what it is.
+            Failure::TimedOut | Failure::Protocol(_) | Failure::Refused(_) => return None,
+        };
+        self.retry(id, kind)
     }
 
-    pub(super) fn retry_on_response(&mut self, _id: ExchangeId, _head: &Head) -> Option<Duration> {
-        None
+    /// How long to wait before the request is tried again because of this answer; `None`: it is passed on.
+    pub(super) fn retry_on_response(&mut self, id: ExchangeId, head: &Head) -> Option<Duration> {
+        let number = |known| std::str::from_utf8(head.get(known)?).ok()?.trim().parse::<u64>().ok();
+        let grpc = number(Known::GrpcStatus).and_then(|code| u8::try_from(code).ok());
+        let status = head.status();
+        if status < 400 && grpc.unwrap_or(0) == 0 {
+            return None;
+        }
+        let retry_after = number(Known::RetryAfter).map(Duration::from_secs);
+        self.retry(id, policy::Failure::Status { status, grpc, retry_after })
+    }
+
+    fn retry(&mut self, id: ExchangeId, failure: policy::Failure) -> Option<Duration> {
+        let now = self.now;
+        let exchange = self.exchanges.get_mut(id)?;
+        // A tunnel, or a request of which some bytes are gone, is sent once.
+        if exchange.asks.connect || !exchange.body.can_repeat() {
+            return None;
+        }
+        let cluster = exchange.routed.as_ref().and_then(Routed::cluster)?;
+        match exchange.retry.as_mut()?.next(failure, &cluster.breakers, now, &mut self.rng) {
+            RetryVerdict::Again { after, guard } => {
+                exchange.attempt.retrying = guard;
+                Some(after)
+            }
+            RetryVerdict::No => None,
+            RetryVerdict::Exhausted => {
+                exchange.flag(ResponseFlag::URX, "retries are used up");
+                None
+            }
+            RetryVerdict::OverBudget => {
+                exchange.flag(ResponseFlag::URX, "the cluster's retry budget is spent");
+                None
+            }
+        }
+    }
+
+    /// Whether the socket has taken no byte of the request that runs on `up`.
+    fn wrote_nothing(&self, up: ConnId) -> bool {
+        self.wires
+            .get(up)
+            .is_some_and(|up| matches!(&up.role, Role::Upstream(up) if up.written == 0))
     }
 
     /// Ends the attempt that runs and begins another after `pause`, at another endpoint if there is one.
@@ -76,8 +126,10 @@ impl Engine {
 
 impl Exchange {
     /// A request that may be tried again keeps its body, up to the limit.
-    pub(super) fn expect_retries(&mut self, _cluster: &Cluster) {
-        let policy = self.routed.as_ref().and_then(Routed::forward).and_then(|forward| forward.retry.as_ref());
-        self.body.keep_up_to(policy.map_or(self.limits.buffer_bytes_max, |policy| policy.body_limit_bytes));
+    pub(super) fn expect_retries(&mut self) {
+        let forward = self.routed.as_ref().and_then(Routed::forward);
+        let state = RetryState::new(forward.and_then(|forward| forward.retry.as_ref()));
+        self.body.keep_up_to(state.body_limit_bytes());
+        self.retry = Some(state);
     }
 }

@@ -51,8 +51,14 @@ pub async fn connect(
     let opened = timeout(limit, open(address, keepalive)).await;
     match opened {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(source)) => Err(ConnectError::Io { address: written(address), source }),
-        Err(_) => Err(ConnectError::Timeout { address: written(address), limit }),
+        Ok(Err(source)) => Err(ConnectError::Io {
+            address: written(address),
+            source,
+        }),
+        Err(_) => Err(ConnectError::Timeout {
+            address: written(address),
+            limit,
+        }),
     }
 }
 

@@ -11,7 +11,8 @@ use crate::balance::Cluster;
 use crate::http::head::Head;
 use crate::listener::ConnectionFacts;
 use crate::snapshot::{
-    Absence, HttpView, ListenerView, RouteCluster, RouteView, Snapshot, Ticket, Wanted, authority_name,
+    Absence, HttpView, ListenerView, RouteCluster, RouteView, Snapshot, Ticket, Wanted,
+    authority_name,
 };
 
 /// What became of looking for a listener.
@@ -30,7 +31,12 @@ pub(crate) enum Lookup {
 
 /// The listener that a request belongs to: its connection's, or (mesh mode) the one named by its authority, which is
 /// left in `text`.
-pub(crate) fn listener(snapshot: &Snapshot, facts: &ConnectionFacts, head: &Head, text: &mut String) -> Lookup {
+pub(crate) fn listener(
+    snapshot: &Snapshot,
+    facts: &ConnectionFacts,
+    head: &Head,
+    text: &mut String,
+) -> Lookup {
     let Some(listener) = snapshot.listeners.get(&*facts.listener) else {
         return Lookup::NoListener;
     };
@@ -48,7 +54,10 @@ pub(crate) fn listener(snapshot: &Snapshot, facts: &ConnectionFacts, head: &Head
 }
 
 /// The HTTP view of `listener` for a connection; `None` where no chain takes it or it is not HTTP.
-pub(crate) fn http_view<'a>(listener: &'a ListenerView, facts: &ConnectionFacts) -> Option<&'a Arc<HttpView>> {
+pub(crate) fn http_view<'a>(
+    listener: &'a ListenerView,
+    facts: &ConnectionFacts,
+) -> Option<&'a Arc<HttpView>> {
     listener.find_chain(facts)?.http()
 }
 
@@ -89,7 +98,11 @@ pub(crate) enum NoRoute {
     NoHost { table: String, authority: String },
     /// The virtual host serves it, but no route matches.
     #[error("no route of virtual host {host} in {table} matches {path:?}")]
-    NoMatch { table: String, host: String, path: String },
+    NoMatch {
+        table: String,
+        host: String,
+        path: String,
+    },
 }
 
 impl NoRoute {
@@ -103,7 +116,12 @@ impl NoRoute {
 }
 
 /// Finds the route for `head`; `random` decides about shares of requests, `draw` about the cluster.
-pub(crate) fn find(view: Arc<HttpView>, head: &Head, random: u64, draw: u64) -> Result<Routed, NoRoute> {
+pub(crate) fn find(
+    view: Arc<HttpView>,
+    head: &Head,
+    random: u64,
+    draw: u64,
+) -> Result<Routed, NoRoute> {
     let Some(table) = &view.table else {
         return Err(NoRoute::NoTable(view.hcm.stat_prefix.to_string()));
     };
@@ -115,13 +133,20 @@ pub(crate) fn find(view: Arc<HttpView>, head: &Head, random: u64, draw: u64) -> 
         RouteAction::Redirect(_) | RouteAction::Direct { .. } | RouteAction::Broken(_) => 0,
     };
     let route = route.id;
-    Ok(Routed { view, route, cluster })
+    Ok(Routed {
+        view,
+        route,
+        cluster,
+    })
 }
 
 fn no_match(table: &weft_config::route::RouteTable, head: &Head) -> NoRoute {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match table.virtual_host(head.authority()) {
-        None => NoRoute::NoHost { table: table.name.to_string(), authority: text(head.authority()) },
+        None => NoRoute::NoHost {
+            table: table.name.to_string(),
+            authority: text(head.authority()),
+        },
         Some(host) => NoRoute::NoMatch {
             table: table.name.to_string(),
             host: host.name.to_string(),
@@ -182,7 +207,10 @@ pub(crate) fn permits(routed: &Routed, head: &Head, connect: bool) -> Result<boo
         return Ok(false);
     };
     if connect {
-        return forward.terminate_connect.then_some(false).ok_or(NotPermitted::Connect);
+        return forward
+            .terminate_connect
+            .then_some(false)
+            .ok_or(NotPermitted::Connect);
     }
     let Some(asked) = head.upgrade() else {
         return Ok(false);
@@ -190,6 +218,9 @@ pub(crate) fn permits(routed: &Routed, head: &Head, connect: bool) -> Result<boo
     let asked = String::from_utf8_lossy(asked).to_ascii_lowercase();
     let listed = |name: &Arc<str>| **name == *asked;
     let own = forward.upgrades.iter().find(|(name, _)| listed(name));
-    let allowed = own.map_or_else(|| routed.view.hcm.upgrades.iter().any(listed), |(_, allowed)| *allowed);
+    let allowed = own.map_or_else(
+        || routed.view.hcm.upgrades.iter().any(listed),
+        |(_, allowed)| *allowed,
+    );
     allowed.then_some(true).ok_or(NotPermitted::Upgrade(asked))
 }

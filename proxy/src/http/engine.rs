@@ -100,7 +100,10 @@ pub(crate) enum Action {
     /// Close the write side, after everything pending was written.
     Shutdown(ConnId),
     /// Await the answer and tell it.
-    Name { exchange: ExchangeId, ticket: Ticket },
+    Name {
+        exchange: ExchangeId,
+        ticket: Ticket,
+    },
     /// Take both sockets and pass bytes between them. Everything pending was written.
     Switch(Box<Switched>),
 }

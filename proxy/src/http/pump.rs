@@ -159,11 +159,17 @@ impl Worker {
     fn act(self: &Rc<Self>, state: &mut State, action: Action) {
         let worker = self.clone();
         match action {
-            Action::Connect { attempt, address, timeout, keepalive } => {
+            Action::Connect {
+                attempt,
+                address,
+                timeout,
+                keepalive,
+            } => {
                 spawn_local(async move {
                     match endpoint::connect(&address, timeout, keepalive).await {
                         Ok(stream) => worker.carry_upstream(attempt, stream).await,
-                        Err(error) => worker.turn(|state, now| state.engine.connect_failed(attempt, &error, now)),
+                        Err(error) => worker
+                            .turn(|state, now| state.engine.connect_failed(attempt, &error, now)),
                     }
                 });
             }
@@ -199,7 +205,9 @@ impl Worker {
     fn poll(self: &Rc<Self>, id: ConnId, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state.borrow_mut();
         loop {
-            let State { engine, sockets, .. } = &mut *state;
+            let State {
+                engine, sockets, ..
+            } = &mut *state;
             let Some(socket) = sockets.get(id) else {
                 return Poll::Ready(());
             };
@@ -268,7 +276,12 @@ impl State {
 /// Carries a downstream HTTP connection to its end; an upgraded one as a tunnel, to the tunnel's end.
 ///
 /// `first_bytes` were read before and come first. `TCP_NODELAY` is inherited from the listening socket.
-pub async fn serve(worker: &Rc<Worker>, stream: TcpStream, first_bytes: Vec<u8>, facts: ConnectionFacts) {
+pub async fn serve(
+    worker: &Rc<Worker>,
+    stream: TcpStream,
+    first_bytes: Vec<u8>,
+    facts: ConnectionFacts,
+) {
     let id = worker.turn(|state, now| {
         let id = state.engine.accepted(Rc::new(facts), now);
         state.sockets.insert(id, Stream::Tcp(stream));

@@ -70,11 +70,20 @@ impl<T> Arena<T> {
         {
             place.value = value;
             let life = place.life;
-            return Key { slot, life, of: PhantomData };
+            return Key {
+                slot,
+                life,
+                of: PhantomData,
+            };
         }
-        let slot = u32::try_from(self.slots.len()).expect("fewer than 2^32 connections fit in memory");
+        let slot =
+            u32::try_from(self.slots.len()).expect("fewer than 2^32 connections fit in memory");
         self.slots.push(Slot { life: 0, value });
-        Key { slot, life: 0, of: PhantomData }
+        Key {
+            slot,
+            life: 0,
+            of: PhantomData,
+        }
     }
 
     /// What `key` names, while it lives.
@@ -105,7 +114,11 @@ impl<T> Arena<T> {
     pub(crate) fn key_at(&self, slot: u32) -> Option<Key<T>> {
         let place = self.slots.get(slot as usize)?;
         place.value.as_ref()?;
-        Some(Key { slot, life: place.life, of: PhantomData })
+        Some(Key {
+            slot,
+            life: place.life,
+            of: PhantomData,
+        })
     }
 
     /// How many live.

@@ -22,7 +22,11 @@ pub(crate) struct RequestBody {
 impl RequestBody {
     /// Up to `limit` bytes are kept for further attempts.
     pub(super) fn new(limit: usize, ended: bool) -> Self {
-        Self { limit, ended, ..Self::default() }
+        Self {
+            limit,
+            ended,
+            ..Self::default()
+        }
     }
 
     /// How much is kept for further attempts from now on.

@@ -65,7 +65,11 @@ impl Engine {
         } else if past(deadlines.attempt) && !exchange.answer.begun {
             self.upstream_failed(id, &Failure::TryTimedOut);
         } else if past(deadlines.request) && !exchange.body.ended {
-            let reply = LocalReply::new(408, ResponseFlag::DT, "the request was not complete in time");
+            let reply = LocalReply::new(
+                408,
+                ResponseFlag::DT,
+                "the request was not complete in time",
+            );
             self.reply(id, &reply.closing());
         } else if past(deadlines.idle_at()) {
             self.stalled(id);
@@ -79,8 +83,14 @@ impl Engine {
             return;
         };
         let (status, reason) = match exchange.body.ended {
-            false => (408, "nothing moved for too long: the request is not complete"),
-            true => (504, "nothing moved for too long: the upstream has not answered"),
+            false => (
+                408,
+                "nothing moved for too long: the request is not complete",
+            ),
+            true => (
+                504,
+                "nothing moved for too long: the upstream has not answered",
+            ),
         };
         self.reply(id, &LocalReply::new(status, ResponseFlag::SI, reason));
     }
@@ -100,7 +110,9 @@ impl Exchange {
         }
         if let Some(forward) = self.routed.as_ref().and_then(Routed::forward) {
             self.deadlines.idle = forward.idle_timeout.unwrap_or(self.deadlines.idle);
-            self.deadlines.life = forward.max_stream_duration.map(|life| self.started_at + life);
+            self.deadlines.life = forward
+                .max_stream_duration
+                .map(|life| self.started_at + life);
         }
         if self.body.ended {
             self.bound_answer(now);

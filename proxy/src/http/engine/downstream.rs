@@ -79,10 +79,22 @@ impl Engine {
                 }
             }
             (Event::Reset { .. }, Some(exchange)) => {
-                self.abandon(exchange, ResponseFlag::DR, "the downstream reset the request");
+                self.abandon(
+                    exchange,
+                    ResponseFlag::DR,
+                    "the downstream reset the request",
+                );
             }
-            (Event::Trailers { head, .. } | Event::Interim { head, .. }, _) => self.heads.give(head),
-            (Event::Data { .. } | Event::Raw { .. } | Event::Reset { .. } | Event::Writable { .. }, _) => {}
+            (Event::Trailers { head, .. } | Event::Interim { head, .. }, _) => {
+                self.heads.give(head)
+            }
+            (
+                Event::Data { .. }
+                | Event::Raw { .. }
+                | Event::Reset { .. }
+                | Event::Writable { .. },
+                _,
+            ) => {}
         }
     }
 
@@ -122,7 +134,11 @@ impl Engine {
         };
         let complete = self.exchanges.get(exchange).is_some_and(|e| e.body.ended);
         if !complete {
-            self.abandon(exchange, ResponseFlag::DC, "the downstream closed before its request was complete");
+            self.abandon(
+                exchange,
+                ResponseFlag::DC,
+                "the downstream closed before its request was complete",
+            );
             return self.close(id);
         }
         if let Some(exchange) = self.exchanges.get_mut(exchange)
@@ -136,7 +152,11 @@ impl Engine {
     /// The downstream is gone.
     pub(super) fn downstream_lost(&mut self, id: ConnId) {
         if let Some(exchange) = self.wires.get(id).and_then(Connection::exchange) {
-            self.abandon(exchange, ResponseFlag::DC, "the downstream closed before the answer was complete");
+            self.abandon(
+                exchange,
+                ResponseFlag::DC,
+                "the downstream closed before the answer was complete",
+            );
         }
         self.close(id);
     }
@@ -188,7 +208,8 @@ impl Engine {
         } else {
             // A peer that never takes the rest must not keep us.
             let since = connection.active_at.max(self.now);
-            self.timers.arm(Owner::Connection(id.slot()), since + LINGER * 15);
+            self.timers
+                .arm(Owner::Connection(id.slot()), since + LINGER * 15);
             if !eof {
                 self.wires.unblock(id);
             }
@@ -295,7 +316,10 @@ impl Engine {
                 Some(up) => up.out.len(),
                 None => exchange.body.waiting(),
             },
-            Role::Upstream(_) => self.wires.get(exchange.down).map_or(0, |down| down.out.len()),
+            Role::Upstream(_) => self
+                .wires
+                .get(exchange.down)
+                .map_or(0, |down| down.out.len()),
         };
         held < room
     }
@@ -314,7 +338,9 @@ impl Engine {
         };
         match connection.closing {
             Closing::Linger(until) if until <= self.now => return self.close(id),
-            Closing::Flush { .. } if connection.active_at + LINGER * 15 <= self.now => return self.close(id),
+            Closing::Flush { .. } if connection.active_at + LINGER * 15 <= self.now => {
+                return self.close(id);
+            }
             Closing::Linger(_) | Closing::Flush { .. } => return self.arm_connection(id),
             Closing::No => {}
         }
@@ -339,7 +365,9 @@ impl Engine {
         if down.exchange.is_some() {
             return;
         }
-        let slow = down.head_since.is_some_and(|at| over(at, down.limits.request_headers_timeout));
+        let slow = down
+            .head_since
+            .is_some_and(|at| over(at, down.limits.request_headers_timeout));
         if slow {
             let reason = "the request head was not complete in time";
             let reply = LocalReply::new(408, ResponseFlag::DT, reason);
@@ -358,7 +386,8 @@ fn due(connection: &Connection) -> Option<Instant> {
         (Closing::Linger(until), _) => Some(until),
         (Closing::Flush { .. }, _) => Some(connection.active_at + LINGER * 15),
         (Closing::No, Role::Downstream(down)) => {
-            let life = after(down.opened_at, down.limits.connection_duration_max).filter(|_| !down.draining);
+            let life = after(down.opened_at, down.limits.connection_duration_max)
+                .filter(|_| !down.draining);
             let silence = match (down.exchange, down.head_since) {
                 (Some(_), _) => None,
                 (None, Some(since)) => after(since, down.limits.request_headers_timeout),

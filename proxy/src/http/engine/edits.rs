@@ -30,7 +30,9 @@ impl Exchange {
         }
         if forward.path_rewrite != PathRewrite::Keep {
             room.clear();
-            forward.path_rewrite.apply(head.path(), &route.matches.path, room);
+            forward
+                .path_rewrite
+                .apply(head.path(), &route.matches.path, room);
             head.set_path(room);
         }
         if let HostRewrite::Literal(host) = &forward.host_rewrite {

@@ -159,9 +159,17 @@ impl Deadlines {
 
     /// The first of all.
     pub(super) fn next(&self) -> Option<Instant> {
-        [self.whole, self.attempt, self.wake_at, self.request, self.half_closed, self.life, self.idle_at()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.whole,
+            self.attempt,
+            self.wake_at,
+            self.request,
+            self.half_closed,
+            self.life,
+            self.idle_at(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 }

@@ -61,10 +61,16 @@ impl Failure {
     fn sentence(&self, endpoint: &str) -> String {
         match self {
             Self::Connect(why) => format!("no connection to the upstream: {why}"),
-            Self::Closed => format!("upstream {endpoint} closed the connection before its answer was complete"),
+            Self::Closed => {
+                format!("upstream {endpoint} closed the connection before its answer was complete")
+            }
             Self::Reset => format!("upstream {endpoint} reset the request"),
-            Self::TryTimedOut => format!("upstream {endpoint} did not answer within the attempt's time-out"),
-            Self::TimedOut => format!("upstream {endpoint} did not answer within the route's time-out"),
+            Self::TryTimedOut => {
+                format!("upstream {endpoint} did not answer within the attempt's time-out")
+            }
+            Self::TimedOut => {
+                format!("upstream {endpoint} did not answer within the route's time-out")
+            }
             Self::Protocol(why) => format!("upstream {endpoint} sent what is not HTTP: {why}"),
             Self::Refused(why) => format!("the edited request cannot be sent: {why}"),
         }
@@ -122,8 +128,13 @@ impl Engine {
 
     fn give_up_stream(&mut self, up: super::ConnId) {
         if let Some(connection) = self.wires.writer(up) {
-            let stream = connection.as_upstream().map(|up| up.stream).unwrap_or_default();
-            connection.codec.reset(stream, Reason::Cancelled, &mut connection.out);
+            let stream = connection
+                .as_upstream()
+                .map(|up| up.stream)
+                .unwrap_or_default();
+            connection
+                .codec
+                .reset(stream, Reason::Cancelled, &mut connection.out);
             if let Some(up) = connection.as_upstream() {
                 up.exchange = None;
             }
@@ -136,7 +147,12 @@ impl Engine {
 impl Exchange {
     fn endpoint_name(&self) -> String {
         use weft_config::endpoint::Address;
-        match self.attempt.endpoint.as_ref().map(|endpoint| &endpoint.address) {
+        match self
+            .attempt
+            .endpoint
+            .as_ref()
+            .map(|endpoint| &endpoint.address)
+        {
             Some(Address::Socket(address)) => address.to_string(),
             Some(Address::Pipe(path)) => path.to_string(),
             None => "(none)".to_owned(),

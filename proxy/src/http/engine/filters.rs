@@ -43,12 +43,19 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return Ok(Verdict::Wait);
         };
-        match exchange.routed.as_ref().and_then(|routed| step(routed, index)) {
+        match exchange
+            .routed
+            .as_ref()
+            .and_then(|routed| step(routed, index))
+        {
             None => Ok(Verdict::Through),
             Some(Step::Limit(limiter)) => {
                 match limiter.check(&exchange.head, exchange.client, self.now, &mut self.rng) {
                     RateDecision::Allow => Ok(Verdict::Next),
-                    RateDecision::Deny { retry_after, status } => Err(limited(&limiter, status, retry_after)),
+                    RateDecision::Deny {
+                        retry_after,
+                        status,
+                    } => Err(limited(&limiter, status, retry_after)),
                 }
             }
             Some(Step::Fault(injector)) => self.inject(id, &injector),
@@ -57,7 +64,11 @@ impl Engine {
     }
 
     /// Holds a request back, answers it, both, or neither.
-    fn inject(&mut self, id: ExchangeId, injector: &Arc<FaultInjector>) -> Result<Verdict, Refusal> {
+    fn inject(
+        &mut self,
+        id: ExchangeId,
+        injector: &Arc<FaultInjector>,
+    ) -> Result<Verdict, Refusal> {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return Ok(Verdict::Wait);
         };
@@ -70,7 +81,10 @@ impl Engine {
             return exchange.aborted(decision.abort);
         };
         exchange.flag(ResponseFlag::DI, "delayed by fault injection");
-        exchange.held = Some(Held { abort: decision.abort, _guard: decision.guard });
+        exchange.held = Some(Held {
+            abort: decision.abort,
+            _guard: decision.guard,
+        });
         exchange.deadlines.wake_at = Some(self.now + delay);
         self.arm_exchange(id);
         Ok(Verdict::Wait)
@@ -82,7 +96,11 @@ impl Exchange {
         let Some(abort) = abort else {
             return Ok(Verdict::Next);
         };
-        let mut reply = LocalReply::new(abort.http_status, ResponseFlag::FI, "aborted by fault injection");
+        let mut reply = LocalReply::new(
+            abort.http_status,
+            ResponseFlag::FI,
+            "aborted by fault injection",
+        );
         reply.grpc_status = abort.grpc_status;
         Err(Box::new(reply))
     }

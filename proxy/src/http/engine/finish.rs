@@ -38,7 +38,11 @@ impl Engine {
 
     /// The request has ended: if the answer has too, so has the exchange.
     pub(super) fn try_complete(&mut self, id: ExchangeId) {
-        if self.exchanges.get(id).is_some_and(|exchange| exchange.answer.ended) {
+        if self
+            .exchanges
+            .get(id)
+            .is_some_and(|exchange| exchange.answer.ended)
+        {
             self.complete(id);
         }
     }
@@ -86,7 +90,10 @@ impl Engine {
     /// Answers what never became an exchange.
     pub(super) fn reply_without_exchange(&mut self, down: ConnId, reply: &LocalReply) {
         self.log_refusal(down, reply);
-        let answerable = self.wires.get(down).and_then(|down| down.codec.answerable());
+        let answerable = self
+            .wires
+            .get(down)
+            .and_then(|down| down.codec.answerable());
         if let Some(stream) = answerable {
             let mut head = self.heads.take();
             let body = reply.write(&mut head, SERVER, false);
@@ -112,7 +119,11 @@ impl Engine {
         }
         let empty = body.is_empty() || silent;
         let written = down.codec.head(stream, head, empty, &mut down.out);
-        let body = if empty { Ok(0) } else { down.codec.data(stream, body, true, &mut down.out) };
+        let body = if empty {
+            Ok(0)
+        } else {
+            down.codec.data(stream, body, true, &mut down.out)
+        };
         written.is_ok() && body.is_ok()
     }
 
@@ -121,7 +132,11 @@ impl Engine {
             return;
         };
         let facts = connection.facts.clone();
-        let info = DownstreamInfo { peer: facts.peer, local: facts.destination(), protocol: Protocol::Http11 };
+        let info = DownstreamInfo {
+            peer: facts.peer,
+            local: facts.destination(),
+            protocol: Protocol::Http11,
+        };
         let snapshot = self.snapshots.pointer().load();
         let listener = snapshot.listeners.get(&*facts.listener);
         let view = listener.and_then(|listener| crate::route::http_view(listener, &facts));
@@ -191,7 +206,11 @@ impl Engine {
 
     /// Makes sure that the exchange is looked at when its time comes.
     pub(super) fn arm_exchange(&mut self, id: ExchangeId) {
-        if let Some(at) = self.exchanges.get(id).and_then(|exchange| exchange.deadlines.next()) {
+        if let Some(at) = self
+            .exchanges
+            .get(id)
+            .and_then(|exchange| exchange.deadlines.next())
+        {
             self.timers.arm(Owner::Exchange(id.slot()), at);
         }
     }
@@ -205,7 +224,11 @@ impl Exchange {
             crate::http::head::Version::Http11 => Protocol::Http11,
             crate::http::head::Version::Http2 => Protocol::Http2,
         };
-        let info = DownstreamInfo { peer: self.facts.peer, local: self.facts.destination(), protocol };
+        let info = DownstreamInfo {
+            peer: self.facts.peer,
+            local: self.facts.destination(),
+            protocol,
+        };
         self.log = Some(RequestLog::begin(scope, &info, &self.head, self.started_at));
     }
 }

@@ -37,7 +37,11 @@ impl Engine {
             original_dst: exchange.facts.original_dst,
         };
         let endpoint = cluster.pick(&mut context).map_err(|error| {
-            refuse(503, error.flag(), format!("cluster {}: {error}", cluster.name))
+            refuse(
+                503,
+                error.flag(),
+                format!("cluster {}: {error}", cluster.name),
+            )
         })?;
         exchange.attempt.count += 1;
         exchange.attempt.active = Some(endpoint.begin());
@@ -111,7 +115,11 @@ impl Engine {
             Ok(()) => self.wires.unblock(down),
             Err(failure) => return self.upstream_failed(id, &failure),
         }
-        if self.exchanges.get(id).is_some_and(|exchange| exchange.asks.connect) {
+        if self
+            .exchanges
+            .get(id)
+            .is_some_and(|exchange| exchange.asks.connect)
+        {
             return self.tunnel_open(id);
         }
         self.arm_exchange(id);
@@ -122,13 +130,16 @@ impl Exchange {
     /// The cluster that was drawn, if the proxy has it.
     fn cluster(&self) -> Result<Arc<Cluster>, Refusal> {
         let routed = self.routed.as_ref();
-        routed
-            .and_then(Routed::cluster)
-            .cloned()
-            .ok_or_else(|| {
-                let name = routed.and_then(Routed::weighted).map_or("", |cluster| &cluster.name);
-                refuse(503, ResponseFlag::NC, format!("no cluster {name} is in force"))
-            })
+        routed.and_then(Routed::cluster).cloned().ok_or_else(|| {
+            let name = routed
+                .and_then(Routed::weighted)
+                .map_or("", |cluster| &cluster.name);
+            refuse(
+                503,
+                ResponseFlag::NC,
+                format!("no cluster {name} is in force"),
+            )
+        })
     }
 
     /// Edits that depend on the endpoint or the number of the attempt.
@@ -136,7 +147,8 @@ impl Exchange {
         let Some(forward) = self.routed.as_ref().and_then(Routed::forward) else {
             return;
         };
-        if let (HostRewrite::EndpointHostname, Some(endpoint)) = (&forward.host_rewrite, &self.attempt.endpoint)
+        if let (HostRewrite::EndpointHostname, Some(endpoint)) =
+            (&forward.host_rewrite, &self.attempt.endpoint)
             && !endpoint.hostname.is_empty()
         {
             self.head.set_authority(endpoint.hostname.as_bytes());
@@ -161,9 +173,13 @@ impl Exchange {
         let stream = up.codec.open().ok_or_else(gone)?;
         let refused = |refused: crate::http::codec::Refused| Failure::Refused(refused.to_string());
         let end = self.body.is_empty();
-        up.codec.head(stream, &self.head, end, &mut up.out).map_err(refused)?;
+        up.codec
+            .head(stream, &self.head, end, &mut up.out)
+            .map_err(refused)?;
         if !end {
-            self.body.replay((&mut up.codec, stream, &mut up.out)).map_err(refused)?;
+            self.body
+                .replay((&mut up.codec, stream, &mut up.out))
+                .map_err(refused)?;
         }
         if let Some(upstream) = up.as_upstream() {
             upstream.stream = stream;
@@ -173,5 +189,9 @@ impl Exchange {
 }
 
 fn overflow(cluster: &Cluster, of: &str) -> Refusal {
-    refuse(503, ResponseFlag::UO, format!("cluster {} has too many {of}", cluster.name))
+    refuse(
+        503,
+        ResponseFlag::UO,
+        format!("cluster {} has too many {of}", cluster.name),
+    )
 }

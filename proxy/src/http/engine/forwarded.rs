@@ -74,7 +74,11 @@ fn request_id(rng: &mut fastrand::Rng) -> [u8; 36] {
         }
         for nibble in [byte >> 4, byte & 15] {
             if let Some(place) = places.next() {
-                *place = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+                *place = if nibble < 10 {
+                    b'0' + nibble
+                } else {
+                    b'a' + nibble - 10
+                };
             }
         }
     }

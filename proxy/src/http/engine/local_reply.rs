@@ -41,7 +41,11 @@ pub(crate) enum Body {
 }
 
 impl LocalReply {
-    pub(super) fn new(status: u16, flag: ResponseFlag, reason: impl Into<Cow<'static, str>>) -> Self {
+    pub(super) fn new(
+        status: u16,
+        flag: ResponseFlag,
+        reason: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self {
             status,
             flag: Some(flag),
@@ -158,12 +162,16 @@ mod tests {
         assert!(reply.write(&mut head, "weft", true).is_empty());
         assert_eq!(head.status(), 200);
         assert_eq!(head.get_name(b"grpc-status"), Some(&b"14"[..]));
-        assert_eq!(head.get_name(b"grpc-message"), Some(&b"100 %25 of endpoints%09gone"[..]));
+        assert_eq!(
+            head.get_name(b"grpc-message"),
+            Some(&b"100 %25 of endpoints%09gone"[..])
+        );
     }
 
     #[test]
     fn a_pause_is_told_in_whole_seconds_rounded_up() {
-        let reply = LocalReply::new(429, ResponseFlag::RL, "slow down").retry_after(Duration::from_millis(1001));
+        let reply = LocalReply::new(429, ResponseFlag::RL, "slow down")
+            .retry_after(Duration::from_millis(1001));
         assert_eq!(reply.fields.as_slice(), [("retry-after", "2".to_owned())]);
     }
 }

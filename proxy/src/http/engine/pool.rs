@@ -62,8 +62,16 @@ pub(super) enum Offer {
 
 impl Pools {
     /// Puts `id` in line, and opens a connection if that helps.
-    pub(super) fn wait(&mut self, id: ExchangeId, cluster: &Arc<Cluster>, endpoint: &Arc<EndpointState>) -> Offer {
-        let pool = self.by_endpoint.entry(endpoint.id).or_insert_with(|| Pool::new(cluster, endpoint));
+    pub(super) fn wait(
+        &mut self,
+        id: ExchangeId,
+        cluster: &Arc<Cluster>,
+        endpoint: &Arc<EndpointState>,
+    ) -> Offer {
+        let pool = self
+            .by_endpoint
+            .entry(endpoint.id)
+            .or_insert_with(|| Pool::new(cluster, endpoint));
         pool.waiting.push_back(id);
         if pool.connecting >= pool.waiting.len() {
             return Offer::Waits;
@@ -78,7 +86,12 @@ impl Pools {
         pool.connecting += 1;
         let config = cluster.config();
         let (timeout, keepalive) = (config.connect_timeout, config.tcp_keepalive);
-        let attempt = ConnectAttempt { cluster: cluster.clone(), endpoint: endpoint.clone(), config, open };
+        let attempt = ConnectAttempt {
+            cluster: cluster.clone(),
+            endpoint: endpoint.clone(),
+            config,
+            open,
+        };
         Offer::Connect(Action::Connect {
             attempt: self.attempts.insert(attempt),
             address: endpoint.address.clone(),
@@ -136,14 +149,21 @@ impl Pool {
 
 impl Engine {
     /// The connection to `endpoint` that came to rest last, if it is as the cluster wants it now.
-    pub(super) fn take_idle(&mut self, cluster: &Arc<Cluster>, endpoint: &EndpointState) -> Option<ConnId> {
+    pub(super) fn take_idle(
+        &mut self,
+        cluster: &Arc<Cluster>,
+        endpoint: &EndpointState,
+    ) -> Option<ConnId> {
         let config = cluster.config();
         loop {
             let id = self.pools.by_endpoint.get_mut(&endpoint.id)?.idle.pop()?;
-            let fits = self.wires.get(id).is_some_and(|connection| match &connection.role {
-                Role::Upstream(up) => connects_alike(&up.config, &config),
-                Role::Downstream(_) => false,
-            });
+            let fits = self
+                .wires
+                .get(id)
+                .is_some_and(|connection| match &connection.role {
+                    Role::Upstream(up) => connects_alike(&up.config, &config),
+                    Role::Downstream(_) => false,
+                });
             if fits {
                 return Some(id);
             }
@@ -171,14 +191,21 @@ impl Engine {
             _open: made.open,
         };
         let codec = Codec::H1(h1::Conn::client(H1Limits::default()));
-        let id = self.wires.insert(Connection::upstream(codec, upstream, now));
+        let id = self
+            .wires
+            .insert(Connection::upstream(codec, upstream, now));
         self.offer(endpoint, id);
         self.settle();
         Some(id)
     }
 
     /// A connection could not be opened: the request that waited longest hears of it.
-    pub(crate) fn connect_failed(&mut self, attempt: AttemptId, error: &ConnectError, now: Instant) {
+    pub(crate) fn connect_failed(
+        &mut self,
+        attempt: AttemptId,
+        error: &ConnectError,
+        now: Instant,
+    ) {
         self.now = now;
         let Some(failed) = self.pools.attempts.remove(attempt) else {
             return;
@@ -207,7 +234,11 @@ impl Engine {
             return self.close(id);
         };
         while let Some(waiting) = pool.waiting.pop_front() {
-            if self.exchanges.get(waiting).is_some_and(|exchange| exchange.phase == Phase::Pending) {
+            if self
+                .exchanges
+                .get(waiting)
+                .is_some_and(|exchange| exchange.phase == Phase::Pending)
+            {
                 return self.attach(waiting, id);
             }
         }
@@ -252,7 +283,9 @@ impl Engine {
             let in_force = snapshot
                 .clusters
                 .get(&pool.cluster.name)
-                .is_some_and(|cluster| Arc::ptr_eq(cluster, &pool.cluster) && cluster.has_endpoint(pool.endpoint.id));
+                .is_some_and(|cluster| {
+                    Arc::ptr_eq(cluster, &pool.cluster) && cluster.has_endpoint(pool.endpoint.id)
+                });
             if !in_force {
                 gone.extend_from_slice(&pool.idle);
             }

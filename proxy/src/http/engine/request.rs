@@ -67,7 +67,13 @@ impl Engine {
         Ok(())
     }
 
-    fn begin(&mut self, down: ConnId, stream: StreamId, head: Head, end: bool) -> Option<ExchangeId> {
+    fn begin(
+        &mut self,
+        down: ConnId,
+        stream: StreamId,
+        head: Head,
+        end: bool,
+    ) -> Option<ExchangeId> {
         let (now, draining) = (self.now, self.draining);
         let Some(downstream) = self.wires.get_mut(down).and_then(Connection::as_downstream) else {
             self.heads.give(head);
@@ -117,26 +123,48 @@ impl Engine {
             }
             Lookup::Absent(why) => Err(absent(why, &self.text)),
             Lookup::NoHost => Err(refuse(400, ResponseFlag::NR, "the request names no host")),
-            Lookup::NoListener => Err(refuse(404, ResponseFlag::NR, format!("no listener {} is in force", exchange.facts.listener))),
+            Lookup::NoListener => Err(refuse(
+                404,
+                ResponseFlag::NR,
+                format!("no listener {} is in force", exchange.facts.listener),
+            )),
         }
     }
 
     fn wait_for_name(&mut self, id: ExchangeId, ticket: Ticket) -> Result<(), Refusal> {
         if self.naming >= NAMING_MAX {
-            return Err(refuse(503, ResponseFlag::UO, "too many requests wait for a name"));
+            return Err(refuse(
+                503,
+                ResponseFlag::UO,
+                "too many requests wait for a name",
+            ));
         }
         self.naming += 1;
-        self.actions.push(Action::Name { exchange: id, ticket });
+        self.actions.push(Action::Name {
+            exchange: id,
+            ticket,
+        });
         Ok(())
     }
 
     /// The control plane has answered what a request waited for (or gave up on).
-    pub(crate) fn named(&mut self, id: ExchangeId, answer: Result<Arc<ListenerView>, Absence>, now: tokio::time::Instant) {
+    pub(crate) fn named(
+        &mut self,
+        id: ExchangeId,
+        answer: Result<Arc<ListenerView>, Absence>,
+        now: tokio::time::Instant,
+    ) {
         self.now = now;
         self.naming = self.naming.saturating_sub(1);
-        let waiting = self.exchanges.get(id).is_some_and(|exchange| exchange.phase == Phase::Naming);
+        let waiting = self
+            .exchanges
+            .get(id)
+            .is_some_and(|exchange| exchange.phase == Phase::Naming);
         if waiting {
-            match answer.map_err(|why| absent(why, "")).and_then(|listener| self.find_route(id, &listener)) {
+            match answer
+                .map_err(|why| absent(why, ""))
+                .and_then(|listener| self.find_route(id, &listener))
+            {
                 Ok(()) => {
                     if let Some(exchange) = self.exchanges.get_mut(id) {
                         exchange.phase = Phase::Filtering(0);
@@ -156,12 +184,23 @@ impl Engine {
             return Ok(());
         };
         let Some(view) = route::http_view(listener, &exchange.facts) else {
-            return Err(refuse(404, ResponseFlag::NR, format!("no HTTP filter chain of listener {} takes this connection", listener.config.name)));
+            return Err(refuse(
+                404,
+                ResponseFlag::NR,
+                format!(
+                    "no HTTP filter chain of listener {} takes this connection",
+                    listener.config.name
+                ),
+            ));
         };
         exchange.begin_log(&view.scope);
         exchange.limits = view.hcm.limits;
         exchange.deadlines.idle = view.hcm.limits.stream_idle_timeout;
-        if let Some(down) = self.wires.get_mut(exchange.down).and_then(Connection::as_downstream) {
+        if let Some(down) = self
+            .wires
+            .get_mut(exchange.down)
+            .and_then(Connection::as_downstream)
+        {
             let max = view.hcm.limits.requests_per_connection_max;
             down.limits = view.hcm.limits;
             down.draining |= max > 0 && down.requests >= max;
@@ -190,13 +229,17 @@ impl Engine {
                 exchange.edit_request(route, forward, &routed, &mut self.bytes);
                 Ok(())
             }
-            Some((_, RouteAction::Direct { status, body })) => {
-                Err(Box::new(LocalReply::configured(*status, Body::Text(body.clone()), "direct_response")))
+            Some((_, RouteAction::Direct { status, body })) => Err(Box::new(
+                LocalReply::configured(*status, Body::Text(body.clone()), "direct_response"),
+            )),
+            Some((route, RouteAction::Redirect(redirect))) => {
+                Err(redirected(exchange, route, redirect))
             }
-            Some((route, RouteAction::Redirect(redirect))) => Err(redirected(exchange, route, redirect)),
-            Some((_, RouteAction::Broken(why))) => {
-                Err(refuse(500, ResponseFlag::NFCF, format!("the route could not be read: {why}")))
-            }
+            Some((_, RouteAction::Broken(why))) => Err(refuse(
+                500,
+                ResponseFlag::NFCF,
+                format!("the route could not be read: {why}"),
+            )),
             None => Err(refuse(404, ResponseFlag::NR, "the route is gone")),
         };
         exchange.routed = Some(routed);
@@ -217,7 +260,9 @@ impl Engine {
         let passed = match up.and_then(|up| self.wires.writer(up)) {
             Some(up) => {
                 let stream = up.as_upstream().map_or(StreamId(0), |up| up.stream);
-                exchange.body.pass(bytes, end, (&mut up.codec, stream, &mut up.out))
+                exchange
+                    .body
+                    .pass(bytes, end, (&mut up.codec, stream, &mut up.out))
             }
             None => {
                 exchange.body.hold(bytes, end);
@@ -291,7 +336,9 @@ impl Exchange {
 impl Asks {
     fn of(head: &Head) -> Self {
         let method = head.method();
-        let grpc = head.get(Known::ContentType).is_some_and(|value| value.starts_with(b"application/grpc"));
+        let grpc = head
+            .get(Known::ContentType)
+            .is_some_and(|value| value.starts_with(b"application/grpc"));
         Self {
             head_only: method == Some(Method::Head),
             connect: method == Some(Method::Connect),
@@ -303,7 +350,11 @@ impl Asks {
 }
 
 /// How a refusal is written in one line.
-pub(super) fn refuse(status: u16, flag: ResponseFlag, reason: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
+pub(super) fn refuse(
+    status: u16,
+    flag: ResponseFlag,
+    reason: impl Into<std::borrow::Cow<'static, str>>,
+) -> Refusal {
     Box::new(LocalReply::new(status, flag, reason))
 }
 
@@ -312,11 +363,19 @@ fn absent(why: Absence, name: &str) -> Refusal {
         Absence::Unknown => 404,
         Absence::TimedOut | Absence::TooMany => 503,
     };
-    let of = if name.is_empty() { String::new() } else { format!("{name}: ") };
+    let of = if name.is_empty() {
+        String::new()
+    } else {
+        format!("{name}: ")
+    };
     refuse(status, ResponseFlag::NR, format!("{of}{why}"))
 }
 
-fn redirected(exchange: &Exchange, route: &Route, redirect: &weft_config::route::Redirect) -> Refusal {
+fn redirected(
+    exchange: &Exchange,
+    route: &Route,
+    redirect: &weft_config::route::Redirect,
+) -> Refusal {
     let mut location = Vec::new();
     let scheme = match exchange.head.get(Known::XForwardedProto) {
         Some(b"https") => "https",
@@ -325,5 +384,7 @@ fn redirected(exchange: &Exchange, route: &Route, redirect: &weft_config::route:
     };
     redirect.location(&exchange.head, scheme, &route.matches.path, &mut location);
     let location = String::from_utf8_lossy(&location).into_owned();
-    Box::new(LocalReply::configured(redirect.status, Body::Empty, "redirect").with("location", location))
+    Box::new(
+        LocalReply::configured(redirect.status, Body::Empty, "redirect").with("location", location),
+    )
 }

@@ -18,7 +18,9 @@ impl Engine {
             exchange.deadlines.moved_at = self.now;
             if let Some(down) = self.wires.writer(exchange.down) {
                 // A downstream that cannot hear it (HTTP/1.0) goes without.
-                let _ = down.codec.head(exchange.stream, &head, false, &mut down.out);
+                let _ = down
+                    .codec
+                    .head(exchange.stream, &head, false, &mut down.out);
             }
         }
         self.heads.give(head);
@@ -164,7 +166,11 @@ impl Exchange {
         }
     }
 
-    pub(super) fn flag(&mut self, flag: ResponseFlag, details: impl Into<std::borrow::Cow<'static, str>>) {
+    pub(super) fn flag(
+        &mut self,
+        flag: ResponseFlag,
+        details: impl Into<std::borrow::Cow<'static, str>>,
+    ) {
         if let Some(log) = &mut self.log {
             log.flag(flag);
             log.details(details);

@@ -20,7 +20,11 @@ impl Engine {
             return false;
         };
         let attempt = &exchange.attempt;
-        if *failure != Failure::Closed || !attempt.reused || attempt.replaced || !exchange.body.can_repeat() {
+        if *failure != Failure::Closed
+            || !attempt.reused
+            || attempt.replaced
+            || !exchange.body.can_repeat()
+        {
             return false;
         }
         let unread = attempt.up.is_some_and(|up| self.wrote_nothing(up));
@@ -48,7 +52,11 @@ impl Engine {
     }
 
     /// How long to wait before the request is tried again after a failure; `None`: it is not.
-    pub(super) fn retry_on_failure(&mut self, id: ExchangeId, failure: &Failure) -> Option<Duration> {
+    pub(super) fn retry_on_failure(
+        &mut self,
+        id: ExchangeId,
+        failure: &Failure,
+    ) -> Option<Duration> {
         let attempt_up = self.exchanges.get(id)?.attempt.up;
         let unread = attempt_up.is_none_or(|up| self.wrote_nothing(up));
         let kind = match failure {
@@ -63,14 +71,27 @@ impl Engine {
 
     /// How long to wait before the request is tried again because of this answer; `None`: it is passed on.
     pub(super) fn retry_on_response(&mut self, id: ExchangeId, head: &Head) -> Option<Duration> {
-        let number = |known| std::str::from_utf8(head.get(known)?).ok()?.trim().parse::<u64>().ok();
+        let number = |known| {
+            std::str::from_utf8(head.get(known)?)
+                .ok()?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        };
         let grpc = number(Known::GrpcStatus).and_then(|code| u8::try_from(code).ok());
         let status = head.status();
         if status < 400 && grpc.unwrap_or(0) == 0 {
             return None;
         }
         let retry_after = number(Known::RetryAfter).map(Duration::from_secs);
-        self.retry(id, policy::Failure::Status { status, grpc, retry_after })
+        self.retry(
+            id,
+            policy::Failure::Status {
+                status,
+                grpc,
+                retry_after,
+            },
+        )
     }
 
     fn retry(&mut self, id: ExchangeId, failure: policy::Failure) -> Option<Duration> {
@@ -81,7 +102,11 @@ impl Engine {
             return None;
         }
         let cluster = exchange.routed.as_ref().and_then(Routed::cluster)?;
-        match exchange.retry.as_mut()?.next(failure, &cluster.breakers, now, &mut self.rng) {
+        match exchange
+            .retry
+            .as_mut()?
+            .next(failure, &cluster.breakers, now, &mut self.rng)
+        {
             RetryVerdict::Again { after, guard } => {
                 exchange.attempt.retrying = guard;
                 Some(after)

@@ -20,7 +20,10 @@ pub(crate) struct Switched {
 
 impl std::fmt::Debug for Switched {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Switched").field("down", &self.down).field("up", &self.up).finish_non_exhaustive()
+        f.debug_struct("Switched")
+            .field("down", &self.down)
+            .field("up", &self.up)
+            .finish_non_exhaustive()
     }
 }
 
@@ -45,7 +48,9 @@ impl Engine {
         head.start_response(200);
         exchange.begin_answer(&head);
         if let Some(down) = self.wires.writer(exchange.down) {
-            let _ = down.codec.head(exchange.stream, &head, false, &mut down.out);
+            let _ = down
+                .codec
+                .head(exchange.stream, &head, false, &mut down.out);
         }
         self.heads.give(head);
         self.try_switch(id);
@@ -63,7 +68,11 @@ impl Engine {
             if !exchange.asks.connect && !exchange.asks.upgrade {
                 return;
             }
-            let left = |id: ConnId, stream: StreamId| self.wires.get(id).is_some_and(|c| c.codec.is_tunnel(stream));
+            let left = |id: ConnId, stream: StreamId| {
+                self.wires
+                    .get(id)
+                    .is_some_and(|c| c.codec.is_tunnel(stream))
+            };
             let up_left = exchange.asks.connect
                 || self.wires.get(up).is_some_and(|c| match &c.role {
                     Role::Upstream(role) => c.codec.is_tunnel(role.stream),
@@ -74,7 +83,11 @@ impl Engine {
             }
             exchange.phase = Phase::Switching;
         }
-        let flushed = |id: ConnId| self.wires.get(id).is_some_and(|connection| connection.out.is_empty());
+        let flushed = |id: ConnId| {
+            self.wires
+                .get(id)
+                .is_some_and(|connection| connection.out.is_empty())
+        };
         if flushed(exchange.down) && flushed(up) {
             self.switch(id, up);
         }

@@ -108,7 +108,10 @@ mod tests {
         timers.arm(owner, start + Duration::from_millis(10));
         assert_eq!(timers.next_at(), Some(start + Duration::from_millis(10)));
         assert_eq!(timers.next_due(start + Duration::from_millis(9)), None);
-        assert_eq!(timers.next_due(start + Duration::from_millis(10)), Some(owner));
+        assert_eq!(
+            timers.next_due(start + Duration::from_millis(10)),
+            Some(owner)
+        );
         assert_eq!(timers.next_due(start + Duration::from_secs(2)), None);
     }
 

@@ -145,7 +145,10 @@ impl Wires {
 
     fn give_out(&mut self, out: Out) {
         let memory = out.into_memory();
-        if memory.capacity() > 0 && memory.capacity() <= SPARE_BYTES_MAX && self.outs.len() < SPARE_MAX {
+        if memory.capacity() > 0
+            && memory.capacity() <= SPARE_BYTES_MAX
+            && self.outs.len() < SPARE_MAX
+        {
             self.outs.push(memory);
         }
     }

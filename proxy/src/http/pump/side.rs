@@ -47,7 +47,10 @@ impl Side {
             tunnels: Pools::new(parts.tunnel),
             rng: fastrand::Rng::new(),
         });
-        Self { worker, runs: Cell::new(false) }
+        Self {
+            worker,
+            runs: Cell::new(false),
+        }
     }
 }
 
@@ -62,7 +65,12 @@ impl ServeHttp for Side {
         }
         let worker = self.worker.clone();
         spawn_local(async move {
-            let HttpConnection { stream, first_bytes, facts, guard } = connection;
+            let HttpConnection {
+                stream,
+                first_bytes,
+                facts,
+                guard,
+            } = connection;
             serve(&worker, stream, first_bytes, facts).await;
             drop(guard);
         });

@@ -31,7 +31,14 @@ impl Sockets {
             self.slots.resize_with(slot + 1, || None);
         }
         if let Some(place) = self.slots.get_mut(slot) {
-            *place = Some((id, Socket { stream, task: None, blocked: false }));
+            *place = Some((
+                id,
+                Socket {
+                    stream,
+                    task: None,
+                    blocked: false,
+                },
+            ));
         }
     }
 
@@ -84,7 +91,11 @@ impl Socket {
     }
 
     /// Reads once. A read that does not fill `into` tells the runtime that the socket is drained, without another call.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(into);
         let read = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),

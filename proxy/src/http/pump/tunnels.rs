@@ -19,7 +19,10 @@ pub(super) struct Tunnel {
 impl State {
     /// The tunnel that the connection `down` has become.
     pub(super) fn take_tunnel(&mut self, down: ConnId) -> Option<Tunnel> {
-        let at = self.tunnels.iter().position(|tunnel| tunnel.switched.down == down)?;
+        let at = self
+            .tunnels
+            .iter()
+            .position(|tunnel| tunnel.switched.down == down)?;
         Some(self.tunnels.swap_remove(at))
     }
 }
@@ -33,7 +36,9 @@ impl Tunnel {
             drain: worker.drain.clone(),
         };
         let ends = match (self.down, self.up) {
-            (Stream::Tcp(down), Stream::Tcp(up)) => tunnel::run(&worker.tunnels, down, up, options).await,
+            (Stream::Tcp(down), Stream::Tcp(up)) => {
+                tunnel::run(&worker.tunnels, down, up, options).await
+            }
             (down, up) => copy(down, up, options).await,
         };
         self.switched.ended(&ends, Instant::now());
@@ -42,7 +47,11 @@ impl Tunnel {
 
 /// Without splice, for Unix domain sockets.
 async fn copy(down: Stream, up: Stream, options: TunnelOptions) -> Ends {
-    let mut ends = Ends { to_upstream: 0, to_downstream: 0, close: Close::UpstreamReset };
+    let mut ends = Ends {
+        to_upstream: 0,
+        to_downstream: 0,
+        close: Close::UpstreamReset,
+    };
     let (Stream::Tcp(mut down), Stream::Unix(mut up)) = (down, up) else {
         return ends;
     };

@@ -1,1 +1,184 @@
-//! Versioned resources, each encoded once.
+//! What is served: resources encoded once, versioned by their content, and found by the names that proxies ask for.
+//!
+//! A snapshot is immutable; the next one shares everything that did not change. A resource's version is a hash of
+//! its bytes, so an equal resource is never sent twice, not even by a control plane that was restarted in between.
+
+pub(crate) mod encode;
+mod names;
+pub(crate) mod proto;
+mod resource;
+mod store;
+mod unit;
+mod wildcard;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+
+pub use self::encode::{encode_routes, encode_virtual_host};
+pub use self::names::{AskedName, Host};
+pub use self::resource::{Resource, ResourceType, Version, content_hash};
+pub use self::store::SnapshotStore;
+pub use self::unit::{ListenerTemplate, PortUnit, RouteUnit, ServiceUnit};
+pub use self::wildcard::Wildcard;
+
+/// What of a node decides which resources it is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeView {
+    /// The namespace that short service names are looked up in.
+    pub namespace: Arc<str>,
+    /// Where the wildcard form's outbound listener binds.
+    pub outbound_address: std::net::SocketAddr,
+}
+
+impl Default for NodeView {
+    fn default() -> Self {
+        Self {
+            namespace: Arc::from("default"),
+            outbound_address: std::net::SocketAddr::from(([127, 0, 0, 1], 15001)),
+        }
+    }
+}
+
+/// Everything that is served at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The store's revision that it was translated from.
+    pub revision: u64,
+    /// Counts snapshots; endpoints that come and go make new ones within a revision.
+    pub serial: u64,
+    units: HashMap<Arc<str>, Arc<ServiceUnit>>,
+    inbound: HashMap<Arc<str>, Arc<Resource>>,
+    hosts_by_ip: HashMap<IpAddr, Arc<str>>,
+    domain: Arc<str>,
+    wildcard: OnceLock<Wildcard>,
+}
+
+impl Snapshot {
+    /// Puts a snapshot together. `domain` is the cluster's, without dots at its ends.
+    pub fn new(
+        revision: u64,
+        serial: u64,
+        domain: Arc<str>,
+        units: impl IntoIterator<Item = Arc<ServiceUnit>>,
+        inbound: impl IntoIterator<Item = Arc<Resource>>,
+    ) -> Self {
+        let units: HashMap<_, _> = units
+            .into_iter()
+            .map(|unit| (Arc::clone(&unit.host), unit))
+            .collect();
+        let mut hosts_by_ip = HashMap::new();
+        for unit in units.values() {
+            for ip in &unit.addresses {
+                // The host that sorts first owns an address that two services claim, whatever the order.
+                let owner = hosts_by_ip
+                    .entry(*ip)
+                    .or_insert_with(|| Arc::clone(&unit.host));
+                if unit.host < *owner {
+                    *owner = Arc::clone(&unit.host);
+                }
+            }
+        }
+        Self {
+            revision,
+            serial,
+            units,
+            inbound: inbound
+                .into_iter()
+                .map(|resource| (Arc::clone(&resource.name), resource))
+                .collect(),
+            hosts_by_ip,
+            domain,
+            wildcard: OnceLock::new(),
+        }
+    }
+
+    /// The resource that `node` means by `name`; `None`: it does not exist.
+    pub fn find(&self, kind: ResourceType, name: &str, node: &NodeView) -> Option<Arc<Resource>> {
+        match kind {
+            ResourceType::Listener => self.find_listener(name, node),
+            ResourceType::Route if name == wildcard::OUTBOUND => Some(self.wildcard().routes()),
+            ResourceType::Route => self.port(name)?.route.as_ref().map(|r| r.resource()),
+            ResourceType::Cluster if name.starts_with(INBOUND_CLUSTER_PREFIX) => {
+                inbound_cluster(name)
+            }
+            ResourceType::Cluster => self.port(name).map(|port| Arc::clone(&port.cluster)),
+            ResourceType::Endpoint => self.port(name).map(|port| Arc::clone(&port.endpoints)),
+        }
+    }
+
+    /// Everything of a type, for nodes that subscribe to all of it; only listeners and clusters have a wildcard.
+    pub fn all(&self, kind: ResourceType, node: &NodeView) -> Vec<Arc<Resource>> {
+        match kind {
+            ResourceType::Listener => vec![self.wildcard().listener(node.outbound_address)],
+            ResourceType::Cluster => self
+                .units
+                .values()
+                .flat_map(|unit| unit.ports.iter().map(|port| Arc::clone(&port.cluster)))
+                .collect(),
+            ResourceType::Route | ResourceType::Endpoint => Vec::new(),
+        }
+    }
+
+    /// The services by canonical host.
+    pub fn units(&self) -> &HashMap<Arc<str>, Arc<ServiceUnit>> {
+        &self.units
+    }
+
+    /// The inbound listeners by name.
+    pub fn inbound(&self) -> &HashMap<Arc<str>, Arc<Resource>> {
+        &self.inbound
+    }
+
+    /// The service and port that `asked` means to a node in `namespace`.
+    pub fn resolve(&self, asked: &AskedName, namespace: &str) -> Option<(&ServiceUnit, &PortUnit)> {
+        let unit = match &asked.host {
+            Host::Ip(ip) => self.units.get(self.hosts_by_ip.get(ip)?)?,
+            Host::Name(name) => self
+                .units
+                .get(names::canonical_host(name, namespace, &self.domain)?.as_str())?,
+        };
+        Some((unit, unit.port(asked.port)?))
+    }
+
+    fn find_listener(&self, name: &str, node: &NodeView) -> Option<Arc<Resource>> {
+        if name == wildcard::OUTBOUND {
+            return Some(self.wildcard().listener(node.outbound_address));
+        }
+        if name.starts_with(INBOUND_PREFIX) {
+            return self.inbound.get(name).map(Arc::clone);
+        }
+        let (_, port) = self.resolve(&AskedName::parse(name)?, &node.namespace)?;
+        Some(port.listener.named(name))
+    }
+
+    fn port(&self, name: &str) -> Option<&PortUnit> {
+        let (host, port) = name.rsplit_once(':')?;
+        self.units.get(host)?.port(port.parse().ok()?)
+    }
+
+    fn wildcard(&self) -> &Wildcard {
+        self.wildcard
+            .get_or_init(|| Wildcard::build(self.units.values(), &self.domain))
+    }
+}
+
+/// Inbound listeners are named `inbound/NAMESPACE/SERVICE`.
+pub const INBOUND_PREFIX: &str = "inbound/";
+
+/// Clusters of applications are named `inbound|PORT`; each exists as soon as it is asked for.
+pub const INBOUND_CLUSTER_PREFIX: &str = "inbound|";
+
+/// The cluster of the application beside the asking proxy: what came in goes on, to this machine.
+fn inbound_cluster(name: &str) -> Option<Arc<Resource>> {
+    let port = name.strip_prefix(INBOUND_CLUSTER_PREFIX)?;
+    let number: u16 = port.parse().ok().filter(|number| *number > 0)?;
+    // One name for each port: `inbound|08080` is none of them.
+    (number.to_string() == port).then(|| {
+        let cluster = proto::inbound_cluster(name, number);
+        Arc::new(Resource::new(ResourceType::Cluster, name, &cluster))
+    })
+}

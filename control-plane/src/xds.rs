@@ -1,1 +1,29 @@
-//! Streams, subscriptions, the push queue.
+//! The xDS server: ADS and the separate services, state of the world and incremental, and CSDS.
+//!
+//! [`session`] is the whole protocol of one stream as a value without I/O; [`stream`] moves its messages. A stream
+//! holds no queue: whenever the client can take a message, the session is asked what, if anything, it lacks of the
+//! snapshot in force, so changes merge by themselves while a client is slow. Nothing is sent under a lock.
+
+mod codec;
+mod csds;
+mod node;
+mod push;
+mod registry;
+mod request;
+mod server;
+mod service;
+mod session;
+mod stream;
+mod subscription;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::node::{NodeFault, NodeInfo, Registration, Workload};
+pub use self::push::{DeltaPush, Push, SotwPush};
+pub use self::registry::{Registry, RegistryEvent};
+pub use self::request::{DeltaRequest, Refusal, SotwRequest};
+pub use self::server::{XdsConfig, XdsCounters, XdsServer};
+pub use self::session::{Mark, Nack, Session, SessionLimits, TypeReport};
+
+pub(crate) use self::session::EntryReport;

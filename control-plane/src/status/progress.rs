@@ -1,0 +1,167 @@
+//! Waiting until every proxy has a snapshot.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+use super::board::{StatusBoard, StreamStatus};
+
+/// The streams that were open when the wait began, and what is waited for.
+#[derive(Debug)]
+pub struct Waiting {
+    board: Arc<StatusBoard>,
+    serial: u64,
+    streams: BTreeMap<u64, Arc<str>>,
+}
+
+/// How far the proxies are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Progress {
+    /// Nobody is waited for any more.
+    pub done: bool,
+    /// Proxies that acknowledged.
+    pub acked: usize,
+    /// Proxies that refused.
+    pub refused: usize,
+    /// Proxies that have not answered yet.
+    pub pending: usize,
+    /// Proxies that the change does not concern.
+    pub unconcerned: usize,
+    /// Proxies that left while they were waited for.
+    pub left: usize,
+    /// All but the unconcerned, by node id.
+    pub proxies: Vec<ProxyProgress>,
+}
+
+/// One proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ProxyProgress {
+    /// Its node id.
+    pub id: String,
+    /// Where it stands.
+    pub state: ProxyState,
+    /// Why it refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Where a proxy stands with what is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyState {
+    /// It has everything, and nothing had to be sent.
+    Unconcerned,
+    /// It acknowledged.
+    Acked,
+    /// It left.
+    Left,
+    /// It has not answered yet.
+    Pending,
+    /// It refused.
+    Refused,
+}
+
+impl Waiting {
+    /// Begins to wait for the snapshot `serial` at everybody who is connected now.
+    pub fn new(board: Arc<StatusBoard>, serial: u64) -> Self {
+        let streams = board.read(|streams| {
+            let ids = streams.iter();
+            ids.map(|(id, status)| (*id, Arc::clone(&status.node.id)))
+                .collect()
+        });
+        Self {
+            board,
+            serial,
+            streams,
+        }
+    }
+
+    /// Where everybody stands now.
+    pub fn progress(&self) -> Progress {
+        let mut proxies: BTreeMap<Arc<str>, (ProxyState, Option<String>)> = BTreeMap::new();
+        self.board.read(|open| {
+            for (id, node) in &self.streams {
+                let now = match open.get(id) {
+                    None => (ProxyState::Left, None),
+                    Some(status) => judge(status, self.serial),
+                };
+                // A proxy with several streams is as far as the one that is least far.
+                let entry = proxies
+                    .entry(Arc::clone(node))
+                    .or_insert_with(|| now.clone());
+                if now.0 > entry.0 {
+                    *entry = now;
+                }
+            }
+        });
+        Progress::new(proxies)
+    }
+
+    /// Waits until nobody is waited for, or until `deadline`; `tell` hears of each step.
+    pub async fn finish(&self, deadline: Instant, mut tell: impl FnMut(&Progress)) -> Progress {
+        let mut ticks = self.board.ticks();
+        let mut last = None;
+        loop {
+            ticks.borrow_and_update();
+            let now = self.progress();
+            if last.as_ref() != Some(&now) {
+                tell(&now);
+            }
+            if now.done {
+                return now;
+            }
+            last = Some(now);
+            let next = tokio::time::timeout_at(deadline, ticks.changed()).await;
+            if !matches!(next, Ok(Ok(()))) {
+                return self.progress();
+            }
+        }
+    }
+}
+
+impl Progress {
+    fn new(proxies: BTreeMap<Arc<str>, (ProxyState, Option<String>)>) -> Self {
+        let count = |state| proxies.values().filter(|(s, _)| *s == state).count();
+        Self {
+            done: count(ProxyState::Pending) == 0,
+            acked: count(ProxyState::Acked),
+            refused: count(ProxyState::Refused),
+            pending: count(ProxyState::Pending),
+            unconcerned: count(ProxyState::Unconcerned),
+            left: count(ProxyState::Left),
+            proxies: proxies
+                .into_iter()
+                .filter(|(_, (state, _))| *state != ProxyState::Unconcerned)
+                .map(|(id, (state, reason))| ProxyProgress {
+                    id: id.to_string(),
+                    state,
+                    reason,
+                })
+                .collect(),
+        }
+    }
+}
+
+fn judge(status: &StreamStatus, serial: u64) -> (ProxyState, Option<String>) {
+    let refusal = status.types.iter().find_map(|report| {
+        let nack = report.nacked.as_ref()?;
+        (nack.mark.serial >= serial).then(|| nack.reason.to_string())
+    });
+    if let Some(reason) = refusal {
+        return (ProxyState::Refused, Some(reason));
+    }
+    if status.settled_serial < serial {
+        return (ProxyState::Pending, None);
+    }
+    let concerned = status
+        .types
+        .iter()
+        .any(|report| report.sent.is_some_and(|mark| mark.serial >= serial));
+    match concerned {
+        true => (ProxyState::Acked, None),
+        false => (ProxyState::Unconcerned, None),
+    }
+}

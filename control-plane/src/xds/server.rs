@@ -1,0 +1,154 @@
+//! The gRPC server: which services it offers and within which bounds.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use weft_xds_proto::pb::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
+
+use super::csds::Csds;
+use super::push::Push;
+use super::registry::Registry;
+use super::service::{Aggregated, Clusters, Discovery, Endpoints, Listeners, Routes};
+use super::session::SessionLimits;
+use crate::snapshot::SnapshotStore;
+use crate::status::StatusBoard;
+
+/// Bounds of the xDS server.
+#[derive(Clone, Debug)]
+pub struct XdsConfig {
+    /// Where it listens. Default `127.0.0.1:15010`.
+    pub listen: SocketAddr,
+    /// Streams open at once. Default 20,000.
+    pub streams_max: usize,
+    /// Bounds of one stream.
+    pub session: SessionLimits,
+    /// Bytes of one request. Default 4 MiB.
+    pub request_bytes_max: usize,
+    /// Silence after which a connection is asked for a sign of life. Default 30 s.
+    pub keepalive_interval: Duration,
+    /// How long that sign may take. Default 10 s.
+    pub keepalive_timeout: Duration,
+}
+
+impl Default for XdsConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 15010)),
+            streams_max: 20_000,
+            session: SessionLimits::default(),
+            request_bytes_max: 4 * 1024 * 1024,
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What all streams share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) snapshots: Arc<SnapshotStore>,
+    pub(crate) board: Arc<StatusBoard>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) config: XdsConfig,
+    pub(crate) counters: XdsCounters,
+    pub(crate) stream_ids: AtomicU64,
+    pub(crate) streams: AtomicUsize,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// What is counted.
+#[derive(Debug, Default)]
+pub struct XdsCounters {
+    /// Responses sent.
+    pub pushes: AtomicU64,
+    /// Resources in them.
+    pub pushed_resources: AtomicU64,
+    /// Streams ended for a broken rule.
+    pub refused_streams: AtomicU64,
+}
+
+impl XdsCounters {
+    pub(crate) fn pushed(&self, push: &Push) {
+        self.pushes.fetch_add(1, Ordering::Relaxed);
+        let resources = push.resources().len() as u64;
+        self.pushed_resources
+            .fetch_add(resources, Ordering::Relaxed);
+    }
+}
+
+/// The xDS server.
+#[derive(Clone, Debug)]
+pub struct XdsServer {
+    core: Arc<Core>,
+}
+
+impl XdsServer {
+    /// A server that serves what `snapshots` holds until `stop` becomes true.
+    pub fn new(
+        config: XdsConfig,
+        snapshots: Arc<SnapshotStore>,
+        board: Arc<StatusBoard>,
+        registry: Arc<Registry>,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            core: Arc::new(Core {
+                snapshots,
+                board,
+                registry,
+                config,
+                counters: XdsCounters::default(),
+                stream_ids: AtomicU64::new(1),
+                streams: AtomicUsize::new(0),
+                stop,
+            }),
+        }
+    }
+
+    /// What has been counted.
+    pub fn counters(&self) -> &XdsCounters {
+        &self.core.counters
+    }
+
+    /// Streams that are open.
+    pub fn streams(&self) -> usize {
+        self.core.streams.load(Ordering::Relaxed)
+    }
+
+    /// Serves on `listener` until the stop given to [`Self::new`].
+    ///
+    /// # Errors
+    /// If the listening socket fails.
+    pub async fn serve(self, listener: TcpListener) -> Result<(), tonic::transport::Error> {
+        let core = self.core;
+        let config = &core.config;
+        let mut stop = core.stop.clone();
+        Server::builder()
+            .http2_keepalive_interval(Some(config.keepalive_interval))
+            .http2_keepalive_timeout(Some(config.keepalive_timeout))
+            .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+            .http2_max_pending_accept_reset_streams(Some(32))
+            .tcp_nodelay(true)
+            .add_service(Discovery::<Aggregated>::new(Arc::clone(&core)))
+            .add_service(Discovery::<Listeners>::new(Arc::clone(&core)))
+            .add_service(Discovery::<Routes>::new(Arc::clone(&core)))
+            .add_service(Discovery::<Clusters>::new(Arc::clone(&core)))
+            .add_service(Discovery::<Endpoints>::new(Arc::clone(&core)))
+            .add_service(ClientStatusDiscoveryServiceServer::new(Csds::new(
+                Arc::clone(&core),
+            )))
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+                let _closed = stop.wait_for(|stop| *stop).await;
+            })
+            .await
+    }
+}
+
+/// A proxy needs one, a client with separate services five.
+const STREAMS_PER_CONNECTION_MAX: u32 = 256;

@@ -1,0 +1,174 @@
+//! Moves the messages of one stream between its socket and its session.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::{Stream, StreamExt};
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tonic::Status;
+use tracing::debug;
+
+use super::node::NodeInfo;
+use super::push::Push;
+use super::registry::RegistrationGuard;
+use super::request::{DeltaRequest, Refusal, SotwRequest};
+use super::server::Core;
+use super::session::Session;
+use crate::snapshot::Snapshot;
+use crate::status::{BoardGuard, Inspect, StreamStatus};
+
+/// A request of either protocol.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Sotw(SotwRequest),
+    Delta(DeltaRequest),
+}
+
+/// What a stream needs besides its session.
+#[derive(Debug)]
+pub(crate) struct StreamContext {
+    pub(crate) core: Arc<Core>,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) service: &'static str,
+    pub(crate) delta: bool,
+}
+
+/// What is held while the node is known.
+struct Presence {
+    board: BoardGuard,
+    _registration: Option<RegistrationGuard>,
+    inspections: mpsc::Receiver<Inspect>,
+}
+
+/// Runs one stream until the client or the server ends it.
+pub(crate) async fn run<S>(
+    mut session: Session,
+    context: StreamContext,
+    requests: S,
+    responses: mpsc::Sender<Result<Push, Status>>,
+) where
+    S: Stream<Item = Result<Request, Status>>,
+{
+    let mut requests = std::pin::pin!(requests);
+    let mut snapshots = context.core.snapshots.subscribe();
+    let mut stop = context.core.stop.clone();
+    let mut snapshot = Arc::clone(&snapshots.borrow_and_update());
+    let mut presence: Option<Presence> = None;
+    // Whether the session may have something to say: only then is room in the channel awaited.
+    let mut restless = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = stopped(&mut stop) => {
+                let _gone = responses.try_send(Err(Status::unavailable("the control plane is stopping")));
+                return;
+            }
+            request = requests.next() => {
+                let Some(Ok(request)) = request else { return };
+                if let Err(refusal) = take(&mut session, request) {
+                    debug!(peer = ?context.peer, %refusal, "stream refused");
+                    context.core.counters.refused_streams.fetch_add(1, Ordering::Relaxed);
+                    let _gone = responses.send(Err(status_of(&refusal))).await;
+                    return;
+                }
+                if presence.is_none() && let Some(node) = session.node() {
+                    presence = Some(context.enter(Arc::clone(node), &snapshot));
+                }
+                restless = true;
+            }
+            changed = snapshots.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                snapshot = Arc::clone(&snapshots.borrow_and_update());
+                restless = true;
+            }
+            Some(ask) = inspection(&mut presence) => {
+                let _gone = ask.send(session.entries());
+            }
+            permit = responses.reserve(), if restless => {
+                let Ok(permit) = permit else { return };
+                match session.next_push(&snapshot, Timestamp::now()) {
+                    Some(push) => {
+                        context.core.counters.pushed(&push);
+                        permit.send(Ok(push));
+                    }
+                    None => restless = false,
+                }
+                if let Some(presence) = &presence {
+                    presence.board.update(|status| report(status, &session, &snapshot));
+                }
+            }
+            () = responses.closed() => return,
+        }
+    }
+}
+
+/// Ends when the server is to stop, or is gone.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _gone = stop.wait_for(|stop| *stop).await;
+}
+
+fn take(session: &mut Session, request: Request) -> Result<(), Refusal> {
+    match request {
+        Request::Sotw(request) => session.on_sotw(request, Timestamp::now()),
+        Request::Delta(request) => session.on_delta(request, Timestamp::now()),
+    }
+}
+
+fn report(status: &mut StreamStatus, session: &Session, snapshot: &Snapshot) {
+    status.types = session.reports();
+    status.seen_serial = snapshot.serial;
+    status.seen_revision = snapshot.revision;
+    if session.is_settled(snapshot.serial) {
+        status.settled_serial = snapshot.serial;
+        status.pending_since = None;
+    } else {
+        status.pending_since.get_or_insert_with(Timestamp::now);
+    }
+}
+
+async fn inspection(presence: &mut Option<Presence>) -> Option<Inspect> {
+    match presence {
+        Some(presence) => presence.inspections.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn status_of(refusal: &Refusal) -> Status {
+    match refusal {
+        Refusal::TooManyNames { .. } => Status::resource_exhausted(refusal.to_string()),
+        _ => Status::invalid_argument(refusal.to_string()),
+    }
+}
+
+impl StreamContext {
+    fn enter(&self, node: Arc<NodeInfo>, snapshot: &Snapshot) -> Presence {
+        let registration = node
+            .registration
+            .clone()
+            .map(|registration| self.core.registry.register(registration));
+        let (inspect, inspections) = mpsc::channel(4);
+        let board = self.core.board.enter(StreamStatus {
+            id: self.core.stream_ids.fetch_add(1, Ordering::Relaxed),
+            node,
+            peer: self.peer,
+            service: self.service,
+            delta: self.delta,
+            connected_at: Timestamp::now(),
+            types: Default::default(),
+            seen_serial: snapshot.serial,
+            seen_revision: snapshot.revision,
+            settled_serial: 0,
+            pending_since: None,
+            inspect,
+        });
+        Presence {
+            board,
+            _registration: registration,
+            inspections,
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Where a service's endpoints are, whatever they come from.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+use weft_config::gateway_api::endpoint_slice::SliceEndpoint;
+use weft_config::gateway_api::mesh_service::{DnsRecord as RecordKind, MeshDiscovery, MeshPort};
+use weft_config::gateway_api::service::{ServicePort, TargetPort};
+use weft_config::gateway_api::{MeshService, Service, ServiceRef, Spec};
+use weft_xds_proto::pb::envoy::config::core::v3::{HealthStatus, Locality};
+use weft_xds_proto::pb::envoy::config::endpoint::v3::{
+    ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
+};
+
+use super::discovered::{Discovered, DnsQuestion};
+use super::index::Index;
+use crate::snapshot::proto::{address, u32_value};
+use crate::xds::Workload;
+
+/// One endpoint of a service port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+pub struct EndpointAt {
+    /// 0 is tried first.
+    pub priority: u32,
+    /// Its zone; empty where not known.
+    pub zone: String,
+    /// Where it is.
+    #[schema(value_type = String)]
+    pub address: SocketAddr,
+    /// Its share among its neighbours.
+    pub weight: u32,
+    /// Whether it is ending: it takes no new requests.
+    pub draining: bool,
+    /// How it was found.
+    pub origin: Origin,
+    /// Its instance or host name; empty where not known.
+    pub instance: String,
+}
+
+/// How an endpoint was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// Listed in the `MeshService`.
+    Static,
+    /// Resolved.
+    Dns,
+    /// Registered by its sidecar.
+    Workload,
+    /// Listed in an `EndpointSlice`.
+    Slice,
+}
+
+/// The endpoints of `service` by port.
+pub fn endpoints_of(
+    index: &Index,
+    discovered: &Discovered,
+    service: &ServiceRef,
+) -> BTreeMap<u16, Vec<EndpointAt>> {
+    let Some(object) = index.resources().get(&service.key()) else {
+        return BTreeMap::new();
+    };
+    let mut ports = match &object.spec {
+        Spec::MeshService(mesh) => of_mesh_service(mesh, discovered, service),
+        Spec::Service(spec) => of_service(index, spec, discovered, service),
+        _ => BTreeMap::new(),
+    };
+    for endpoints in ports.values_mut() {
+        endpoints.sort();
+        endpoints.dedup_by(|a, b| a.address == b.address);
+    }
+    ports
+}
+
+/// The DNS questions that `service` needs answered.
+pub(crate) fn questions(
+    index: &Index,
+    service: &ServiceRef,
+) -> Option<(DnsQuestion, std::time::Duration)> {
+    match &index.resources().get(&service.key())?.spec {
+        Spec::MeshService(MeshService {
+            discovery: MeshDiscovery::Dns(dns),
+            ..
+        }) => {
+            let question = DnsQuestion {
+                host: dns.host.clone(),
+                srv: dns.record == RecordKind::Srv,
+            };
+            Some((question, dns.refresh.duration()))
+        }
+        Spec::Service(Service {
+            external_name: Some(host),
+            ..
+        }) => {
+            let question = DnsQuestion {
+                host: host.clone(),
+                srv: false,
+            };
+            Some((question, EXTERNAL_NAME_REFRESH))
+        }
+        _ => None,
+    }
+}
+
+/// The EDS resource.
+pub(crate) fn assignment(name: &str, endpoints: &[EndpointAt]) -> ClusterLoadAssignment {
+    let mut localities: BTreeMap<(u32, &str), Vec<&EndpointAt>> = BTreeMap::new();
+    for endpoint in endpoints {
+        let locality = localities.entry((endpoint.priority, &endpoint.zone));
+        locality.or_default().push(endpoint);
+    }
+    // xDS wants priorities without gaps, DNS does not know that.
+    let priorities: std::collections::BTreeSet<u32> =
+        endpoints.iter().map(|endpoint| endpoint.priority).collect();
+    let localities = localities.into_iter().map(|((priority, zone), members)| {
+        let rank = priorities.range(..priority).count();
+        let weight = members
+            .iter()
+            .fold(0u32, |sum, it| sum.saturating_add(it.weight));
+        LocalityLbEndpoints {
+            // gRPC leaves a locality without a weight out (gRFC A27).
+            load_balancing_weight: Some(u32_value(weight.max(1))),
+            locality: Some(Locality {
+                zone: zone.to_owned(),
+                ..Locality::default()
+            }),
+            priority: u32::try_from(rank).unwrap_or(u32::MAX),
+            lb_endpoints: members.into_iter().map(lb_endpoint).collect(),
+            ..LocalityLbEndpoints::default()
+        }
+    });
+    ClusterLoadAssignment {
+        cluster_name: name.to_owned(),
+        endpoints: localities.collect(),
+        ..ClusterLoadAssignment::default()
+    }
+}
+
+fn lb_endpoint(endpoint: &EndpointAt) -> LbEndpoint {
+    let health = match endpoint.draining {
+        true => HealthStatus::Draining,
+        false => HealthStatus::Unknown,
+    };
+    LbEndpoint {
+        health_status: health.into(),
+        load_balancing_weight: Some(u32_value(endpoint.weight)),
+        host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
+            address: Some(address(endpoint.address)),
+            ..Endpoint::default()
+        })),
+        ..LbEndpoint::default()
+    }
+}
+
+fn of_mesh_service(
+    mesh: &MeshService,
+    discovered: &Discovered,
+    service: &ServiceRef,
+) -> BTreeMap<u16, Vec<EndpointAt>> {
+    mesh.ports
+        .iter()
+        .map(|port| {
+            let endpoints = match &mesh.discovery {
+                MeshDiscovery::Static(list) => {
+                    list.endpoints.iter().map(|it| listed(it, port)).collect()
+                }
+                MeshDiscovery::Dns(dns) => {
+                    let srv = dns.record == RecordKind::Srv;
+                    resolved(discovered, &dns.host, srv, port.endpoint_port())
+                }
+                MeshDiscovery::Workloads(workloads) => registered(discovered, |workload| {
+                    workload.namespace == service.name.namespace
+                        && (workload.service == service.name.name
+                            || selects(&workloads.selector, workload))
+                }),
+            };
+            (port.port, endpoints)
+        })
+        .collect()
+}
+
+fn listed(
+    endpoint: &weft_config::gateway_api::mesh_service::StaticEndpoint,
+    port: &MeshPort,
+) -> EndpointAt {
+    EndpointAt {
+        priority: 0,
+        zone: endpoint.zone.clone().unwrap_or_default(),
+        address: (
+            endpoint.address,
+            endpoint.port.unwrap_or(port.endpoint_port()),
+        )
+            .into(),
+        weight: endpoint.weight,
+        draining: false,
+        origin: Origin::Static,
+        instance: String::new(),
+    }
+}
+
+fn resolved(discovered: &Discovered, host: &str, srv: bool, port: u16) -> Vec<EndpointAt> {
+    let question = DnsQuestion {
+        host: host.to_owned(),
+        srv,
+    };
+    let records = discovered.dns.get(&question).map(|it| &it.records);
+    records
+        .into_iter()
+        .flatten()
+        .map(|record| EndpointAt {
+            priority: record.priority.into(),
+            zone: String::new(),
+            address: (record.address, record.port.unwrap_or(port)).into(),
+            weight: record.weight.max(1).into(),
+            draining: false,
+            origin: Origin::Dns,
+            instance: host.to_owned(),
+        })
+        .collect()
+}
+
+fn registered(discovered: &Discovered, is_member: impl Fn(&Workload) -> bool) -> Vec<EndpointAt> {
+    let workloads = discovered.workloads.iter().map(|it| &it.workload);
+    workloads
+        .filter(|workload| is_member(workload))
+        .map(|workload| EndpointAt {
+            priority: 0,
+            zone: workload.zone.clone(),
+            address: (workload.address, workload.inbound_port).into(),
+            weight: 1,
+            draining: false,
+            origin: Origin::Workload,
+            instance: workload.instance.clone(),
+        })
+        .collect()
+}
+
+/// A label that is asked for must be there; a selector that asks for nothing selects nothing.
+fn selects(selector: &BTreeMap<String, String>, workload: &Workload) -> bool {
+    !selector.is_empty()
+        && selector
+            .iter()
+            .all(|(key, value)| workload.labels.get(key) == Some(value))
+}
+
+fn of_service(
+    index: &Index,
+    spec: &Service,
+    discovered: &Discovered,
+    service: &ServiceRef,
+) -> BTreeMap<u16, Vec<EndpointAt>> {
+    let workloads = registered(discovered, |workload| {
+        workload.namespace == service.name.namespace
+            && (workload.service == service.name.name || selects(&spec.selector, workload))
+    });
+    spec.ports
+        .iter()
+        .map(|port| {
+            let mut endpoints = workloads.clone();
+            for object in index.slices(&service.name) {
+                if let Spec::EndpointSlice(slice) = &object.spec {
+                    endpoints.extend(of_slice(slice, port));
+                }
+            }
+            if let Some(host) = &spec.external_name {
+                let target = match port.target_port {
+                    Some(TargetPort::Number(number)) => number,
+                    _ => port.port,
+                };
+                endpoints.extend(resolved(discovered, host, false, target));
+            }
+            (port.port, endpoints)
+        })
+        .collect()
+}
+
+fn of_slice(
+    slice: &weft_config::gateway_api::EndpointSlice,
+    port: &ServicePort,
+) -> Vec<EndpointAt> {
+    // A slice names its ports as the service does; an unnamed port is the only one.
+    let name = port.name.as_deref().unwrap_or_default();
+    let Some(number) = slice
+        .ports
+        .iter()
+        .find(|it| it.name == name || (slice.ports.len() == 1 && it.name.is_empty()))
+        .map(|it| it.port)
+    else {
+        return Vec::new();
+    };
+    let takes_traffic = |it: &&SliceEndpoint| {
+        it.conditions.ready || (it.conditions.serving && it.conditions.terminating)
+    };
+    let endpoints = slice.endpoints.iter().filter(takes_traffic);
+    endpoints
+        .filter_map(|endpoint| {
+            Some(EndpointAt {
+                priority: 0,
+                zone: endpoint.zone.clone().unwrap_or_default(),
+                address: (*endpoint.addresses.first()?, number).into(),
+                weight: 1,
+                draining: endpoint.conditions.terminating,
+                origin: Origin::Slice,
+                instance: endpoint.hostname.clone().unwrap_or_default(),
+            })
+        })
+        .collect()
+}
+
+/// Time between look-ups of an `ExternalName`.
+const EXTERNAL_NAME_REFRESH: std::time::Duration = std::time::Duration::from_secs(30);

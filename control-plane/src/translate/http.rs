@@ -1,0 +1,318 @@
+//! `HTTPRoute` rules as xDS routes.
+
+use std::cmp::Reverse;
+
+use weft_config::gateway_api::http_route::{
+    HeaderModifier, HttpFilter, HttpMatch, HttpRule, HttpTimeouts, PathMatch, PathModifier,
+    RequestRedirect, UrlRewrite,
+};
+use weft_config::gateway_api::{HttpRoute, Kind, Object};
+use weft_xds_proto::pb::envoy::config::route::v3::{
+    QueryParameterMatcher, RedirectAction, RetryPolicy, Route, RouteAction, RouteMatch,
+    query_parameter_matcher::QueryParameterMatchSpecifier, redirect_action,
+    retry_policy::RetryBackOff, route::Action, route_action::HostRewriteSpecifier,
+    route_match::PathSpecifier,
+};
+use weft_xds_proto::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
+
+use super::inputs::UnitInputs;
+use super::policies::RoutePolicy;
+use super::rules::{self, Ranked, Shares};
+use crate::snapshot::proto::{duration, u32_value};
+
+/// All conditions of all rules of one route.
+pub(crate) fn routes(
+    inputs: &UnitInputs,
+    object: &Object,
+    route: &HttpRoute,
+    port: u16,
+    port_name: Option<&str>,
+) -> Vec<Ranked> {
+    let everything = [HttpRule {
+        name: None,
+        matches: vec![HttpMatch::default()],
+        filters: Vec::new(),
+        backend_refs: Vec::new(),
+        timeouts: HttpTimeouts::default(),
+        retry: None,
+    }];
+    // A route without rules sends everything to the service itself.
+    let itself = route.rules.is_empty();
+    let rules: &[HttpRule] = if itself { &everything } else { &route.rules };
+    let mut ranked = Vec::new();
+    for (rule_index, rule) in rules.iter().enumerate() {
+        let policy = RoutePolicy::find(inputs, object, rule.name.as_deref(), port_name);
+        for (match_index, matches) in rule.matches.iter().enumerate() {
+            let name = format!("{}/{rule_index}/{match_index}", object.key()).replace(' ', "/");
+            let template = template(inputs, object, rule, matches, &policy, name);
+            let built = match redirect(rule) {
+                Some(redirect) => vec![Route {
+                    action: Some(Action::Redirect(redirect_action(redirect, &matches.path))),
+                    ..template
+                }],
+                None => {
+                    let action = action(rule, &matches.path, &policy);
+                    let shares = shares(inputs, object, rule, itself.then_some(port));
+                    rules::forward(template, shares, action, 500)
+                }
+            };
+            let rank = rank(matches);
+            ranked.extend(built.into_iter().map(|route| Ranked { rank, route }));
+        }
+    }
+    ranked
+}
+
+/// The service itself where the route has no rules, else the rule's backends.
+fn shares(inputs: &UnitInputs, object: &Object, rule: &HttpRule, itself: Option<u16>) -> Shares {
+    if let Some(port) = itself {
+        return super::unit::itself(inputs, port);
+    }
+    let backends = rule.backend_refs.iter().map(|backend| {
+        let (request, response) = header_filters(&backend.filters);
+        (&backend.backend, request, response)
+    });
+    Shares::new(
+        inputs,
+        Kind::HttpRoute,
+        &object.metadata.namespace,
+        backends,
+    )
+}
+
+/// Name, conditions, header edits and filter configuration: everything but the action.
+fn template(
+    inputs: &UnitInputs,
+    object: &Object,
+    rule: &HttpRule,
+    matches: &HttpMatch,
+    policy: &RoutePolicy<'_>,
+    name: String,
+) -> Route {
+    let (request, response) = header_filters(&rule.filters);
+    let (request_headers_to_add, request_headers_to_remove) = rules::header_edits(&request);
+    let (response_headers_to_add, response_headers_to_remove) = rules::header_edits(&response);
+    let faults = rule.filters.iter().filter_map(|filter| match filter {
+        HttpFilter::ExtensionRef { reference } => Some(reference.name.as_str()),
+        _ => None,
+    });
+    Route {
+        name,
+        r#match: Some(route_match(matches)),
+        typed_per_filter_config: super::filters::per_route(inputs, object, policy, faults),
+        request_headers_to_add,
+        request_headers_to_remove,
+        response_headers_to_add,
+        response_headers_to_remove,
+        ..Route::default()
+    }
+}
+
+fn rank(matches: &HttpMatch) -> rules::Rank {
+    let (kind, length) = match &matches.path {
+        PathMatch::Exact(path) => (0, path.len()),
+        PathMatch::RegularExpression(text) => (1, text.as_str().len()),
+        PathMatch::PathPrefix(prefix) => (2, prefix.trim_end_matches('/').len()),
+    };
+    (
+        1,
+        kind,
+        Reverse(length),
+        Reverse(0),
+        Reverse(matches.method.is_some()),
+        Reverse(matches.headers.len()),
+        Reverse(matches.query_params.len()),
+    )
+}
+
+fn route_match(matches: &HttpMatch) -> RouteMatch {
+    let mut headers = rules::header_matchers(&matches.headers);
+    if let Some(method) = matches.method {
+        headers.push(rules::header_equals(":method", method.as_str()));
+    }
+    RouteMatch {
+        path_specifier: Some(match &matches.path {
+            PathMatch::Exact(path) => PathSpecifier::Path(path.clone()),
+            PathMatch::RegularExpression(text) => {
+                PathSpecifier::SafeRegex(rules::regex(text.as_str()))
+            }
+            PathMatch::PathPrefix(prefix) => match prefix.trim_end_matches('/') {
+                "" => PathSpecifier::Prefix("/".to_owned()),
+                prefix => PathSpecifier::PathSeparatedPrefix(prefix.to_owned()),
+            },
+        }),
+        headers,
+        query_parameters: matches
+            .query_params
+            .iter()
+            .map(|parameter| QueryParameterMatcher {
+                name: parameter.name.clone(),
+                query_parameter_match_specifier: Some(QueryParameterMatchSpecifier::StringMatch(
+                    rules::string_matcher(&parameter.value),
+                )),
+            })
+            .collect(),
+        ..RouteMatch::default()
+    }
+}
+
+fn action(rule: &HttpRule, path: &PathMatch, policy: &RoutePolicy<'_>) -> RouteAction {
+    let request = rule.timeouts.request.or(policy.request_timeout());
+    let attempt = rule.timeouts.backend_request.filter(|span| !span.is_zero());
+    let mut retry = match &rule.retry {
+        Some(retry) => Some(RetryPolicy {
+            retry_on: match retry.codes.is_empty() {
+                true => "connect-failure,refused-stream".to_owned(),
+                false => "connect-failure,refused-stream,retriable-status-codes".to_owned(),
+            },
+            retriable_status_codes: retry.codes.iter().copied().map(u32::from).collect(),
+            num_retries: Some(u32_value(retry.attempts.unwrap_or(1))),
+            retry_back_off: retry.backoff.filter(|span| !span.is_zero()).map(|backoff| {
+                RetryBackOff {
+                    base_interval: Some(duration(backoff.duration())),
+                    max_interval: None,
+                }
+            }),
+            ..RetryPolicy::default()
+        }),
+        None => policy.retry(),
+    };
+    let mut timeout = request.map(|span| span.duration()).unwrap_or_default();
+    match (attempt, &mut retry) {
+        (Some(attempt), Some(retry)) => retry.per_try_timeout = Some(duration(attempt.duration())),
+        // With one attempt the bound of an attempt is that of the request.
+        (Some(attempt), None) if timeout.is_zero() || attempt.duration() < timeout => {
+            timeout = attempt.duration();
+        }
+        _ => {}
+    }
+    let mut action = RouteAction {
+        // xDS takes 15 s where nothing is said, Gateway API no bound.
+        timeout: Some(duration(timeout)),
+        idle_timeout: policy.idle_timeout().map(|span| duration(span.duration())),
+        retry_policy: retry,
+        ..RouteAction::default()
+    };
+    for filter in &rule.filters {
+        if let HttpFilter::UrlRewrite { rewrite } = filter {
+            rewrite_url(&mut action, rewrite, path);
+        }
+    }
+    action
+}
+
+fn rewrite_url(action: &mut RouteAction, rewrite: &UrlRewrite, path: &PathMatch) {
+    if let Some(host) = &rewrite.hostname {
+        action.host_rewrite_specifier =
+            Some(HostRewriteSpecifier::HostRewriteLiteral(host.clone()));
+    }
+    match rewrite
+        .path
+        .as_ref()
+        .map(|modifier| PathChange::new(modifier, path))
+    {
+        None => {}
+        Some(PathChange::Prefix(prefix)) => action.prefix_rewrite = prefix,
+        Some(PathChange::Regex(rewrite)) => action.regex_rewrite = Some(rewrite),
+    }
+}
+
+/// How xDS says a path modifier.
+enum PathChange {
+    Prefix(String),
+    Regex(RegexMatchAndSubstitute),
+}
+
+impl PathChange {
+    fn new(modifier: &PathModifier, path: &PathMatch) -> Self {
+        match modifier {
+            PathModifier::ReplaceFullPath { path } => Self::regex("^/.*$", path),
+            PathModifier::ReplacePrefixMatch { prefix: new } => {
+                let old = match path {
+                    PathMatch::PathPrefix(old) => old.trim_end_matches('/'),
+                    PathMatch::Exact(_) | PathMatch::RegularExpression(_) => "",
+                };
+                match (old, new.trim_end_matches('/')) {
+                    ("", "") => Self::Prefix("/".to_owned()),
+                    // The prefix that is matched is the slash itself: it has to come back.
+                    ("", new) => Self::Prefix(format!("{new}/")),
+                    // `/old/rest` must become `/rest`, not `//rest`, and `/old` must become `/`.
+                    (old, "") => Self::regex(&format!("^{}/*", regex_escape(old)), "/"),
+                    (_, new) => Self::Prefix(new.to_owned()),
+                }
+            }
+        }
+    }
+
+    fn regex(pattern: &str, substitution: &str) -> Self {
+        Self::Regex(RegexMatchAndSubstitute {
+            pattern: Some(rules::regex(pattern)),
+            substitution: substitution.replace('\\', "\\\\"),
+        })
+    }
+}
+
+/// `text` as an expression that matches only itself.
+pub(crate) fn regex_escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_ascii_punctuation() && !matches!(character, '/' | '-' | '_') {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
+}
+
+fn redirect(rule: &HttpRule) -> Option<&RequestRedirect> {
+    rule.filters.iter().find_map(|filter| match filter {
+        HttpFilter::RequestRedirect { redirect } => Some(redirect),
+        _ => None,
+    })
+}
+
+fn redirect_action(redirect: &RequestRedirect, path: &PathMatch) -> RedirectAction {
+    use redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier};
+    let default_port = redirect.scheme.map(|scheme| match scheme.as_str() {
+        "https" => 443,
+        _ => 80,
+    });
+    RedirectAction {
+        scheme_rewrite_specifier: redirect
+            .scheme
+            .map(|scheme| SchemeRewriteSpecifier::SchemeRedirect(scheme.as_str().to_owned())),
+        host_redirect: redirect.hostname.clone().unwrap_or_default(),
+        port_redirect: redirect.port.or(default_port).map_or(0, u32::from),
+        path_rewrite_specifier: redirect.path.as_ref().map(|modifier| match modifier {
+            PathModifier::ReplaceFullPath { path } => {
+                PathRewriteSpecifier::PathRedirect(path.clone())
+            }
+            modifier => match PathChange::new(modifier, path) {
+                PathChange::Prefix(prefix) => PathRewriteSpecifier::PrefixRewrite(prefix),
+                PathChange::Regex(rewrite) => PathRewriteSpecifier::RegexRewrite(rewrite),
+            },
+        }),
+        response_code: match redirect.status_code {
+            301 => RedirectResponseCode::MovedPermanently,
+            303 => RedirectResponseCode::SeeOther,
+            307 => RedirectResponseCode::TemporaryRedirect,
+            308 => RedirectResponseCode::PermanentRedirect,
+            _ => RedirectResponseCode::Found,
+        }
+        .into(),
+        ..RedirectAction::default()
+    }
+}
+
+/// The header edits among filters: of the request, of the response.
+fn header_filters(filters: &[HttpFilter]) -> (HeaderModifier, HeaderModifier) {
+    let mut edits = (HeaderModifier::default(), HeaderModifier::default());
+    for filter in filters {
+        match filter {
+            HttpFilter::RequestHeaderModifier { edits: request } => edits.0 = request.clone(),
+            HttpFilter::ResponseHeaderModifier { edits: response } => edits.1 = response.clone(),
+            _ => {}
+        }
+    }
+    edits
+}

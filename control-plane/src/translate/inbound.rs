@@ -1,0 +1,191 @@
+//! The inbound side of a registered sidecar: `inbound/NAMESPACE/SERVICE`, to the application beside it.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use weft_config::gateway_api::service::TargetPort;
+use weft_config::gateway_api::{AppProtocol, ServiceRef, Spec};
+use weft_xds_proto::pb::envoy::config::core::v3::TrafficDirection;
+use weft_xds_proto::pb::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
+use weft_xds_proto::pb::envoy::config::route::v3::{
+    Route, RouteAction, RouteConfiguration, VirtualHost, route::Action,
+    route_action::ClusterSpecifier,
+};
+use weft_xds_proto::pb::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
+use weft_xds_proto::pb::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
+use weft_xds_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, http_connection_manager::RouteSpecifier,
+};
+use weft_xds_proto::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
+    TcpProxy, tcp_proxy::ClusterSpecifier as TcpClusterSpecifier,
+};
+
+use super::index::Index;
+use super::rules;
+use crate::snapshot::proto::{
+    FiltersUsed, HCM, TCP_PROXY, address, connection_manager, duration, listener_filter,
+    network_filter, u32_value,
+};
+use crate::snapshot::{INBOUND_CLUSTER_PREFIX, INBOUND_PREFIX, Resource, ResourceType};
+
+/// The listener of all workloads of one service, whose applications listen on `ports`.
+pub(crate) fn listener(
+    index: &Index,
+    namespace: &str,
+    service: &str,
+    ports: &BTreeSet<u16>,
+) -> Resource {
+    let name = format!("{INBOUND_PREFIX}{namespace}/{service}");
+    let single = ports.len() == 1;
+    let mut detects = false;
+    let mut filter_chains = Vec::new();
+    for port in ports {
+        let protocol = protocol(index, namespace, service, *port, single);
+        detects |= protocol == AppProtocol::Detect;
+        filter_chains.extend(chains(*port, protocol, single));
+    }
+    let mut listener_filters = vec![listener_filter(
+        "envoy.filters.listener.original_dst",
+        &OriginalDst::default(),
+    )];
+    if detects {
+        listener_filters.push(listener_filter(
+            "envoy.filters.listener.http_inspector",
+            &HttpInspector::default(),
+        ));
+    }
+    let listener = Listener {
+        name: name.clone(),
+        address: Some(address(SocketAddr::from((
+            Ipv4Addr::UNSPECIFIED,
+            INBOUND_PORT,
+        )))),
+        traffic_direction: TrafficDirection::Inbound.into(),
+        listener_filters,
+        filter_chains,
+        ..Listener::default()
+    };
+    Resource::new(ResourceType::Listener, name, &listener)
+}
+
+/// What the application speaks on `port`: what the service of its name says of the port that leads there.
+fn protocol(index: &Index, namespace: &str, service: &str, port: u16, single: bool) -> AppProtocol {
+    let name = weft_config::gateway_api::ServiceName {
+        namespace: namespace.to_owned(),
+        name: service.to_owned(),
+    };
+    let Some(found) = index.services().get(&name) else {
+        return AppProtocol::Detect;
+    };
+    let ports = leads_to(index, found);
+    let exact = ports.iter().find(|(target, _)| *target == Some(port));
+    match (exact, ports.as_slice()) {
+        (Some((_, protocol)), _) => *protocol,
+        // With one port on either side there is no doubt which leads where.
+        (None, [(_, protocol)]) if single => *protocol,
+        _ => AppProtocol::Detect,
+    }
+}
+
+fn leads_to(index: &Index, service: &ServiceRef) -> Vec<(Option<u16>, AppProtocol)> {
+    let Some(object) = index.resources().get(&service.key()) else {
+        return Vec::new();
+    };
+    match &object.spec {
+        Spec::MeshService(mesh) => {
+            let ports = mesh.ports.iter();
+            ports
+                .map(|it| (Some(it.endpoint_port()), it.app_protocol))
+                .collect()
+        }
+        Spec::Service(spec) => {
+            let ports = spec.ports.iter();
+            ports
+                .map(|it| {
+                    let target = match it.target_port {
+                        Some(TargetPort::Number(number)) => Some(number),
+                        Some(TargetPort::Name(_)) => None,
+                        None => Some(it.port),
+                    };
+                    (target, it.app_protocol)
+                })
+                .collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn chains(port: u16, protocol: AppProtocol, single: bool) -> Vec<FilterChain> {
+    let chain = |what: &str, protocols: &[&str]| FilterChain {
+        name: format!("{what}|{port}"),
+        filter_chain_match: Some(FilterChainMatch {
+            destination_port: (!single).then(|| u32_value(port.into())),
+            application_protocols: protocols.iter().map(|it| (*it).to_owned()).collect(),
+            ..FilterChainMatch::default()
+        }),
+        ..FilterChain::default()
+    };
+    let http = network_filter(HCM, &manager(port));
+    let tcp = network_filter(TCP_PROXY, &tcp_proxy(port));
+    match protocol {
+        AppProtocol::Tcp => vec![FilterChain {
+            filters: vec![tcp],
+            ..chain("tcp", &[])
+        }],
+        AppProtocol::Http | AppProtocol::Http2 | AppProtocol::Grpc => {
+            vec![FilterChain {
+                filters: vec![http],
+                ..chain("http", &[])
+            }]
+        }
+        AppProtocol::Detect => vec![
+            FilterChain {
+                filters: vec![http],
+                ..chain("http", &["http/1.0", "http/1.1", "h2c"])
+            },
+            FilterChain {
+                filters: vec![tcp],
+                ..chain("tcp", &[])
+            },
+        ],
+    }
+}
+
+fn manager(port: u16) -> HttpConnectionManager {
+    let name = format!("{INBOUND_CLUSTER_PREFIX}{port}");
+    let route = Route {
+        action: Some(Action::Route(RouteAction {
+            cluster_specifier: Some(ClusterSpecifier::Cluster(name.clone())),
+            // The downstream's sidecar bounds the request; two clocks would disagree.
+            timeout: Some(duration(std::time::Duration::ZERO)),
+            ..RouteAction::default()
+        })),
+        ..rules::everything(&name)
+    };
+    let routes = RouteConfiguration {
+        name: name.clone(),
+        virtual_hosts: vec![VirtualHost {
+            name: name.clone(),
+            domains: vec!["*".to_owned()],
+            routes: vec![route],
+            ..VirtualHost::default()
+        }],
+        ..RouteConfiguration::default()
+    };
+    HttpConnectionManager {
+        route_specifier: Some(RouteSpecifier::RouteConfig(routes)),
+        ..connection_manager(&name, FiltersUsed::default())
+    }
+}
+
+fn tcp_proxy(port: u16) -> TcpProxy {
+    let name = format!("{INBOUND_CLUSTER_PREFIX}{port}");
+    TcpProxy {
+        stat_prefix: name.clone(),
+        cluster_specifier: Some(TcpClusterSpecifier::Cluster(name)),
+        ..TcpProxy::default()
+    }
+}
+
+/// Said for form's sake: a sidecar binds where its own flag says.
+const INBOUND_PORT: u16 = 15006;

@@ -6,16 +6,21 @@
 
 mod cluster;
 mod counter;
+mod files;
 mod histogram;
 mod limits;
 mod listener;
 mod log;
 mod metrics;
+pub mod names;
 mod policy;
+mod render;
+mod scrape;
 mod xds;
 
 pub use cluster::{ClusterStats, HttpCounters, Resource};
 pub use counter::{Counter, Gauge, GaugeGuard, set_worker};
+pub use files::LogFiles;
 pub use histogram::Histogram;
 pub use limits::{Limit, LimitStats};
 pub use listener::ListenerStats;

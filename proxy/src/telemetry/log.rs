@@ -3,17 +3,21 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
+use weft_config::access_log::{Compiled, FormatError, compile};
 use weft_config::flag::{ResponseFlag, ResponseFlags};
 use weft_config::listener::{AccessLog, Direction};
 use weft_config::route::RequestHead;
 
 use super::cluster::ClusterStats;
 use super::counter::GaugeGuard;
+use super::files::LogFile;
 use super::listener::ListenerStats;
 use super::metrics::Metrics;
+use super::render::{Captured, Ended, Wanted};
+use crate::balance::EndpointState;
 
 /// What requests and connections of one filter chain are counted and logged by; built with the snapshot.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub struct Scope {
     /// The listener's counts.
     pub listener: Arc<ListenerStats>,
     no_cluster: Arc<ClusterStats>,
+    logs: Vec<(Compiled, Arc<LogFile>)>,
+    wanted: Wanted,
 }
 
 impl Scope {
@@ -34,12 +40,50 @@ impl Scope {
         metrics: &Arc<Metrics>,
         listener: &Arc<str>,
         direction: Direction,
-        _access_log: &[AccessLog],
-    ) -> Result<Arc<Self>, weft_config::access_log::FormatError> {
+        access_log: &[AccessLog],
+    ) -> Result<Arc<Self>, FormatError> {
+        let mut wanted = Wanted::default();
+        let mut logs = Vec::new();
+        for log in access_log {
+            let format = compile(log)?;
+            wanted.add(&format);
+            logs.push((format, metrics.logs.file(&log.path)));
+        }
         Ok(Arc::new(Self {
             direction,
             listener: metrics.listener(listener, direction),
             no_cluster: metrics.no_cluster(),
+            logs,
+            wanted,
+        }))
+    }
+
+    fn write(&self, ended: &Ended<'_>) {
+        for (format, file) in &self.logs {
+            file.write(&ended.line(format));
+        }
+    }
+
+    /// What an access log may want of what begins now; `None` where nothing is logged.
+    fn capture(
+        &self,
+        peer: SocketAddr,
+        local: SocketAddr,
+        protocol: &'static str,
+    ) -> Option<Box<Captured>> {
+        if self.logs.is_empty() {
+            return None;
+        }
+        Some(Box::new(Captured {
+            started: SystemTime::now(),
+            peer,
+            local,
+            protocol,
+            request: Vec::new(),
+            response: Vec::new(),
+            route: None,
+            endpoint: None,
+            attempts: 0,
         }))
     }
 }
@@ -89,6 +133,7 @@ pub struct RequestLog {
     received: u64,
     sent: u64,
     details: Cow<'static, str>,
+    captured: Option<Box<Captured>>,
     finished: bool,
     _active: GaugeGuard,
 }
@@ -97,10 +142,21 @@ impl RequestLog {
     /// A request head has arrived. Allocates only where an access log wants something of it.
     pub fn begin<H: RequestHead + ?Sized>(
         scope: &Arc<Scope>,
-        _downstream: &DownstreamInfo,
-        _head: &H,
+        downstream: &DownstreamInfo,
+        head: &H,
         now: Instant,
     ) -> Self {
+        let mut captured = scope.capture(
+            downstream.peer,
+            downstream.local,
+            downstream.protocol.as_str(),
+        );
+        if let Some(captured) = &mut captured {
+            let names = scope.wanted.request.iter();
+            captured.request = names
+                .map(|name| Some(request_header(head, name)?.into()))
+                .collect();
+        }
         Self {
             scope: scope.clone(),
             cluster: None,
@@ -110,22 +166,35 @@ impl RequestLog {
             received: 0,
             sent: 0,
             details: Cow::Borrowed(""),
+            captured,
             finished: false,
             _active: scope.listener.requests_active.guard(),
         }
     }
 
     /// The request goes to this cluster by the route named `route`.
-    pub fn routed(&mut self, cluster: &Arc<ClusterStats>, _route: &Arc<str>) {
+    pub fn routed(&mut self, cluster: &Arc<ClusterStats>, route: &Arc<str>) {
         self.cluster = Some(cluster.clone());
+        if let Some(captured) = &mut self.captured {
+            captured.route = Some(route.clone());
+        }
     }
 
     /// An attempt goes to this endpoint; the last one is logged.
-    pub fn upstream(&mut self, _endpoint: &Arc<crate::balance::EndpointState>) {}
+    pub fn upstream(&mut self, endpoint: &Arc<EndpointState>) {
+        if let Some(captured) = &mut self.captured {
+            captured.endpoint = Some(endpoint.clone());
+            captured.attempts += 1;
+        }
+    }
 
     /// An answer begins: the upstream's or our own. `header` looks fields up by lower-case name.
-    pub fn response<'h>(&mut self, status: u16, _header: impl Fn(&str) -> Option<&'h [u8]>) {
+    pub fn response<'h>(&mut self, status: u16, header: impl Fn(&str) -> Option<&'h [u8]>) {
         self.status = status;
+        if let Some(captured) = &mut self.captured {
+            let names = self.scope.wanted.response.iter();
+            captured.response = names.map(|name| Some(header(name)?.into())).collect();
+        }
     }
 
     /// Something went wrong, or was decided here.
@@ -174,6 +243,29 @@ impl RequestLog {
         let cluster = self.cluster.as_ref().unwrap_or(&self.scope.no_cluster);
         let counters = cluster.http(self.scope.direction);
         counters.record(self.status, self.flags, duration, self.received, self.sent);
+        if let Some(captured) = &self.captured {
+            self.scope.write(&Ended {
+                captured,
+                wanted: &self.scope.wanted,
+                cluster: self.cluster.as_deref(),
+                status: self.status,
+                flags: self.flags,
+                details: &self.details,
+                received: self.received,
+                sent: self.sent,
+                duration,
+            });
+        }
+    }
+}
+
+/// A request header, or one of the pseudo-headers that formats name.
+fn request_header<'h, H: RequestHead + ?Sized>(head: &'h H, name: &str) -> Option<&'h [u8]> {
+    match name {
+        ":method" => Some(head.method()),
+        ":authority" | "host" => Some(head.authority()),
+        ":path" => Some(head.path_and_query()),
+        _ => head.header(name),
     }
 }
 
@@ -196,13 +288,14 @@ pub struct ConnectionLog {
     received: u64,
     sent: u64,
     details: Cow<'static, str>,
+    captured: Option<Box<Captured>>,
     finished: bool,
     _active: GaugeGuard,
 }
 
 impl ConnectionLog {
     /// A connection is to be passed on.
-    pub fn begin(scope: &Arc<Scope>, _peer: SocketAddr, _local: SocketAddr, now: Instant) -> Self {
+    pub fn begin(scope: &Arc<Scope>, peer: SocketAddr, local: SocketAddr, now: Instant) -> Self {
         Self {
             scope: scope.clone(),
             cluster: None,
@@ -211,6 +304,7 @@ impl ConnectionLog {
             received: 0,
             sent: 0,
             details: Cow::Borrowed(""),
+            captured: scope.capture(peer, local, "-"),
             finished: false,
             _active: scope.listener.tcp_active.guard(),
         }
@@ -222,7 +316,12 @@ impl ConnectionLog {
     }
 
     /// An attempt goes to this endpoint; the last one is logged.
-    pub fn upstream(&mut self, _endpoint: &Arc<crate::balance::EndpointState>) {}
+    pub fn upstream(&mut self, endpoint: &Arc<EndpointState>) {
+        if let Some(captured) = &mut self.captured {
+            captured.endpoint = Some(endpoint.clone());
+            captured.attempts += 1;
+        }
+    }
 
     /// Something went wrong, or was decided here.
     pub fn flag(&mut self, flag: ResponseFlag) {
@@ -249,12 +348,25 @@ impl ConnectionLog {
         self.end(now);
     }
 
-    fn end(&mut self, _now: Instant) {
+    fn end(&mut self, now: Instant) {
         self.finished = true;
         let cluster = self.cluster.as_ref().unwrap_or(&self.scope.no_cluster);
         cluster.tcp_connections.inc();
         cluster.tcp_received.add(self.received);
         cluster.tcp_sent.add(self.sent);
+        if let Some(captured) = &self.captured {
+            self.scope.write(&Ended {
+                captured,
+                wanted: &self.scope.wanted,
+                cluster: self.cluster.as_deref(),
+                status: 0,
+                flags: self.flags,
+                details: &self.details,
+                received: self.received,
+                sent: self.sent,
+                duration: now.saturating_duration_since(self.started),
+            });
+        }
     }
 }
 
@@ -266,3 +378,6 @@ impl Drop for ConnectionLog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

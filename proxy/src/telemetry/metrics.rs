@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::SystemTime;
 
 use weft_config::listener::Direction;
 
 use super::cluster::ClusterStats;
+use super::files::LogFiles;
 use super::limits::LimitStats;
 use super::listener::ListenerStats;
 use super::policy::{FaultStats, RateLimitStats};
@@ -25,11 +27,15 @@ pub struct Metrics {
     pub xds: Arc<XdsStats>,
     /// Bounds that were met.
     pub limits: Arc<LimitStats>,
+    /// Access log files.
+    pub logs: Arc<LogFiles>,
+    started: SystemTime,
 }
 
 impl Metrics {
     /// Nothing counted yet.
     pub fn new() -> Arc<Self> {
+        let limits: Arc<LimitStats> = Arc::default();
         Arc::new(Self {
             clusters: Mutex::default(),
             listeners: Mutex::default(),
@@ -37,7 +43,9 @@ impl Metrics {
             faults: Arc::default(),
             no_cluster: Arc::new(ClusterStats::new("-".into())),
             xds: Arc::default(),
-            limits: Arc::default(),
+            logs: Arc::new(LogFiles::new(limits.clone())),
+            limits,
+            started: SystemTime::now(),
         })
     }
 
@@ -85,4 +93,49 @@ impl Metrics {
         limits.insert(name.clone(), Arc::downgrade(&stats));
         stats
     }
+
+    /// The scrape page in the OpenMetrics text format, at most 1 MiB.
+    pub fn scrape(&self) -> String {
+        super::scrape::page(self)
+    }
+
+    /// Clusters that somebody still counts for; those that nobody does are forgotten.
+    pub(super) fn clusters(&self) -> Vec<Arc<ClusterStats>> {
+        living(&self.clusters)
+            .into_iter()
+            .map(|(_, stats)| stats)
+            .collect()
+    }
+
+    /// Listeners that somebody still counts for; those that nobody does are forgotten.
+    pub(super) fn listeners(&self) -> Vec<Arc<ListenerStats>> {
+        living(&self.listeners)
+            .into_iter()
+            .map(|(_, stats)| stats)
+            .collect()
+    }
+
+    /// Rate limits in force, by name.
+    pub(super) fn rate_limits(&self) -> Vec<(Arc<str>, Arc<RateLimitStats>)> {
+        living(&self.rate_limits)
+    }
+
+    /// When the process began, in Unix seconds.
+    pub(super) fn started_seconds(&self) -> f64 {
+        let since = self.started.duration_since(SystemTime::UNIX_EPOCH);
+        since.unwrap_or_default().as_secs_f64()
+    }
+
+    /// How long the process has run, in seconds.
+    pub fn uptime_seconds(&self) -> u64 {
+        self.started.elapsed().unwrap_or_default().as_secs()
+    }
+}
+
+fn living<T>(all: &Mutex<BTreeMap<Arc<str>, Weak<T>>>) -> Vec<(Arc<str>, Arc<T>)> {
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    all.retain(|_, stats| stats.strong_count() > 0);
+    all.iter()
+        .filter_map(|(name, stats)| Some((name.clone(), stats.upgrade()?)))
+        .collect()
 }

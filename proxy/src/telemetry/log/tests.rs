@@ -1,0 +1,113 @@
+use std::collections::HashMap;
+
+use weft_config::listener::AccessLogFormat;
+
+use super::*;
+
+struct Head(HashMap<&'static str, &'static [u8]>);
+
+impl RequestHead for Head {
+    fn method(&self) -> &[u8] {
+        b"GET"
+    }
+    fn authority(&self) -> &[u8] {
+        b"reviews:9080"
+    }
+    fn path_and_query(&self) -> &[u8] {
+        b"/a?b=c"
+    }
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        self.0.get(name).copied()
+    }
+}
+
+fn downstream() -> DownstreamInfo {
+    DownstreamInfo {
+        peer: SocketAddr::from(([10, 0, 0, 1], 1234)),
+        local: SocketAddr::from(([10, 0, 0, 2], 80)),
+        protocol: Protocol::Http2,
+    }
+}
+
+/// Runs one request through a log of this format; the lines written.
+fn logged(
+    format: AccessLogFormat,
+    head: &Head,
+    act: impl FnOnce(&mut RequestLog, &Metrics),
+) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let log = AccessLog {
+        path: path.to_str().unwrap().into(),
+        format,
+    };
+    let metrics = Metrics::new();
+    let scope = Scope::build(&metrics, &"l".into(), Direction::Outbound, &[log]).unwrap();
+    let now = Instant::now();
+    let mut request = RequestLog::begin(&scope, &downstream(), head, now);
+    act(&mut request, &metrics);
+    request.finish(now + Duration::from_millis(12));
+    metrics.logs.flush();
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn a_request_cannot_forge_a_line_or_a_field() {
+    let head = Head([("user-agent", &b"x\" 200 -\r\n[2026] \\ \x1b[31m"[..])].into());
+    let text = logged(AccessLogFormat::Text, &head, |request, _| {
+        request.response(404, |_| None)
+    });
+    assert_eq!(text.lines().count(), 1);
+    assert!(
+        text.contains(r#""x\" 200 -\x0d\x0a[2026] \\ \x1b[31m""#),
+        "{text}"
+    );
+    let json = logged(AccessLogFormat::Json, &head, |request, _| {
+        request.response(404, |_| None)
+    });
+    let object: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(object["user_agent"], "x\" 200 -\r\n[2026] \\ \x1b[31m");
+    assert_eq!(
+        (&object["status"], &object["duration_ms"]),
+        (&404.into(), &12.into())
+    );
+    assert!(object["upstream_host"].is_null());
+}
+
+#[test]
+fn a_pattern_shows_what_happened() {
+    let pattern = "%REQ(:METHOD)% %REQ(X-NONE?:PATH):3% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% \
+        %UPSTREAM_CLUSTER% %RESP(X-TIME)% %BYTES_SENT% %DURATION% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %PROTOCOL%";
+    let head = Head(HashMap::new());
+    let line = logged(
+        AccessLogFormat::Pattern(pattern.into()),
+        &head,
+        |request, metrics| {
+            request.routed(&metrics.cluster(&"reviews".into()), &"r1".into());
+            request.flag(ResponseFlag::UF);
+            request.details("connection_refused");
+            request.response(503, |name| (name == "x-time").then_some(&b"7"[..]));
+            request.sent(21);
+        },
+    );
+    assert_eq!(
+        line,
+        "GET /a? 503 UF connection_refused reviews 7 21 12 10.0.0.1 HTTP/2\n"
+    );
+}
+
+#[test]
+fn a_request_that_is_dropped_counts_once_as_cut_by_the_downstream() {
+    let metrics = Metrics::new();
+    let scope = Scope::build(&metrics, &"l".into(), Direction::Inbound, &[]).unwrap();
+    let request = RequestLog::begin(&scope, &downstream(), &Head(HashMap::new()), Instant::now());
+    assert_eq!(scope.listener.requests_active.get(), 1);
+    drop(request);
+    assert_eq!(scope.listener.requests_active.get(), 0);
+    let totals = metrics
+        .no_cluster()
+        .http_totals(Direction::Inbound)
+        .unwrap();
+    assert_eq!(totals.flags[ResponseFlag::DC.index()], 1);
+    assert_eq!(totals.duration.count(), 1);
+}

@@ -1,1 +1,18 @@
 //! The one place that names every room: builds, wires, runs.
+//!
+//! Threads: one control thread (xDS, DNS, listening sockets, admin, telemetry, drain), and the workers. [`Proxy::start`] returns when
+//! what is known at the start is in force and its listeners are bound.
+
+pub mod cli;
+
+mod cgroup;
+mod config;
+mod control;
+mod http;
+mod mesh;
+mod plan;
+mod running;
+
+pub use config::{Config, Source, StartError};
+pub use mesh::{MeshConfig, OUTBOUND};
+pub use running::{Proxy, Running};

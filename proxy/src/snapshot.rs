@@ -12,7 +12,7 @@ mod refs;
 mod store;
 mod views;
 
-pub use builder::{Builder, Committed, UnknownClusters, WAIT_MAX};
+pub use builder::{Builder, Committed, Resolve, UnknownClusters, WAIT_MAX};
 pub use demand::{
     Absence, Answer, Demand, DemandLimits, Expired, LastUse, Ticket, Wanted, authority_name,
 };

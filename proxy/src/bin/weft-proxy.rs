@@ -1,2 +1,144 @@
 //! The sidecar proxy of Weft.
-fn main() {}
+
+use std::error::Error;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep_until};
+use tracing::{error, info};
+use tracing_subscriber::EnvFilter;
+use weft_proxy::app::cli::{Cli, CliError, Command, LogFormat, RunArgs, read_bootstrap};
+use weft_proxy::app::{Proxy, StartError};
+
+const REFUSED: u8 = 1;
+const WRONG_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        None => run(&cli.run),
+        Some(Command::Validate { bootstrap }) => match read_bootstrap(&bootstrap) {
+            Ok(_) => {
+                println!("{}: can be honoured", bootstrap.display());
+                ExitCode::SUCCESS
+            }
+            Err(error) => refuse(&error, REFUSED),
+        },
+        Some(Command::Wait { timeout, metrics_listen }) => wait(metrics_listen, timeout),
+        Some(Command::Redirect { rest }) => {
+            let what = rest.first().map_or("redirect", String::as_str);
+            let error = format!("{what}: redirection rules are not built yet; set http_proxy or dial the outbound port");
+            refuse(&error, REFUSED)
+        }
+    }
+}
+
+fn refuse(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
+    eprintln!("weft-proxy: {error}");
+    ExitCode::from(code)
+}
+
+fn run(args: &RunArgs) -> ExitCode {
+    let config = match args.config() {
+        Ok(config) => config,
+        Err(error @ CliError::Usage(_)) => return refuse(&error, WRONG_USAGE),
+        Err(error @ CliError::Refused(_)) => return refuse(&error, REFUSED),
+    };
+    if let Err(error) = log(args) {
+        return refuse(&format!("--log-level: {error}"), WRONG_USAGE);
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(&error, REFUSED),
+    };
+    runtime.block_on(async {
+        // From the first moment on, so that no signal is lost.
+        let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            return refuse(&"signals cannot be listened to", REFUSED);
+        };
+        let mut running = match Proxy::start(config) {
+            Ok(running) => running,
+            Err(error) => return refuse(&with_causes(&error), REFUSED),
+        };
+        let drain = running.drain().clone();
+        tokio::select! {
+            () = running.ended() => return ExitCode::SUCCESS,
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        info!("draining");
+        drain.quit();
+        tokio::select! {
+            () = running.ended() => ExitCode::SUCCESS,
+            _ = interrupt.recv() => {
+                error!("interrupted while draining");
+                ExitCode::from(REFUSED)
+            }
+        }
+    })
+}
+
+fn with_causes(error: &StartError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+fn log(args: &RunArgs) -> Result<(), Box<dyn Error>> {
+    let filter = EnvFilter::builder().parse(&args.log_level)?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+/// Asks `/ready` until it says yes.
+fn wait(metrics: SocketAddr, timeout: Duration) -> ExitCode {
+    const EVERY: Duration = Duration::from_millis(50);
+    let mut address = metrics;
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(&error, REFUSED),
+    };
+    runtime.block_on(async {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let last = match ready(address) {
+                Ok(status) if status.contains(" 200 ") => return ExitCode::SUCCESS,
+                Ok(status) => status,
+                Err(error) => error.to_string(),
+            };
+            if Instant::now() >= deadline {
+                let error = format!("http://{address}/ready said no for {timeout:?}, last: {}", last.trim());
+                return refuse(&error, REFUSED);
+            }
+            sleep_until(Instant::now() + EVERY).await;
+        }
+    })
+}
+
+/// The status line of `/ready`.
+fn ready(address: SocketAddr) -> std::io::Result<String> {
+    const AT_MOST: Duration = Duration::from_secs(1);
+    let mut stream = TcpStream::connect_timeout(&address, AT_MOST)?;
+    stream.set_read_timeout(Some(AT_MOST))?;
+    stream.write_all(b"GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(4096).read_to_string(&mut answer)?;
+    Ok(answer.lines().next().unwrap_or_default().to_owned())
+}

@@ -53,6 +53,16 @@ pub struct Builder {
     endpoint_refs: RefCounts,
     users: Users,
     unknown: UnknownClusters,
+    to_resolve: Vec<Resolve>,
+}
+
+/// A change in what is to be resolved.
+#[derive(Clone, Debug)]
+pub enum Resolve {
+    /// The names of this cluster, from now on, as its configuration says.
+    Follow(Arc<Cluster>),
+    /// Nothing for this cluster any more.
+    Leave(ClusterName),
 }
 
 /// Which tables and listeners name a cluster, and which listeners a table; told or in force.
@@ -112,6 +122,7 @@ impl Builder {
             endpoint_refs: RefCounts::default(),
             users: Users::default(),
             unknown: UnknownClusters::DoNotExist,
+            to_resolve: Vec::new(),
         }
     }
 
@@ -142,7 +153,13 @@ impl Builder {
         let eds_before = eds_name(&before);
         let handle = entry.handle.clone();
         self.warm(&handle, &config, &eds, eds_before.as_ref());
-        handle.set_config(config);
+        handle.set_config(config.clone());
+        if before.discovery != config.discovery {
+            self.to_resolve.push(match is_resolved(&config) {
+                true => Resolve::Follow(handle),
+                false => Resolve::Leave(name.clone()),
+            });
+        }
         if eds_before != eds {
             self.endpoint_refs.acquire(&eds);
             self.endpoint_refs.release(&eds_before);
@@ -155,6 +172,9 @@ impl Builder {
         let eds = eds_name(&config);
         let handle = Cluster::new(config.clone(), &self.metrics, now);
         self.warm(&handle, &config, &eds, None);
+        if is_resolved(&config) {
+            self.to_resolve.push(Resolve::Follow(handle.clone()));
+        }
         self.endpoint_refs.acquire(&eds);
         self.watch_endpoints(&name, None, eds.as_ref());
         Arc::make_mut(&mut self.next.clusters).insert(name.clone(), handle.clone());
@@ -342,6 +362,11 @@ impl Builder {
         self.endpoint_refs.take_changes()
     }
 
+    /// What is to be resolved, and what no more, since the last call.
+    pub fn take_to_resolve(&mut self) -> Vec<Resolve> {
+        std::mem::take(&mut self.to_resolve)
+    }
+
     /// Whether anything that was told waits to take over.
     pub fn any_waits(&self) -> bool {
         !self.tables_todo.waiting.is_empty() || !self.listeners_todo.waiting.is_empty()
@@ -441,6 +466,10 @@ fn leave(users: &mut Map<Arc<str>, BTreeSet<Arc<str>>>, of: &Arc<str>, user: &Ar
     }
 }
 
+fn is_resolved(config: &cluster::Cluster) -> bool {
+    matches!(config.discovery, Discovery::StrictDns(_) | Discovery::LogicalDns(_))
+}
+
 /// The EDS resource that a cluster's endpoints come from.
 fn eds_name(config: &cluster::Cluster) -> Option<Arc<str>> {
     match &config.discovery {
@@ -448,3 +477,6 @@ fn eds_name(config: &cluster::Cluster) -> Option<Arc<str>> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

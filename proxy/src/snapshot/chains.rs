@@ -81,3 +81,6 @@ fn application(matches: &FilterChainMatch, found: Option<&str>) -> Option<u16> {
         .any(|wanted| &**wanted == found)
         .then_some(1)
 }
+
+#[cfg(test)]
+mod tests;

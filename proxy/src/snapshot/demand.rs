@@ -344,3 +344,6 @@ fn answer(waiters: Vec<oneshot::Sender<Answer>>, answer: &Answer) {
         drop(waiter.send(answer.clone()));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,7 +75,11 @@ impl Builder {
         for name in gone {
             self.unsettled.remove(&name);
             if let Some(entry) = self.clusters.remove(&name) {
-                let eds = super::eds_name(&entry.handle.config());
+                let config = entry.handle.config();
+                if super::is_resolved(&config) {
+                    self.to_resolve.push(super::Resolve::Leave(name.clone()));
+                }
+                let eds = super::eds_name(&config);
                 self.endpoint_refs.release(&eds);
                 self.watch_endpoints(&name, eds.as_ref(), None);
             }

@@ -49,3 +49,6 @@ fn checked(port: &str) -> Option<&str> {
 fn is_host_byte(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b':' | b'[' | b']')
 }
+
+#[cfg(test)]
+mod tests;

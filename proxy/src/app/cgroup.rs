@@ -1,0 +1,48 @@
+//! How many processors we may use.
+
+use std::fs;
+use std::num::NonZero;
+use std::thread::available_parallelism;
+
+/// The CPU limit of our control group, rounded up, or the number of processors where there is none.
+pub(super) fn workers() -> usize {
+    let processors = available_parallelism().map_or(1, NonZero::get);
+    let version_2 = fs::read_to_string("/sys/fs/cgroup/cpu.max").ok();
+    let limit = version_2.as_deref().and_then(version_2_limit).or_else(version_1_limit);
+    limit.map_or(processors, |limit| limit.min(processors)).max(1)
+}
+
+/// `cpu.max`: quota and period in microseconds, or `max` for no limit.
+fn version_2_limit(text: &str) -> Option<usize> {
+    let mut words = text.split_whitespace();
+    rounded_up(words.next()?.parse().ok()?, words.next()?.parse().ok()?)
+}
+
+fn version_1_limit() -> Option<usize> {
+    let read = |file: &str| {
+        let text = fs::read_to_string(format!("/sys/fs/cgroup/cpu/{file}")).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    rounded_up(read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?)
+}
+
+fn rounded_up(quota: u64, period: u64) -> Option<usize> {
+    if period == 0 {
+        return None;
+    }
+    usize::try_from(quota.div_ceil(period)).ok().filter(|limit| *limit > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_rounded_up_and_max_is_none() {
+        assert_eq!(version_2_limit("150000 100000\n"), Some(2));
+        assert_eq!(version_2_limit("100000 100000"), Some(1));
+        assert_eq!(version_2_limit("max 100000"), None);
+        assert_eq!(version_2_limit("20000 0"), None);
+        assert_eq!(version_2_limit(""), None);
+    }
+}

@@ -1,0 +1,270 @@
+//! The command line of `weft-proxy`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use weft_config::bootstrap::Bootstrap;
+use weft_config::diag::Diagnostics;
+
+use super::cgroup;
+use super::config::{Config, Source};
+use super::mesh::MeshConfig;
+use crate::drain::DrainTimes;
+use crate::snapshot::DemandLimits;
+use crate::xds::Protocol;
+
+/// The sidecar proxy of Weft.
+#[derive(Debug, Parser)]
+#[command(name = "weft-proxy", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// Instead of running the proxy.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The proxy.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// What is done instead of running the proxy.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Prints every fault and warning of a bootstrap
+    Validate {
+        /// The file, YAML or JSON
+        #[arg(long, env = "WEFT_BOOTSTRAP", value_name = "FILE")]
+        bootstrap: PathBuf,
+    },
+    /// Blocks until the sidecar is ready
+    Wait {
+        /// How long at most
+        #[arg(long, default_value = "30s", value_parser = duration)]
+        timeout: Duration,
+        /// Where the sidecar says whether it is ready
+        #[arg(long, env = "WEFT_METRICS_LISTEN", default_value = "0.0.0.0:15020", value_name = "ADDRESS")]
+        metrics_listen: SocketAddr,
+    },
+    /// Redirection rules of this network namespace (not built yet)
+    Redirect {
+        /// install, remove or show, with its options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+}
+
+/// How the proxy is run.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// The control plane's xDS address, as http://HOST:PORT
+    #[arg(long, env = "WEFT_CONTROL_PLANE", value_name = "URL", requires = "service")]
+    pub control_plane: Option<String>,
+    /// The service that the application belongs to
+    #[arg(long, env = "WEFT_SERVICE", value_name = "NAME")]
+    pub service: Option<String>,
+    /// The service's namespace
+    #[arg(long, env = "WEFT_NAMESPACE", value_name = "NS", default_value = "default")]
+    pub namespace: String,
+    /// A label of the workload, repeatable (comma-separated in the environment)
+    #[arg(long = "label", env = "WEFT_LABEL", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// A port that the application listens on, repeatable (comma-separated in the environment)
+    #[arg(long = "app-port", env = "WEFT_APP_PORT", value_name = "PORT", value_delimiter = ',',
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub app_ports: Vec<u16>,
+    /// An Envoy v3 bootstrap, YAML or JSON
+    #[arg(long, env = "WEFT_BOOTSTRAP", value_name = "FILE", conflicts_with = "control_plane")]
+    pub bootstrap: Option<PathBuf>,
+    /// Worker threads [default: the CPU limit of the control group, rounded up]
+    #[arg(long, env = "WEFT_CONCURRENCY", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub concurrency: Option<u16>,
+    /// Where the last good tables are kept, so that a restart serves at once
+    #[arg(long, env = "WEFT_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// How long a drain may take [default: 45s, or what the bootstrap says]
+    #[arg(long, env = "WEFT_DRAIN_TIME", value_name = "DURATION", value_parser = duration)]
+    pub drain_time: Option<Duration>,
+    /// The admin pages [default: 127.0.0.1:15000, or what the bootstrap says]
+    #[arg(long, env = "WEFT_ADMIN_LISTEN", value_name = "ADDRESS")]
+    pub admin_listen: Option<SocketAddr>,
+    /// /metrics, /ready and /live
+    #[arg(long, env = "WEFT_METRICS_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:15020")]
+    pub metrics_listen: SocketAddr,
+    /// Where calls of the application are taken
+    #[arg(long, env = "WEFT_OUTBOUND_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:15001")]
+    pub outbound_listen: SocketAddr,
+    /// Where calls to the application are taken
+    #[arg(long, env = "WEFT_INBOUND_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:15006")]
+    pub inbound_listen: SocketAddr,
+    /// The address under which others reach this workload [default: that of the interface towards the control plane]
+    #[arg(long, env = "WEFT_ADDRESS", value_name = "IP")]
+    pub address: Option<IpAddr>,
+    /// error, warn, info, debug or trace, also by target as weft_proxy::xds=debug
+    #[arg(long, env = "WEFT_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// How log lines are written
+    #[arg(long, env = "WEFT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// Which xDS protocol is spoken [default: delta, or what the bootstrap says]
+    #[arg(long, env = "WEFT_XDS", value_enum)]
+    pub xds: Option<XdsProtocol>,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Which xDS protocol is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum XdsProtocol {
+    /// State of the world.
+    Sotw,
+    /// Incremental.
+    Delta,
+}
+
+/// Why the command line cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The flags do not go together: wrong usage.
+    #[error("{0}")]
+    Usage(String),
+    /// What they say cannot be done: refused.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl RunArgs {
+    /// What the proxy is started with.
+    ///
+    /// # Errors
+    /// If the flags do not go together, or the bootstrap cannot be honoured.
+    pub fn config(&self) -> Result<Config, CliError> {
+        let (source, said_admin, said_drain) = match (&self.bootstrap, &self.control_plane) {
+            (Some(file), _) => {
+                let bootstrap = read_bootstrap(file)?;
+                let (admin, drain) = (bootstrap.admin, bootstrap.drain_time);
+                (Source::Bootstrap(Box::new(bootstrap)), admin, Some(drain))
+            }
+            (None, Some(url)) => (Source::Mesh(Box::new(self.mesh(url)?)), None, None),
+            (None, None) => {
+                let usage = "give --control-plane URL with --service NAME, or --bootstrap FILE";
+                return Err(CliError::Usage(usage.to_owned()));
+            }
+        };
+        let default = DrainTimes::default();
+        let admin = self.admin_listen.or(said_admin);
+        Ok(Config {
+            source,
+            workers: self.concurrency.map_or_else(cgroup::workers, usize::from),
+            state_dir: self.state_dir.clone(),
+            drain: DrainTimes {
+                total: self.drain_time.or(said_drain).unwrap_or(default.total),
+                ..default
+            },
+            admin: Some(admin.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 15_000)))),
+            metrics: Some(self.metrics_listen),
+            protocol: self.xds.map(|xds| match xds {
+                XdsProtocol::Sotw => Protocol::Sotw,
+                XdsProtocol::Delta => Protocol::Delta,
+            }),
+            demand: DemandLimits::default(),
+        })
+    }
+
+    fn mesh(&self, url: &str) -> Result<MeshConfig, CliError> {
+        let (host, port) = control_plane(url).map_err(CliError::Usage)?;
+        let Some(service) = self.service.clone() else {
+            return Err(CliError::Usage("--control-plane needs --service NAME".to_owned()));
+        };
+        Ok(MeshConfig {
+            control_plane_host: host,
+            control_plane_port: port,
+            service,
+            namespace: self.namespace.clone(),
+            labels: self.labels.iter().cloned().collect(),
+            app_ports: self.app_ports.clone(),
+            outbound_listen: self.outbound_listen,
+            inbound_listen: self.inbound_listen,
+            address: self.address,
+        })
+    }
+}
+
+/// Reads a bootstrap; the error names every fault, warnings are printed.
+///
+/// # Errors
+/// If the file cannot be read, or has a fault.
+pub fn read_bootstrap(file: &Path) -> Result<Bootstrap, CliError> {
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| CliError::Refused(format!("{name}: {error}")))?;
+    let mut diag = Diagnostics::new();
+    let bootstrap = Bootstrap::parse_file(&text, &name, &mut diag);
+    let lines: Vec<_> = diag.findings().iter().map(ToString::to_string).collect();
+    match bootstrap {
+        Some(bootstrap) if !diag.has_faults() => {
+            for line in lines {
+                eprintln!("warning: {line}");
+            }
+            Ok(bootstrap)
+        }
+        _ => Err(CliError::Refused(lines.join("\n"))),
+    }
+}
+
+/// Host and port of `http://HOST:PORT`; port 15010 where none is given.
+fn control_plane(url: &str) -> Result<(String, u16), String> {
+    const XDS_PORT: u16 = 15_010;
+    let wrong = |rule: &str| format!("--control-plane: {rule}, got {url:?}");
+    let rest = match url.split_once("://") {
+        Some(("http", rest)) => rest,
+        Some(("https", _)) => return Err(wrong("TLS towards the control plane is not built yet, must be http://HOST:PORT")),
+        _ => return Err(wrong("must be http://HOST:PORT")),
+    };
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    let (host, port) = match authority.rsplit_once(':') {
+        // The last colon may be inside of an IPv6 address.
+        Some((host, port)) if !port.contains(']') => {
+            let port = port.parse().ok().filter(|port| *port > 0);
+            (host, port.ok_or_else(|| wrong("the port must be from 1 to 65535"))?)
+        }
+        _ => (authority, XDS_PORT),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() || host.contains(['/', '@', '?', '#']) {
+        return Err(wrong("must be http://HOST:PORT"));
+    }
+    Ok((host.to_owned(), port))
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("must be KEY=VALUE".to_owned()),
+    }
+}
+
+/// `30s`, `500ms`, `2m`, `1h`, or seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text.get(digits.len()..).unwrap_or_default();
+    let number: u64 = digits.parse().map_err(|_| "must be a number and a unit, as 30s".to_owned())?;
+    let millis = match unit {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(format!("unit must be ms, s, m or h, got {unit:?}")),
+    };
+    let millis = number.checked_mul(millis).ok_or("is too long")?;
+    Ok(Duration::from_millis(millis))
+}
+
+#[cfg(test)]
+mod tests;

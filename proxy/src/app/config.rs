@@ -1,0 +1,94 @@
+//! What a proxy is started with.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use weft_config::bootstrap::Bootstrap;
+
+use super::mesh::MeshConfig;
+use crate::drain::DrainTimes;
+use crate::listener::BindError;
+use crate::snapshot::DemandLimits;
+use crate::xds::Protocol;
+use crate::xds::state_dir::StateError;
+
+/// What a proxy is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where its configuration comes from.
+    pub source: Source,
+    /// Worker threads; from 1.
+    pub workers: usize,
+    /// Where the last good tables are kept; `None`: nowhere.
+    pub state_dir: Option<PathBuf>,
+    /// How long a drain takes.
+    pub drain: DrainTimes,
+    /// The admin pages; `None`: nowhere.
+    pub admin: Option<SocketAddr>,
+    /// `/metrics`, `/ready` and `/live`; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// Which xDS protocol is spoken; `None`: what the bootstrap says, or delta.
+    pub protocol: Option<Protocol>,
+    /// Bounds on names on demand.
+    pub demand: DemandLimits,
+}
+
+/// Where a proxy's configuration comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// An Envoy bootstrap.
+    Bootstrap(Box<Bootstrap>),
+    /// A Weft control plane.
+    Mesh(Box<MeshConfig>),
+}
+
+impl Config {
+    /// One worker, no disk, no pages, default bounds: what tests and embedders begin with.
+    pub fn new(source: Source) -> Self {
+        Self {
+            source,
+            workers: 1,
+            state_dir: None,
+            drain: DrainTimes::default(),
+            admin: None,
+            metrics: None,
+            protocol: None,
+            demand: DemandLimits::default(),
+        }
+    }
+}
+
+/// Why a proxy cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A thread or runtime cannot be made.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+    /// A static listener's address cannot be bound.
+    #[error("cannot bind")]
+    Bind(#[source] BindError),
+    /// A page's address cannot be bound.
+    #[error("cannot bind the {page} page to {address}")]
+    Page {
+        /// Which one.
+        page: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The state directory cannot be made.
+    #[error("cannot keep tables on disk")]
+    State(#[source] StateError),
+    /// The ADS server's cluster is not among the static clusters.
+    #[error("cluster {0}, which leads to the ADS server, is not in static_resources.clusters")]
+    NoAdsCluster(String),
+    /// Our own address towards the control plane cannot be found out.
+    #[error("cannot find out the address under which others reach this host: give --address")]
+    NoAddress(#[source] io::Error),
+    /// The control thread ended before it was up.
+    #[error("the control thread ended early")]
+    Ended,
+}

@@ -1,0 +1,241 @@
+//! The control thread: builds the rooms one by one, then runs them until the drain is done.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
+use weft_config::listener::Listener;
+
+use super::config::{Config, StartError};
+use super::mesh::OUTBOUND;
+use super::plan::Plan;
+use super::running::Handles;
+use crate::dns::{Followers, Resolver};
+use crate::drain::Drain;
+use crate::listener::{BindError, ListenerSet, Sharing, default_connections_max};
+use crate::snapshot::{Builder, SnapshotStore};
+use crate::telemetry::Metrics;
+use crate::tunnel::TunnelLimits;
+use crate::worker::{WorkerParts, Workers};
+use crate::xds::Status;
+use crate::xds::core::Core;
+use crate::xds::state_dir::StateDir;
+use crate::xds::stream::{self, MESSAGE_BYTES_MAX, Server};
+use crate::xds::task::Task;
+
+/// Responses on their way to the client; beyond, the stream is not read.
+const EVENTS_MAX: usize = 16;
+/// Bound on the last write of tables at the end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What of a start reaches those who asked for it.
+type Up = SyncSender<Result<Handles, StartError>>;
+
+/// Builds and runs everything; returns when the drain is done and the workers have ended.
+pub(super) fn run(config: Config, up: &Up) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(up, Err(StartError::Thread(error))),
+    };
+    LocalSet::new().block_on(&runtime, async move {
+        match Control::build(config) {
+            Ok((control, task)) => control.run(task, up).await,
+            Err(error) => report(up, Err(error)),
+        }
+    });
+}
+
+fn report(up: &Up, outcome: Result<Handles, StartError>) {
+    // Whoever started us may have gone; there is nobody else to tell.
+    drop(up.send(outcome));
+}
+
+/// The rooms, wired.
+struct Control {
+    rooms: Rooms,
+    listeners: ListenerSet,
+    threads: Vec<JoinHandle<()>>,
+    server: Option<(Server, mpsc::Sender<stream::Event>)>,
+    resolver: Resolver,
+    /// See [`Plan::held`].
+    held: Option<Listener>,
+    addresses: watch::Sender<BTreeMap<Arc<str>, SocketAddr>>,
+}
+
+/// What most of the others need.
+#[derive(Clone)]
+struct Rooms {
+    store: Arc<SnapshotStore>,
+    metrics: Arc<Metrics>,
+    status: Arc<Status>,
+    drain: Drain,
+}
+
+impl Control {
+    fn build(config: Config) -> Result<(Self, Task), StartError> {
+        let metrics = Metrics::new();
+        let rooms = Rooms {
+            store: SnapshotStore::new(),
+            status: Status::new(&metrics),
+            drain: Drain::new(config.drain),
+            metrics,
+        };
+        let mut workers = rooms.build_workers(config.workers)?;
+        let threads = workers.take_threads();
+        let (metrics, drain) = (rooms.metrics.clone(), rooms.drain.clone());
+        let mut listeners = ListenerSet::new(workers, metrics, drain, Sharing::Exclusive);
+        let plan = Plan::build(&config, &rooms.store, &mut listeners)?;
+        let resolver = Resolver::system();
+        let held = plan.held.clone();
+        let (task, server) = rooms.build_task(plan, &config, &resolver)?;
+        let mut control = Self {
+            rooms,
+            listeners,
+            threads,
+            server,
+            resolver,
+            held,
+            addresses: watch::Sender::default(),
+        };
+        match control.bind().into_iter().next() {
+            Some(error) => Err(StartError::Bind(error)),
+            None => Ok((control, task)),
+        }
+    }
+
+    /// Brings the listening sockets in step with the snapshot in force.
+    fn bind(&mut self) -> Vec<BindError> {
+        let snapshot = self.rooms.store.current();
+        let errors = self.listeners.apply(snapshot.listeners.values().map(|view| &view.config));
+        if let Some(held) = &self.held
+            && !snapshot.listeners.contains_key(&held.name)
+            && let Err(error) = self.listeners.reserve(held)
+        {
+            warn!(%error, "inbound address lost");
+        }
+        let bound = self.listeners.addresses().map(|(name, address)| (name.clone(), address));
+        let bound: BTreeMap<_, _> = bound.collect();
+        self.addresses.send_if_modified(|known| {
+            for (name, address) in bound.iter().filter(|(name, _)| !known.contains_key(*name)) {
+                info!(role = self.role(name), %address, listener = %name, "listening");
+            }
+            let changed = *known != bound;
+            *known = bound;
+            changed
+        });
+        errors
+    }
+
+    /// What a listener is for, for those who read where we listen from the log.
+    fn role(&self, listener: &Arc<str>) -> &'static str {
+        let is_inbound = self.held.as_ref().is_some_and(|held| held.name == *listener);
+        match &**listener {
+            _ if is_inbound => "inbound",
+            OUTBOUND => "outbound",
+            _ => "listener",
+        }
+    }
+
+    async fn run(mut self, task: Task, up: &Up) {
+        report(up, Ok(self.handles()));
+        if let Some((server, events)) = self.server.take() {
+            let (resolver, status) = (self.resolver.clone(), self.rooms.status.clone());
+            drop(spawn_local(stream::run(server, resolver, status, events)));
+        }
+        let (stop, stopped) = oneshot::channel();
+        let client = spawn_local(task.run(stopped));
+        let drain = self.rooms.drain.clone();
+        let mut revisions = self.rooms.store.revisions();
+        let mut done = std::pin::pin!(drain.run());
+        loop {
+            tokio::select! {
+                () = &mut done => break,
+                Ok(()) = revisions.changed() => drop(self.bind()),
+            }
+        }
+        info!("drained");
+        drop(stop);
+        // Writing the last tables is worth a moment, but no more than that.
+        drop(timeout(LAST_WORDS, client).await);
+        drop(self.listeners);
+        for thread in self.threads {
+            drop(thread.join());
+        }
+    }
+
+    fn handles(&self) -> Handles {
+        Handles {
+            snapshots: self.rooms.store.clone(),
+            metrics: self.rooms.metrics.clone(),
+            status: self.rooms.status.clone(),
+            drain: self.rooms.drain.clone(),
+            addresses: self.addresses.subscribe(),
+            admin: None,
+            metrics_page: None,
+        }
+    }
+}
+
+impl Rooms {
+    fn build_workers(&self, count: usize) -> Result<Workers, StartError> {
+        let http = super::http::factory(&self.store, &self.metrics, &self.drain);
+        let parts = WorkerParts {
+            snapshot: self.store.clone(),
+            metrics: self.metrics.clone(),
+            drain: self.drain.clone(),
+            connections_max: default_connections_max(),
+            tunnel: TunnelLimits::default(),
+            http,
+        };
+        Workers::start(count, &parts).map_err(StartError::Thread)
+    }
+
+    /// The xDS client with all that is known at the start in force: static resources, files, the last good tables.
+    fn build_task(
+        &self,
+        plan: Plan,
+        config: &Config,
+        resolver: &Resolver,
+    ) -> Result<(Task, Option<(Server, mpsc::Sender<stream::Event>)>), StartError> {
+        let builder = Builder::new(self.store.clone(), self.metrics.clone());
+        let (store, status) = (self.store.clone(), self.status.clone());
+        let mut core = Core::new(plan.options.clone(), store, builder, status);
+        plan.put_fixed(&mut core);
+        let state_dir = match &config.state_dir {
+            Some(dir) => Some(StateDir::open(dir, plan.owner).map_err(StartError::State)?),
+            None => None,
+        };
+        match state_dir.as_ref().map(StateDir::load) {
+            Some(Ok(Some(saved))) => core.restore(saved, Instant::now()),
+            Some(Err(error)) => warn!(%error, "last good tables on disk left aside"),
+            Some(Ok(None)) | None => {}
+        }
+        let protocol = plan.options.protocol;
+        let server = plan.server.map(|at| at.target(&mut core)).transpose()?;
+        let server = server.map(|target| Server {
+            target,
+            protocol,
+            message_bytes_max: MESSAGE_BYTES_MAX,
+        });
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let warmed = Arc::new(Notify::new());
+        let mut task = Task {
+            core,
+            events: server.is_some().then_some(events),
+            files: plan.files,
+            demand: plan.options.demand,
+            followers: Followers::new(resolver.clone(), warmed.clone()),
+            warmed,
+            state_dir,
+        };
+        task.prepare();
+        Ok((task, server.map(|server| (server, sender))))
+    }
+}

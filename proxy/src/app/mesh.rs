@@ -1,0 +1,137 @@
+//! Mesh mode: the simple start, in which everything else comes over xDS.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use weft_config::diag::{Diagnostics, FieldPath};
+use weft_config::listener::{
+    ChainAction, Detection, Direction, DownstreamCodec, FilterChain, FilterChainMatch, HttpConnectionManager,
+    HttpLimits, Listener, RouteSource,
+};
+use weft_config::route::RouteTable;
+
+use crate::xds::node::Workload;
+
+/// The name of the outbound listener.
+pub const OUTBOUND: &str = "outbound";
+
+/// How long a connection to the outbound listener may be silent before it is passed on as opaque.
+const OUTBOUND_DETECTION: Duration = Duration::from_millis(100);
+
+/// What the simple start is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeshConfig {
+    /// The control plane's host: a name or an address.
+    pub control_plane_host: String,
+    /// Its port.
+    pub control_plane_port: u16,
+    /// The service of the workload.
+    pub service: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The ports of the application; none for a workload that only calls others.
+    pub app_ports: Vec<u16>,
+    /// Where the application's calls are taken.
+    pub outbound_listen: SocketAddr,
+    /// Where calls to the application are taken.
+    pub inbound_listen: SocketAddr,
+    /// The address under which others reach us; `None`: that of the interface towards the control plane.
+    pub address: Option<IpAddr>,
+}
+
+impl MeshConfig {
+    /// The workload as it registers itself, its inbound port being the one in [`Self::inbound_listen`].
+    ///
+    /// # Errors
+    /// If no address was given and none can be found out.
+    pub(super) fn workload(&self) -> io::Result<Workload> {
+        let address = match self.address {
+            Some(address) => address,
+            None if !self.inbound_listen.ip().is_unspecified() => self.inbound_listen.ip(),
+            None => self.address_towards_control_plane()?,
+        };
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let port = self.inbound_listen.port();
+        // The same workload on the same host and port is the same instance after a restart.
+        let instance = format!("{}-{port}.{}", self.service, host.trim());
+        Ok(Workload {
+            service: self.service.clone(),
+            namespace: self.namespace.clone(),
+            labels: self.labels.clone(),
+            address,
+            inbound_port: port,
+            app_ports: self.app_ports.clone(),
+            instance,
+        })
+    }
+
+    /// The name of the inbound listener.
+    pub(super) fn inbound_name(&self) -> String {
+        format!("inbound/{}/{}", self.namespace, self.service)
+    }
+
+    /// The source address that the kernel would take; nothing is sent.
+    fn address_towards_control_plane(&self) -> io::Result<IpAddr> {
+        let target = (self.control_plane_host.as_str(), self.control_plane_port);
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for target in target.to_socket_addrs()? {
+            let any: SocketAddr = match target {
+                SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+                SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
+            };
+            let socket = UdpSocket::bind(any)?;
+            match socket.connect(target).and_then(|()| socket.local_addr()) {
+                Ok(local) => return Ok(local.ip()),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// The outbound listener: its requests and connections ask for what they need.
+    pub(super) fn outbound(&self) -> Arc<Listener> {
+        let name: Arc<str> = OUTBOUND.into();
+        let hcm = HttpConnectionManager {
+            stat_prefix: name.clone(),
+            codec: DownstreamCodec::Auto,
+            routes: RouteSource::Inline(Arc::new(no_routes(&name))),
+            filters: Vec::new(),
+            limits: HttpLimits::default(),
+            access_log: Vec::new(),
+            use_remote_address: false,
+            xff_num_trusted_hops: 0,
+            upgrades: vec!["websocket".into(), "connect".into()],
+            server_name: "weft".into(),
+            normalize_path: false,
+            merge_slashes: false,
+        };
+        Arc::new(Listener {
+            name: name.clone(),
+            address: Some(self.outbound_listen),
+            direction: Direction::Outbound,
+            use_original_dst: true,
+            detection: Detection {
+                enabled: true,
+                timeout: OUTBOUND_DETECTION,
+            },
+            filter_chains: Vec::new(),
+            default_filter_chain: Some(FilterChain {
+                name,
+                matches: FilterChainMatch::default(),
+                action: ChainAction::Http(Arc::new(hcm)),
+            }),
+            connections_max: None,
+        })
+    }
+}
+
+fn no_routes(name: &Arc<str>) -> RouteTable {
+    let mut diag = Diagnostics::new();
+    RouteTable::build(name.clone(), Vec::new(), false, &FieldPath::root(), &mut diag)
+        .expect("a table without virtual hosts has no domain that could be wrong")
+}

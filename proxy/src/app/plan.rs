@@ -1,0 +1,176 @@
+//! What a configuration means for the xDS client: what is asked for, of whom, and what is there without asking.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use weft_config::bootstrap::{Bootstrap, ConfigSource};
+use weft_config::cluster::ClusterName;
+use weft_config::listener::{Direction, Listener};
+
+use super::config::{Config, Source, StartError};
+use super::mesh::MeshConfig;
+use crate::listener::ListenerSet;
+use crate::snapshot::{Demand, SnapshotStore};
+use crate::xds::core::{Core, Options, Source as Asked};
+use crate::xds::files::WatchedFile;
+use crate::xds::node::introduced;
+use crate::xds::stream::Target;
+use crate::xds::{Kind, Protocol};
+
+/// What a configuration means.
+pub(super) struct Plan {
+    pub(super) options: Options,
+    pub(super) files: Vec<WatchedFile>,
+    /// The ADS server; `None`: none is asked.
+    pub(super) server: Option<ServerAt>,
+    /// Whose tables are kept on disk.
+    pub(super) owner: String,
+    /// The inbound listener of mesh mode, whose address is held until the control plane says what is done there.
+    pub(super) held: Option<Listener>,
+    fixed: Fixed,
+}
+
+/// Where the ADS server is said to be.
+pub(super) enum ServerAt {
+    Host { host: String, port: u16 },
+    Clusters(Vec<ClusterName>),
+}
+
+/// What is there without asking.
+enum Fixed {
+    Bootstrap(Box<Bootstrap>),
+    Outbound(Arc<Listener>),
+}
+
+impl Plan {
+    /// Makes the plan. In mesh mode the inbound address is bound here, for the control plane is told its port.
+    pub(super) fn build(
+        config: &Config,
+        store: &Arc<SnapshotStore>,
+        listeners: &mut ListenerSet,
+    ) -> Result<Self, StartError> {
+        match &config.source {
+            Source::Bootstrap(bootstrap) => Ok(Self::of_bootstrap(bootstrap, config)),
+            Source::Mesh(mesh) => {
+                let demand = Demand::new(store.clone(), config.demand);
+                Self::of_mesh(mesh, config, demand, listeners)
+            }
+        }
+    }
+
+    fn of_bootstrap(bootstrap: &Bootstrap, config: &Config) -> Self {
+        let dynamic = bootstrap.dynamic.as_ref();
+        let ads = dynamic.and_then(|it| it.ads.as_ref());
+        let said = match ads {
+            Some(ads) if !ads.delta => Protocol::Sotw,
+            _ => Protocol::Delta,
+        };
+        let lds = dynamic.and_then(|it| it.lds.as_ref());
+        let cds = dynamic.and_then(|it| it.cds.as_ref());
+        let sources = [(lds, Kind::Listener), (cds, Kind::Cluster)];
+        // Clusters first, so that listeners find them.
+        let files = sources.into_iter().rev().filter_map(|(source, kind)| match source {
+            Some(ConfigSource::Path(path)) => Some(WatchedFile::new(path, kind)),
+            _ => None,
+        });
+        let node = introduced(bootstrap.node.clone());
+        Self {
+            owner: format!("node {}/{}", node.cluster, node.id),
+            options: Options {
+                protocol: config.protocol.unwrap_or(said),
+                listeners: asked(lds),
+                clusters: asked(cds),
+                demand: None,
+                inbound: None,
+                node,
+            },
+            files: files.collect(),
+            server: ads.map(|ads| ServerAt::Clusters(ads.clusters.clone())),
+            held: None,
+            fixed: Fixed::Bootstrap(Box::new(bootstrap.clone())),
+        }
+    }
+
+    fn of_mesh(
+        mesh: &MeshConfig,
+        config: &Config,
+        demand: Arc<Demand>,
+        listeners: &mut ListenerSet,
+    ) -> Result<Self, StartError> {
+        let mut mesh = mesh.clone();
+        let mut held = None;
+        if !mesh.app_ports.is_empty() {
+            let mut inbound = mesh.outbound().as_ref().clone();
+            inbound.name = mesh.inbound_name().into();
+            inbound.direction = Direction::Inbound;
+            inbound.address = Some(mesh.inbound_listen);
+            listeners.reserve(&inbound).map_err(StartError::Bind)?;
+            let bound = listeners.addresses().find(|(name, _)| **name == inbound.name);
+            if let Some((_, address)) = bound {
+                mesh.inbound_listen.set_port(address.port());
+                inbound.address = Some(mesh.inbound_listen);
+            }
+            listeners.reserve(&inbound).map_err(StartError::Bind)?;
+            held = Some(inbound);
+        }
+        let workload = mesh.workload().map_err(StartError::NoAddress)?;
+        let inbound = held.as_ref().map(|it| (it.name.clone(), mesh.inbound_listen));
+        Ok(Self {
+            options: Options {
+                protocol: config.protocol.unwrap_or_default(),
+                listeners: Asked::AdsByName,
+                clusters: Asked::AdsByName,
+                demand: Some(demand),
+                inbound,
+                node: workload.node(),
+            },
+            files: Vec::new(),
+            server: Some(ServerAt::Host {
+                host: mesh.control_plane_host.clone(),
+                port: mesh.control_plane_port,
+            }),
+            owner: format!("service {}/{}", mesh.namespace, mesh.service),
+            held,
+            fixed: Fixed::Outbound(mesh.outbound()),
+        })
+    }
+
+    /// Puts in what is there without asking.
+    pub(super) fn put_fixed(&self, core: &mut Core) {
+        let now = Instant::now();
+        match &self.fixed {
+            Fixed::Bootstrap(bootstrap) => {
+                for cluster in &bootstrap.clusters {
+                    core.put_static_cluster(cluster.clone(), now);
+                }
+                for listener in &bootstrap.listeners {
+                    core.put_static_listener(listener.clone(), now);
+                }
+            }
+            Fixed::Outbound(listener) => core.put_static_listener(listener.clone(), now),
+        }
+    }
+}
+
+impl ServerAt {
+    /// Looks the clusters up.
+    pub(super) fn target(self, core: &mut Core) -> Result<Target, StartError> {
+        let names = match self {
+            Self::Host { host, port } => return Ok(Target::Host { host, port }),
+            Self::Clusters(names) => names,
+        };
+        let handle = |name: ClusterName| {
+            let found = core.builder().cluster(&name).cloned();
+            found.ok_or_else(|| StartError::NoAdsCluster(name.to_string()))
+        };
+        Ok(Target::Clusters(names.into_iter().map(handle).collect::<Result<_, _>>()?))
+    }
+}
+
+fn asked(source: Option<&ConfigSource>) -> Asked {
+    match source {
+        None => Asked::Nowhere,
+        Some(ConfigSource::Ads) => Asked::Ads,
+        Some(ConfigSource::Path(_)) => Asked::File,
+    }
+}

@@ -1,0 +1,341 @@
+//! The decisions of the xDS client: what is asked for, what is accepted, when it is acknowledged. No I/O, no clock.
+//!
+//! ```text
+//! received ─► decode ─► accepted, builder ─► commit ─► names that came into use ─► subscriptions ─► requests
+//!                                               └────► acknowledgements, answers to workers
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+use weft_config::cluster::Cluster;
+use weft_config::listener::Listener;
+use weft_xds_proto::pb::envoy::config::core::v3::Node;
+
+use super::accepted::Accepted;
+use super::kind::{Kind, PerKind};
+use super::status::Status;
+use super::subscription::{Reply, Subscription};
+use super::wire::{Protocol, Received, Request, Wire};
+use crate::snapshot::{Builder, Demand, SnapshotStore, UnknownClusters};
+
+mod apply;
+mod derive;
+mod restore;
+
+/// Where listeners or clusters come from, beside the static ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// There are only static ones.
+    Nowhere,
+    /// The ADS stream, all that the server has for us.
+    Ads,
+    /// The ADS stream, by name, as they come into use.
+    AdsByName,
+    /// A watched file.
+    File,
+}
+
+/// What the client asks for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which protocol is spoken.
+    pub protocol: Protocol,
+    /// Where listeners come from.
+    pub listeners: Source,
+    /// Where clusters come from.
+    pub clusters: Source,
+    /// Names on demand, in mesh mode.
+    pub demand: Option<Arc<Demand>>,
+    /// The inbound side of mesh mode: the listener's resource name, and the address that is bound whatever it says.
+    pub inbound: Option<(Arc<str>, SocketAddr)>,
+    /// Who we are.
+    pub node: Node,
+}
+
+/// The client's state.
+#[derive(Debug)]
+pub struct Core {
+    options: Options,
+    store: Arc<SnapshotStore>,
+    builder: Builder,
+    accepted: Accepted,
+    wire: Wire,
+    connected: bool,
+    introduced: bool,
+    /// Refusals of types that were never asked for, to be sent.
+    strays: Vec<Request>,
+    /// Responses that are not acknowledged yet.
+    unanswered: PerKind<VecDeque<Unanswered>>,
+    /// When resources that came with a time to live are given up.
+    expiries: BTreeMap<(Kind, Arc<str>), Instant>,
+    /// Names asked for on demand that are not in force yet.
+    asked: BTreeSet<Arc<str>>,
+    static_listeners: BTreeSet<Arc<str>>,
+    static_clusters: BTreeSet<Arc<str>>,
+    /// Kinds of which a first response came, or that the disk told.
+    told: BTreeSet<Kind>,
+    ready: bool,
+    status: Arc<Status>,
+    changes: Changes,
+}
+
+/// A response that waits for the snapshot that holds its resources.
+#[derive(Debug)]
+struct Unanswered {
+    nonce: String,
+    version: String,
+    error: Option<String>,
+    names: Vec<Arc<str>>,
+}
+
+/// What changed since the tables were last written to disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Listeners, routes, clusters or names.
+    pub tables: bool,
+    /// Endpoints, which change often.
+    pub endpoints: bool,
+}
+
+/// What is to be done after a step.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// To be sent, in this order.
+    pub requests: Vec<Request>,
+    /// When the next step is due although nothing happens.
+    pub next: Option<Instant>,
+}
+
+impl Core {
+    /// Nothing told yet.
+    pub fn new(
+        options: Options,
+        store: Arc<SnapshotStore>,
+        mut builder: Builder,
+        status: Arc<Status>,
+    ) -> Self {
+        let mut wire = Wire::new(options.protocol);
+        if options.listeners == Source::Ads {
+            *wire.wanted_mut(Kind::Listener) = Subscription::wildcard();
+        }
+        if options.clusters == Source::Ads {
+            *wire.wanted_mut(Kind::Cluster) = Subscription::wildcard();
+        }
+        if let Some((name, _)) = &options.inbound {
+            wire.wanted_mut(Kind::Listener).names.insert(name.clone());
+        }
+        builder.unknown_clusters(match options.clusters {
+            Source::Nowhere => UnknownClusters::DoNotExist,
+            _ => UnknownClusters::MayCome,
+        });
+        Self {
+            options,
+            store,
+            builder,
+            accepted: Accepted::default(),
+            wire,
+            connected: false,
+            introduced: false,
+            strays: Vec::new(),
+            unanswered: PerKind::default(),
+            expiries: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            static_listeners: BTreeSet::new(),
+            static_clusters: BTreeSet::new(),
+            told: BTreeSet::new(),
+            ready: false,
+            status,
+            changes: Changes::default(),
+        }
+    }
+
+    /// A cluster of the bootstrap; no source can replace it.
+    pub fn put_static_cluster(&mut self, cluster: Arc<Cluster>, now: Instant) {
+        self.static_clusters.insert(cluster.name.clone());
+        self.builder.put_cluster(cluster, now);
+    }
+
+    /// A listener of the bootstrap; no source can replace it.
+    pub fn put_static_listener(&mut self, listener: Arc<Listener>, now: Instant) {
+        self.static_listeners.insert(listener.name.clone());
+        match &self.options.demand {
+            Some(demand) => self.builder.put_on_demand(listener, demand.clone(), now),
+            None => self.builder.put_listener(listener, now),
+        }
+    }
+
+    /// The builder, for what is beside xDS: clusters whose names are to be resolved.
+    pub fn builder(&mut self) -> &mut Builder {
+        &mut self.builder
+    }
+
+    /// What was accepted.
+    pub fn accepted(&self) -> &Accepted {
+        &self.accepted
+    }
+
+    /// What the rest of the process may know.
+    pub fn status(&self) -> &Arc<Status> {
+        &self.status
+    }
+
+    /// What changed since the last call.
+    pub fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// The protocol spoken.
+    pub fn protocol(&self) -> Protocol {
+        self.wire.protocol()
+    }
+
+    /// A stream is up. What is held stays in force and is told to the server.
+    pub fn stream_began(&mut self) {
+        self.wire.stream_began();
+        self.connected = true;
+        self.introduced = false;
+        self.strays.clear();
+        self.unanswered = PerKind::default();
+        self.status.stream_began();
+    }
+
+    /// The stream broke. What is in force stays so.
+    pub fn stream_ended(&mut self, why: &str) {
+        if std::mem::take(&mut self.connected) {
+            self.status.stream_ended(why);
+        }
+    }
+
+    /// A response came over the stream.
+    pub fn receive(&mut self, received: Received, now: Instant) {
+        let Some(kind) = Kind::of(&received.type_url) else {
+            warn!(type_url = received.type_url, "response of a type that was not asked for refused");
+            self.strays.push(self.wire.refuse_unknown(&received));
+            return;
+        };
+        self.wire.received(kind);
+        self.status.answered();
+        self.status.metrics().of(kind.metric()).updated();
+        let nonce = received.nonce.clone();
+        let version = received.version.clone();
+        let applied = self.apply(kind, received, now);
+        self.unanswered.of_mut(kind).push_back(Unanswered {
+            nonce,
+            version,
+            error: applied.error(),
+            names: applied.names,
+        });
+    }
+
+    /// A watched file was read: what it holds is all there is of its kind.
+    ///
+    /// # Errors
+    /// The faults of those of its resources that are refused; the others are applied.
+    pub fn receive_file(&mut self, received: Received, now: Instant) -> Result<(), String> {
+        let Some(kind) = Kind::of(&received.type_url) else {
+            return Err(format!("resources of type {:?} are not known", received.type_url));
+        };
+        self.status.metrics().of(kind.metric()).updated();
+        let error = self.apply(kind, received, now).error();
+        let metrics = self.status.metrics().of(kind.metric());
+        match error {
+            None => {
+                metrics.acked();
+                Ok(())
+            }
+            Some(error) => {
+                metrics.nacked();
+                Err(error)
+            }
+        }
+    }
+
+    /// Goes as far as possible: names in use, snapshot, answers. To be called after each of the others, and when the time that
+    /// it says has come.
+    pub fn step(&mut self, now: Instant) -> Step {
+        self.take_demand(now);
+        self.expire(now);
+        let next = self.settle(now);
+        self.answer_workers(now);
+        self.answer_server();
+        self.note_ready();
+        Step {
+            requests: self.take_requests(),
+            next: next.into_iter().chain(self.expiries.values().copied()).min(),
+        }
+    }
+
+    fn take_requests(&mut self) -> Vec<Request> {
+        if !self.connected {
+            return Vec::new();
+        }
+        let mut requests = std::mem::take(&mut self.strays);
+        requests.extend(self.wire.take_requests());
+        if let Some(first) = requests.first_mut().filter(|_| !self.introduced) {
+            first.introduce(&self.options.node);
+            self.introduced = true;
+        }
+        requests
+    }
+
+    /// Acknowledges what is in force by now, in the order in which it came.
+    fn answer_server(&mut self) {
+        for kind in Kind::ALL {
+            while let Some(first) = self.unanswered.of(kind).front() {
+                let waits = first.names.iter().any(|name| match kind {
+                    Kind::Listener => self.builder.listener_waits(name),
+                    Kind::Route => self.builder.table_waits(name),
+                    Kind::Cluster | Kind::Endpoints => false,
+                });
+                if waits {
+                    break;
+                }
+                let Some(done) = self.unanswered.of_mut(kind).pop_front() else {
+                    break;
+                };
+                let metrics = self.status.metrics().of(kind.metric());
+                match &done.error {
+                    None => metrics.acked(),
+                    Some(_) => metrics.nacked(),
+                }
+                let reply = Reply {
+                    nonce: done.nonce,
+                    error: done.error,
+                };
+                self.wire.reply(kind, reply, done.version);
+            }
+        }
+    }
+
+    /// Ready once, ready for ever: later changes replace what works.
+    fn note_ready(&mut self) {
+        if self.ready {
+            return;
+        }
+        let told = match self.options.listeners {
+            Source::Nowhere => true,
+            // Who only calls others is ready when it can ask for them.
+            Source::AdsByName if self.options.inbound.is_none() && self.connected => true,
+            _ => self.told.contains(&Kind::Listener),
+        };
+        if told && !self.builder.any_waits() {
+            self.ready = true;
+            info!(revision = self.store.current().revision, "tables in force");
+            self.status.ready();
+        }
+    }
+}
+
+/// Now, for people: as seconds since the epoch in files and on pages.
+fn wall_clock() -> SystemTime {
+    SystemTime::now()
+}
+
+
+#[cfg(test)]
+mod tests;

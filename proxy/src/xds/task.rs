@@ -1,0 +1,223 @@
+//! Moves messages, files, names and time between the world and [`Core`].
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tracing::{debug, warn};
+
+use super::core::Core;
+use super::files::{Look, WatchedFile};
+use super::state_dir::{StateDir, StateError};
+use super::stream::Event;
+use super::wire::Request;
+use crate::dns::Followers;
+use crate::snapshot::{Demand, Resolve};
+
+/// Watched files are looked at this often.
+const FILES_EVERY: Duration = Duration::from_millis(250);
+/// The disk follows changes of tables after this, so that a burst is written once.
+const SAVE_AFTER: Duration = Duration::from_secs(1);
+/// Endpoints change often and are told again first of all: they are written less eagerly.
+const SAVE_ENDPOINTS_AFTER: Duration = Duration::from_secs(5);
+
+/// Everything that the task of the xDS client holds.
+#[derive(Debug)]
+pub struct Task {
+    /// The decisions.
+    pub core: Core,
+    /// What the stream tells; `None`: there is no server.
+    pub events: Option<mpsc::Receiver<Event>>,
+    /// Watched files.
+    pub files: Vec<WatchedFile>,
+    /// Names on demand.
+    pub demand: Option<Arc<Demand>>,
+    /// Clusters of names.
+    pub followers: Followers,
+    /// Told by `followers`.
+    pub warmed: Arc<Notify>,
+    /// Where the last good tables are kept.
+    pub state_dir: Option<StateDir>,
+}
+
+/// What woke the task.
+enum Woken {
+    Event(Option<Event>),
+    Files,
+    Anything,
+    Saved,
+}
+
+impl Task {
+    /// Does what is to be done before anything can happen: static resources and files come in force. Called before workers start,
+    /// so that they find listeners to bind.
+    pub fn prepare(&mut self) {
+        self.look_at_files();
+        self.step(&mut None);
+    }
+
+    /// Runs until the other half of `stopped` is dropped, and then writes what the disk does not have yet.
+    pub async fn run(mut self, mut stopped: oneshot::Receiver<()>) {
+        let mut outgoing = None;
+        let mut saving = Saving::default();
+        let mut files = interval(FILES_EVERY);
+        files.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next = None;
+        loop {
+            let save_at = saving.due();
+            let woken = tokio::select! {
+                event = next_event(&mut self.events) => Woken::Event(event),
+                () = asked(self.demand.as_deref()) => Woken::Anything,
+                () = self.warmed.notified() => Woken::Anything,
+                () = until(next) => Woken::Anything,
+                _ = files.tick(), if !self.files.is_empty() => Woken::Files,
+                () = until(save_at) => Woken::Anything,
+                () = saving.finished() => Woken::Saved,
+                _ = &mut stopped => break,
+            };
+            match woken {
+                Woken::Event(Some(event)) => self.take(event, &mut outgoing),
+                // Without the stream's task nothing comes any more; what is in force stays.
+                Woken::Event(None) => self.events = None,
+                Woken::Files => self.look_at_files(),
+                Woken::Anything | Woken::Saved => {}
+            }
+            next = self.step(&mut outgoing);
+            saving.follow(&mut self.core, self.state_dir.as_ref());
+        }
+        saving.finish(&mut self.core, self.state_dir.as_ref()).await;
+    }
+
+    fn take(&mut self, event: Event, outgoing: &mut Option<mpsc::Sender<Request>>) {
+        match event {
+            Event::Began(sender) => {
+                *outgoing = Some(sender);
+                self.core.stream_began();
+            }
+            Event::Received(received) => self.core.receive(received, Instant::now()),
+            Event::Ended(why) => {
+                *outgoing = None;
+                self.core.stream_ended(&why);
+            }
+        }
+    }
+
+    fn step(&mut self, outgoing: &mut Option<mpsc::Sender<Request>>) -> Option<Instant> {
+        let step = self.core.step(Instant::now());
+        for change in self.core.builder().take_to_resolve() {
+            match change {
+                Resolve::Follow(cluster) => self.followers.follow(cluster),
+                Resolve::Leave(cluster) => self.followers.leave(&cluster),
+            }
+        }
+        for request in step.requests {
+            let full = outgoing.as_ref().is_some_and(|sender| sender.try_send(request).is_err());
+            if full {
+                // A server that reads nothing is as good as gone; dropping the requests ends the stream.
+                debug!("server does not take requests");
+                *outgoing = None;
+            }
+        }
+        step.next
+    }
+
+    fn look_at_files(&mut self) {
+        for file in &mut self.files {
+            let outcome = match file.look() {
+                Look::Same => continue,
+                Look::New(received) => self.core.receive_file(*received, Instant::now()),
+                Look::Bad(fault) => Err(fault),
+            };
+            if let Err(fault) = outcome {
+                warn!(file = %file.path().display(), fault, "file refused, the last good one stays");
+            }
+        }
+    }
+}
+
+/// The writing of tables: one write at a time, on a thread that may block.
+#[derive(Default)]
+struct Saving {
+    at: Option<Instant>,
+    running: Option<JoinHandle<Result<(), StateError>>>,
+}
+
+impl Saving {
+    fn due(&self) -> Option<Instant> {
+        self.at.filter(|_| self.running.is_none())
+    }
+
+    async fn finished(&mut self) {
+        let Some(running) = &mut self.running else {
+            return pending().await;
+        };
+        let outcome = running.await;
+        self.running = None;
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, cause = error.source_text(), "last good tables not written"),
+            Err(error) => warn!(%error, "last good tables not written"),
+        }
+    }
+
+    fn follow(&mut self, core: &mut Core, dir: Option<&StateDir>) {
+        let Some(dir) = dir else {
+            return;
+        };
+        let now = Instant::now();
+        let changes = core.take_changes();
+        let after = match (changes.tables, changes.endpoints) {
+            (true, _) => Some(SAVE_AFTER),
+            (false, true) => Some(SAVE_ENDPOINTS_AFTER),
+            (false, false) => None,
+        };
+        if let Some(after) = after {
+            let at = now + after;
+            self.at = Some(self.at.map_or(at, |set| set.min(at)));
+        }
+        if self.due().is_some_and(|at| at <= now) {
+            self.write(core, dir);
+        }
+    }
+
+    fn write(&mut self, core: &Core, dir: &StateDir) {
+        self.at = None;
+        let (dir, saved) = (dir.clone(), core.to_save());
+        self.running = Some(tokio::task::spawn_blocking(move || dir.save(saved)));
+    }
+
+    async fn finish(mut self, core: &mut Core, dir: Option<&StateDir>) {
+        if self.running.is_some() {
+            self.finished().await;
+        }
+        self.follow(core, dir);
+        if let Some(dir) = dir.filter(|_| self.at.is_some()) {
+            self.write(core, dir);
+            self.finished().await;
+        }
+    }
+}
+
+async fn next_event(events: &mut Option<mpsc::Receiver<Event>>) -> Option<Event> {
+    match events {
+        Some(events) => events.recv().await,
+        None => pending().await,
+    }
+}
+
+async fn asked(demand: Option<&Demand>) {
+    match demand {
+        Some(demand) => demand.asked().await,
+        None => pending().await,
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
+    }
+}

@@ -1,1 +1,65 @@
-//! The admin pages.
+//! The admin pages: what the proxy knows, in Envoy's names and shapes, and the few switches it has.
+//!
+//! Two servers share the pages: the admin port, on loopback unless configured otherwise, has all of them; the
+//! metrics port, which the kubelet reaches, has `/metrics`, `/ready` and `/live` alone. What changes something
+//! asks for `POST`. On loopback the `Host` header must name loopback, so that no web page can reach us by a name
+//! that it lets point here. Room invariant: answering reads state and never waits.
+
+mod pages;
+mod server;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::balance::Cluster;
+use crate::telemetry::Metrics;
+
+pub use server::serve;
+
+/// Which pages a server has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pages {
+    /// All of them.
+    Admin,
+    /// `/metrics`, `/ready` and `/live`.
+    Metrics,
+}
+
+/// A question to the rest of the proxy.
+pub type Ask<T> = Box<dyn Fn() -> T + Send + Sync>;
+
+/// What the pages show and switch; `app` fills it in.
+pub struct AdminState {
+    /// Everything counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether requests can be served; the reason why not.
+    pub ready: Ask<Result<(), String>>,
+    /// Envoy's name of the state: `LIVE`, `DRAINING`, `PRE_INITIALIZING` or `INITIALIZING`.
+    pub state: Ask<&'static str>,
+    /// The node as JSON, and what else `/server_info` shows of the command line.
+    pub node: Ask<Value>,
+    /// The list of `configs` of `/config_dump`.
+    pub config_dump: Ask<Vec<Value>>,
+    /// Clusters in force.
+    pub clusters: Ask<Vec<Arc<Cluster>>>,
+    /// Listeners that are bound.
+    pub listeners: Ask<Vec<(Arc<str>, SocketAddr)>>,
+    /// Takes another log level (or filter); refused with a reason. Says the level in force without one.
+    pub logging: Box<dyn Fn(Option<&str>) -> Result<String, String> + Send + Sync>,
+    /// Begins to drain listeners.
+    pub drain: Ask<()>,
+    /// Begins an orderly stop.
+    pub quit: Ask<()>,
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -27,4 +27,5 @@ pub use listener::ListenerStats;
 pub use log::{ConnectionLog, DownstreamInfo, Protocol, RequestLog, Scope};
 pub use metrics::Metrics;
 pub use policy::{FaultStats, RateLimitStats};
+pub(crate) use scrape::resident_bytes;
 pub use xds::{XdsStats, XdsType, XdsTypeStats};

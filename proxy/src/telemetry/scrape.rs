@@ -435,7 +435,7 @@ fn process(metrics: &Metrics, page: &mut Page) {
 const RATE_LIMITS_MAX: usize = 200;
 
 /// Resident memory, from `/proc`; 0 where there is none.
-fn resident_bytes() -> u64 {
+pub(crate) fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());

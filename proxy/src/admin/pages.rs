@@ -1,0 +1,270 @@
+//! What each page says.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Response, StatusCode, header};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use weft_config::endpoint::{Address, Health};
+
+use super::{AdminState, Pages};
+use crate::balance::{Cluster, EndpointStatus};
+
+/// A request, as far as pages look at it.
+pub(super) struct Asked<'a> {
+    pub(super) post: bool,
+    pub(super) path: &'a str,
+    pub(super) query: &'a str,
+    pub(super) host: &'a str,
+    /// Whether the server is bound to loopback.
+    pub(super) loopback: bool,
+}
+
+type Answer = Response<Full<Bytes>>;
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+const HELP: &str = "weft-proxy admin
+  GET  /ready  /live              whether requests can be served; whether the process runs
+  GET  /server_info               version, state, uptime, node
+  GET  /config_dump               configuration in force
+  GET  /clusters?format=json      clusters and their endpoints
+  GET  /listeners?format=json     listeners that are bound
+  GET  /certs                     certificates
+  GET  /stats  /stats/prometheus  metrics
+  GET  /memory                    memory in use
+  GET  /logging                   log level; POST /logging?level=LEVEL changes it
+  POST /drain_listeners           begins to drain
+  POST /quitquitquit              finishes what runs, then exits
+";
+
+/// Answers one request.
+pub(super) fn answer(state: &AdminState, pages: Pages, asked: Asked<'_>) -> Answer {
+    if asked.loopback && !names_loopback(asked.host) {
+        return text(
+            StatusCode::FORBIDDEN,
+            "the Host header must name loopback\n",
+        );
+    }
+    match (asked.path, pages) {
+        ("/ready", _) => ready(state),
+        ("/live", _) => text(StatusCode::OK, "LIVE\n"),
+        ("/metrics", _) => with_type(StatusCode::OK, OPENMETRICS, state.metrics.scrape()),
+        (_, Pages::Metrics) => text(
+            StatusCode::NOT_FOUND,
+            "only /metrics, /ready and /live are here\n",
+        ),
+        ("/" | "/help", _) => text(StatusCode::OK, HELP),
+        ("/stats/prometheus" | "/stats", _) => {
+            with_type(StatusCode::OK, OPENMETRICS, state.metrics.scrape())
+        }
+        ("/server_info", _) => page(&server_info(state)),
+        ("/config_dump", _) => page(&json!({ "configs": (state.config_dump)() })),
+        ("/clusters", _) => clusters(state, wants_json(asked.query)),
+        ("/listeners", _) => listeners(state, wants_json(asked.query)),
+        ("/certs", _) => page(&json!({ "certificates": [] })),
+        ("/memory", _) => memory(),
+        ("/logging", _) => logging(state, &asked),
+        ("/tap", _) => text(
+            StatusCode::NOT_IMPLEMENTED,
+            "tap is not built into this proxy\n",
+        ),
+        ("/drain_listeners", _) => switch(&asked, &state.drain),
+        ("/quitquitquit", _) => switch(&asked, &state.quit),
+        _ => text(StatusCode::NOT_FOUND, "no such page; / lists them\n"),
+    }
+}
+
+/// Against DNS rebinding: a page of the web reaches loopback by a name of its own.
+fn names_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((v6, _)) => v6,
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name
+            .parse()
+            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
+fn ready(state: &AdminState) -> Answer {
+    match (state.ready)() {
+        Ok(()) => text(StatusCode::OK, "LIVE\n"),
+        Err(reason) => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{}: {reason}\n", (state.state)()),
+        ),
+    }
+}
+
+fn server_info(state: &AdminState) -> Value {
+    let uptime = format!("{}s", state.metrics.uptime_seconds());
+    json!({
+        "version": format!("weft-proxy/{}", env!("CARGO_PKG_VERSION")),
+        "state": (state.state)(),
+        "uptime_current_epoch": uptime,
+        "uptime_all_epochs": uptime,
+        "node": (state.node)(),
+        "revision": state.metrics.xds.revision(),
+    })
+}
+
+fn memory() -> Answer {
+    let resident = crate::telemetry::resident_bytes().to_string();
+    page(&json!({ "allocated": resident, "total_physical_bytes": resident }))
+}
+
+fn logging(state: &AdminState, asked: &Asked<'_>) -> Answer {
+    let level = asked
+        .query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("level="));
+    if level.is_some() && !asked.post {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "use POST\n");
+    }
+    match (state.logging)(level) {
+        Ok(level) => text(StatusCode::OK, format!("{level}\n")),
+        Err(reason) => text(StatusCode::BAD_REQUEST, format!("{reason}\n")),
+    }
+}
+
+fn switch(asked: &Asked<'_>, act: &super::Ask<()>) -> Answer {
+    if !asked.post {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "use POST\n");
+    }
+    act();
+    text(StatusCode::OK, "OK\n")
+}
+
+fn wants_json(query: &str) -> bool {
+    query.split('&').any(|pair| pair == "format=json")
+}
+
+fn listeners(state: &AdminState, as_json: bool) -> Answer {
+    let listeners = (state.listeners)();
+    if !as_json {
+        let lines = listeners
+            .iter()
+            .map(|(name, address)| format!("{name}::{address}\n"));
+        return text(StatusCode::OK, lines.collect::<String>());
+    }
+    let statuses = listeners.iter().map(|(name, address)| {
+        json!({ "name": &**name, "local_address": socket_json(&address.ip().to_string(), address.port()) })
+    });
+    page(&json!({ "listener_statuses": statuses.collect::<Vec<_>>() }))
+}
+
+fn clusters(state: &AdminState, as_json: bool) -> Answer {
+    let (clusters, now) = ((state.clusters)(), Instant::now());
+    if as_json {
+        let statuses = clusters.iter().map(|cluster| cluster_json(cluster, now));
+        return page(&json!({ "cluster_statuses": statuses.collect::<Vec<_>>() }));
+    }
+    let mut lines = String::new();
+    for cluster in &clusters {
+        for endpoint in cluster.endpoints(now) {
+            let at = address_text(&endpoint.state.address);
+            let (state, name) = (&endpoint.state, &cluster.name);
+            let _never_fails = writeln!(
+                lines,
+                "{name}::{at}::health_flags::{}\n{name}::{at}::weight::{}\n{name}::{at}::rq_active::{}\n\
+                 {name}::{at}::rq_total::{}\n{name}::{at}::rq_error::{}\n{name}::{at}::priority::{}",
+                health_flags(&endpoint),
+                endpoint.weight,
+                state.active(),
+                state.requests(),
+                state.failures(),
+                endpoint.priority,
+            );
+        }
+    }
+    text(StatusCode::OK, lines)
+}
+
+fn cluster_json(cluster: &Cluster, now: Instant) -> Value {
+    let hosts = cluster.endpoints(now).into_iter().map(|endpoint| {
+        let state = &endpoint.state;
+        let health = match endpoint.health {
+            Health::Healthy => "HEALTHY",
+            Health::Degraded => "DEGRADED",
+            Health::Draining => "DRAINING",
+            Health::Unhealthy => "UNHEALTHY",
+        };
+        json!({
+            "address": match &state.address {
+                Address::Socket(address) => socket_json(&address.ip().to_string(), address.port()),
+                Address::Pipe(path) => json!({ "pipe": { "path": &**path } }),
+            },
+            "stats": [
+                { "name": "rq_total", "value": state.requests().to_string(), "type": "COUNTER" },
+                { "name": "rq_error", "value": state.failures().to_string(), "type": "COUNTER" },
+                { "name": "rq_active", "value": state.active().to_string(), "type": "GAUGE" },
+            ],
+            "health_status": { "eds_health_status": health, "failed_outlier_check": endpoint.ejected },
+            "weight": endpoint.weight,
+            "priority": endpoint.priority,
+            "hostname": &*state.hostname,
+            "locality": {
+                "region": &*endpoint.locality.region,
+                "zone": &*endpoint.locality.zone,
+                "sub_zone": &*endpoint.locality.sub_zone,
+            },
+        })
+    });
+    json!({
+        "name": &*cluster.name,
+        "added_via_api": true,
+        "host_statuses": hosts.collect::<Vec<_>>(),
+        "warm": cluster.is_warm(),
+    })
+}
+
+fn health_flags(endpoint: &EndpointStatus) -> &'static str {
+    match (endpoint.ejected, endpoint.health) {
+        (true, _) => "/failed_outlier_check",
+        (_, Health::Healthy) => "healthy",
+        (_, Health::Degraded) => "/degraded_eds_health",
+        (_, Health::Draining | Health::Unhealthy) => "/failed_eds_health",
+    }
+}
+
+fn address_text(address: &Address) -> String {
+    match address {
+        Address::Socket(address) => address.to_string(),
+        Address::Pipe(path) => path.to_string(),
+    }
+}
+
+fn socket_json(ip: &str, port: u16) -> Value {
+    json!({ "socket_address": { "address": ip, "port_value": port } })
+}
+
+fn page(value: &Value) -> Answer {
+    let body = serde_json::to_string_pretty(value).unwrap_or_default();
+    with_type(StatusCode::OK, "application/json", body)
+}
+
+fn text(status: StatusCode, body: impl Into<String>) -> Answer {
+    with_type(status, "text/plain; charset=utf-8", body.into())
+}
+
+fn with_type(status: StatusCode, content_type: &'static str, body: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static(content_type),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        header::HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        header::HeaderValue::from_static("no-store"),
+    );
+    answer
+}

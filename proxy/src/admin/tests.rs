@@ -1,0 +1,160 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+
+fn state(quits: Arc<AtomicU32>) -> Arc<AdminState> {
+    Arc::new(AdminState {
+        metrics: Metrics::new(),
+        ready: Box::new(|| Err("no listeners yet".into())),
+        state: Box::new(|| "INITIALIZING"),
+        node: Box::new(|| Value::Null),
+        config_dump: Box::new(Vec::new),
+        clusters: Box::new(Vec::new),
+        listeners: Box::new(|| vec![("in".into(), SocketAddr::from(([127, 0, 0, 1], 15006)))]),
+        logging: Box::new(|level| match level {
+            Some("loud") => Err("no such level: loud".into()),
+            other => Ok(other.unwrap_or("info").to_owned()),
+        }),
+        drain: Box::new(|| ()),
+        quit: Box::new(move || {
+            quits.fetch_add(1, Ordering::Relaxed);
+        }),
+    })
+}
+
+struct Bench {
+    address: SocketAddr,
+    quits: Arc<AtomicU32>,
+}
+
+impl Bench {
+    async fn new(pages: Pages) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let quits: Arc<AtomicU32> = Arc::default();
+        tokio::spawn(serve(listener, state(quits.clone()), pages));
+        Self { address, quits }
+    }
+
+    async fn ask(&self, line: &str, host: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!(
+            "{line} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+}
+
+#[tokio::test]
+async fn what_changes_something_asks_for_post() {
+    let bench = Bench::new(Pages::Admin).await;
+    for path in ["/quitquitquit", "/drain_listeners", "/logging?level=debug"] {
+        assert!(
+            bench
+                .ask(&format!("GET {path}"), "localhost")
+                .await
+                .starts_with("HTTP/1.1 405"),
+            "{path}"
+        );
+    }
+    assert_eq!(bench.quits.load(Ordering::Relaxed), 0);
+    assert!(
+        bench
+            .ask("POST /quitquitquit", "127.0.0.1:15000")
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+    assert_eq!(bench.quits.load(Ordering::Relaxed), 1);
+    assert!(
+        bench
+            .ask("POST /logging?level=loud", "localhost")
+            .await
+            .contains("no such level: loud")
+    );
+}
+
+#[tokio::test]
+async fn a_name_that_was_made_to_point_at_loopback_is_refused() {
+    let bench = Bench::new(Pages::Admin).await;
+    for host in [
+        "evil.example",
+        "evil.example:15000",
+        "localhost.evil.example",
+        "",
+    ] {
+        assert!(
+            bench
+                .ask("POST /quitquitquit", host)
+                .await
+                .starts_with("HTTP/1.1 403"),
+            "{host}"
+        );
+    }
+    for host in ["localhost", "LOCALHOST:15000", "127.0.0.1", "[::1]:15000"] {
+        assert!(
+            bench
+                .ask("GET /live", host)
+                .await
+                .starts_with("HTTP/1.1 200"),
+            "{host}"
+        );
+    }
+    assert_eq!(bench.quits.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn the_metrics_port_has_three_pages_and_no_switch() {
+    let bench = Bench::new(Pages::Metrics).await;
+    assert!(
+        bench
+            .ask("GET /metrics", "localhost")
+            .await
+            .contains("# EOF")
+    );
+    let ready = bench.ask("GET /ready", "localhost").await;
+    assert!(
+        ready.starts_with("HTTP/1.1 503") && ready.contains("no listeners yet"),
+        "{ready}"
+    );
+    assert!(
+        bench
+            .ask("POST /quitquitquit", "localhost")
+            .await
+            .starts_with("HTTP/1.1 404")
+    );
+    assert_eq!(bench.quits.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn pages_have_envoys_shapes() {
+    let bench = Bench::new(Pages::Admin).await;
+    let listeners = bench.ask("GET /listeners?format=json", "localhost").await;
+    assert!(
+        listeners.contains("\"listener_statuses\"") && listeners.contains("15006"),
+        "{listeners}"
+    );
+    assert!(
+        bench
+            .ask("GET /clusters?format=json", "localhost")
+            .await
+            .contains("\"cluster_statuses\"")
+    );
+    assert!(
+        bench
+            .ask("GET /tap", "localhost")
+            .await
+            .starts_with("HTTP/1.1 501")
+    );
+    assert!(
+        bench
+            .ask("GET /nothing", "localhost")
+            .await
+            .starts_with("HTTP/1.1 404")
+    );
+}

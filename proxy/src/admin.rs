@@ -31,6 +31,9 @@ pub enum Pages {
 /// A question to the rest of the proxy.
 pub type Ask<T> = Box<dyn Fn() -> T + Send + Sync>;
 
+/// Takes another log level; says the one in force, or why the given one is refused.
+pub type SetLevel = Box<dyn Fn(Option<&str>) -> Result<String, String> + Send + Sync>;
+
 /// What the pages show and switch; `app` fills it in.
 pub struct AdminState {
     /// Everything counted.
@@ -48,7 +51,7 @@ pub struct AdminState {
     /// Listeners that are bound.
     pub listeners: Ask<Vec<(Arc<str>, SocketAddr)>>,
     /// Takes another log level (or filter); refused with a reason. Says the level in force without one.
-    pub logging: Box<dyn Fn(Option<&str>) -> Result<String, String> + Send + Sync>,
+    pub logging: SetLevel,
     /// Begins to drain listeners.
     pub drain: Ask<()>,
     /// Begins an orderly stop.

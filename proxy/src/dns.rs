@@ -91,7 +91,10 @@ impl Resolver {
             host: host.to_owned(),
             what,
         };
-        let found = resolver.lookup_ip(host).await.map_err(|error| failed(error.to_string()))?;
+        let found = resolver
+            .lookup_ip(host)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
         let addresses: Vec<_> = found.iter().collect();
         if addresses.is_empty() {
             return Err(failed("the answer has no address".to_owned()));
@@ -112,7 +115,11 @@ impl Resolver {
             DnsFamily::V4Preferred => (3, LookupIpStrategy::Ipv4thenIpv6),
             DnsFamily::All => (4, LookupIpStrategy::Ipv4AndIpv6),
         };
-        let mut by_family = self.0.by_family.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_family = self
+            .0
+            .by_family
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(resolver) = by_family.get(&key) {
             return Ok(resolver.clone());
         }

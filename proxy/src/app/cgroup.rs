@@ -8,8 +8,13 @@ use std::thread::available_parallelism;
 pub(super) fn workers() -> usize {
     let processors = available_parallelism().map_or(1, NonZero::get);
     let version_2 = fs::read_to_string("/sys/fs/cgroup/cpu.max").ok();
-    let limit = version_2.as_deref().and_then(version_2_limit).or_else(version_1_limit);
-    limit.map_or(processors, |limit| limit.min(processors)).max(1)
+    let limit = version_2
+        .as_deref()
+        .and_then(version_2_limit)
+        .or_else(version_1_limit);
+    limit
+        .map_or(processors, |limit| limit.min(processors))
+        .max(1)
 }
 
 /// `cpu.max`: quota and period in microseconds, or `max` for no limit.
@@ -30,7 +35,9 @@ fn rounded_up(quota: u64, period: u64) -> Option<usize> {
     if period == 0 {
         return None;
     }
-    usize::try_from(quota.div_ceil(period)).ok().filter(|limit| *limit > 0)
+    usize::try_from(quota.div_ceil(period))
+        .ok()
+        .filter(|limit| *limit > 0)
 }
 
 #[cfg(test)]

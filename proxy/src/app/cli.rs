@@ -42,7 +42,12 @@ pub enum Command {
         #[arg(long, default_value = "30s", value_parser = duration)]
         timeout: Duration,
         /// Where the sidecar says whether it is ready
-        #[arg(long, env = "WEFT_METRICS_LISTEN", default_value = "0.0.0.0:15020", value_name = "ADDRESS")]
+        #[arg(
+            long,
+            env = "WEFT_METRICS_LISTEN",
+            default_value = "0.0.0.0:15020",
+            value_name = "ADDRESS"
+        )]
         metrics_listen: SocketAddr,
     },
     /// Redirection rules of this network namespace (not built yet)
@@ -57,13 +62,23 @@ pub enum Command {
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
     /// The control plane's xDS address, as http://HOST:PORT
-    #[arg(long, env = "WEFT_CONTROL_PLANE", value_name = "URL", requires = "service")]
+    #[arg(
+        long,
+        env = "WEFT_CONTROL_PLANE",
+        value_name = "URL",
+        requires = "service"
+    )]
     pub control_plane: Option<String>,
     /// The service that the application belongs to
     #[arg(long, env = "WEFT_SERVICE", value_name = "NAME")]
     pub service: Option<String>,
     /// The service's namespace
-    #[arg(long, env = "WEFT_NAMESPACE", value_name = "NS", default_value = "default")]
+    #[arg(
+        long,
+        env = "WEFT_NAMESPACE",
+        value_name = "NS",
+        default_value = "default"
+    )]
     pub namespace: String,
     /// A label of the workload, repeatable (comma-separated in the environment)
     #[arg(long = "label", env = "WEFT_LABEL", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = label)]
@@ -73,7 +88,12 @@ pub struct RunArgs {
           value_parser = clap::value_parser!(u16).range(1..))]
     pub app_ports: Vec<u16>,
     /// An Envoy v3 bootstrap, YAML or JSON
-    #[arg(long, env = "WEFT_BOOTSTRAP", value_name = "FILE", conflicts_with = "control_plane")]
+    #[arg(
+        long,
+        env = "WEFT_BOOTSTRAP",
+        value_name = "FILE",
+        conflicts_with = "control_plane"
+    )]
     pub bootstrap: Option<PathBuf>,
     /// Worker threads [default: the CPU limit of the control group, rounded up]
     #[arg(long, env = "WEFT_CONCURRENCY", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -88,19 +108,39 @@ pub struct RunArgs {
     #[arg(long, env = "WEFT_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
     /// /metrics, /ready and /live
-    #[arg(long, env = "WEFT_METRICS_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:15020")]
+    #[arg(
+        long,
+        env = "WEFT_METRICS_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:15020"
+    )]
     pub metrics_listen: SocketAddr,
     /// Where calls of the application are taken
-    #[arg(long, env = "WEFT_OUTBOUND_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:15001")]
+    #[arg(
+        long,
+        env = "WEFT_OUTBOUND_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:15001"
+    )]
     pub outbound_listen: SocketAddr,
     /// Where calls to the application are taken
-    #[arg(long, env = "WEFT_INBOUND_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:15006")]
+    #[arg(
+        long,
+        env = "WEFT_INBOUND_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:15006"
+    )]
     pub inbound_listen: SocketAddr,
     /// The address under which others reach this workload [default: that of the interface towards the control plane]
     #[arg(long, env = "WEFT_ADDRESS", value_name = "IP")]
     pub address: Option<IpAddr>,
     /// error, warn, info, debug or trace, also by target as weft_proxy::xds=debug
-    #[arg(long, env = "WEFT_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    #[arg(
+        long,
+        env = "WEFT_LOG_LEVEL",
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
     pub log_level: String,
     /// How log lines are written
     #[arg(long, env = "WEFT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
@@ -180,7 +220,9 @@ impl RunArgs {
     fn mesh(&self, url: &str) -> Result<MeshConfig, CliError> {
         let (host, port) = control_plane(url).map_err(CliError::Usage)?;
         let Some(service) = self.service.clone() else {
-            return Err(CliError::Usage("--control-plane needs --service NAME".to_owned()));
+            return Err(CliError::Usage(
+                "--control-plane needs --service NAME".to_owned(),
+            ));
         };
         Ok(MeshConfig {
             control_plane_host: host,
@@ -224,7 +266,11 @@ fn control_plane(url: &str) -> Result<(String, u16), String> {
     let wrong = |rule: &str| format!("--control-plane: {rule}, got {url:?}");
     let rest = match url.split_once("://") {
         Some(("http", rest)) => rest,
-        Some(("https", _)) => return Err(wrong("TLS towards the control plane is not built yet, must be http://HOST:PORT")),
+        Some(("https", _)) => {
+            return Err(wrong(
+                "TLS towards the control plane is not built yet, must be http://HOST:PORT",
+            ));
+        }
         _ => return Err(wrong("must be http://HOST:PORT")),
     };
     let authority = rest.strip_suffix('/').unwrap_or(rest);
@@ -232,7 +278,10 @@ fn control_plane(url: &str) -> Result<(String, u16), String> {
         // The last colon may be inside of an IPv6 address.
         Some((host, port)) if !port.contains(']') => {
             let port = port.parse().ok().filter(|port| *port > 0);
-            (host, port.ok_or_else(|| wrong("the port must be from 1 to 65535"))?)
+            (
+                host,
+                port.ok_or_else(|| wrong("the port must be from 1 to 65535"))?,
+            )
         }
         _ => (authority, XDS_PORT),
     };
@@ -254,7 +303,9 @@ fn label(text: &str) -> Result<(String, String), String> {
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text.get(digits.len()..).unwrap_or_default();
-    let number: u64 = digits.parse().map_err(|_| "must be a number and a unit, as 30s".to_owned())?;
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "must be a number and a unit, as 30s".to_owned())?;
     let millis = match unit {
         "ms" => 1,
         "" | "s" => 1_000,

@@ -40,7 +40,10 @@ type Up = SyncSender<Result<Handles, StartError>>;
 
 /// Builds and runs everything; returns when the drain is done and the workers have ended.
 pub(super) fn run(config: Config, up: &Up) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return report(up, Err(StartError::Thread(error))),
     };
@@ -113,14 +116,19 @@ impl Control {
     /// Brings the listening sockets in step with the snapshot in force.
     fn bind(&mut self) -> Vec<BindError> {
         let snapshot = self.rooms.store.current();
-        let errors = self.listeners.apply(snapshot.listeners.values().map(|view| &view.config));
+        let errors = self
+            .listeners
+            .apply(snapshot.listeners.values().map(|view| &view.config));
         if let Some(held) = &self.held
             && !snapshot.listeners.contains_key(&held.name)
             && let Err(error) = self.listeners.reserve(held)
         {
             warn!(%error, "inbound address lost");
         }
-        let bound = self.listeners.addresses().map(|(name, address)| (name.clone(), address));
+        let bound = self
+            .listeners
+            .addresses()
+            .map(|(name, address)| (name.clone(), address));
         let bound: BTreeMap<_, _> = bound.collect();
         self.addresses.send_if_modified(|known| {
             for (name, address) in bound.iter().filter(|(name, _)| !known.contains_key(*name)) {
@@ -135,7 +143,10 @@ impl Control {
 
     /// What a listener is for, for those who read where we listen from the log.
     fn role(&self, listener: &Arc<str>) -> &'static str {
-        let is_inbound = self.held.as_ref().is_some_and(|held| held.name == *listener);
+        let is_inbound = self
+            .held
+            .as_ref()
+            .is_some_and(|held| held.name == *listener);
         match &**listener {
             _ if is_inbound => "inbound",
             OUTBOUND => "outbound",

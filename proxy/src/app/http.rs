@@ -12,7 +12,11 @@ use crate::tunnel::TunnelLimits;
 use crate::worker::HttpFactory;
 
 /// Makes the HTTP side of each worker.
-pub(super) fn factory(store: &Arc<SnapshotStore>, metrics: &Arc<Metrics>, drain: &Drain) -> HttpFactory {
+pub(super) fn factory(
+    store: &Arc<SnapshotStore>,
+    metrics: &Arc<Metrics>,
+    drain: &Drain,
+) -> HttpFactory {
     let scope = Scope::build(metrics, &"-".into(), Direction::Unspecified, &[])
         .expect("no access log has no format that could fail to compile");
     pump::factory(HttpParts {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use weft_config::diag::{Diagnostics, FieldPath};
 use weft_config::listener::{
-    ChainAction, Detection, Direction, DownstreamCodec, FilterChain, FilterChainMatch, HttpConnectionManager,
-    HttpLimits, Listener, RouteSource,
+    ChainAction, Detection, Direction, DownstreamCodec, FilterChain, FilterChainMatch,
+    HttpConnectionManager, HttpLimits, Listener, RouteSource,
 };
 use weft_config::route::RouteTable;
 
@@ -132,6 +132,12 @@ impl MeshConfig {
 
 fn no_routes(name: &Arc<str>) -> RouteTable {
     let mut diag = Diagnostics::new();
-    RouteTable::build(name.clone(), Vec::new(), false, &FieldPath::root(), &mut diag)
-        .expect("a table without virtual hosts has no domain that could be wrong")
+    RouteTable::build(
+        name.clone(),
+        Vec::new(),
+        false,
+        &FieldPath::root(),
+        &mut diag,
+    )
+    .expect("a table without virtual hosts has no domain that could be wrong")
 }

@@ -69,10 +69,13 @@ impl Plan {
         let cds = dynamic.and_then(|it| it.cds.as_ref());
         let sources = [(lds, Kind::Listener), (cds, Kind::Cluster)];
         // Clusters first, so that listeners find them.
-        let files = sources.into_iter().rev().filter_map(|(source, kind)| match source {
-            Some(ConfigSource::Path(path)) => Some(WatchedFile::new(path, kind)),
-            _ => None,
-        });
+        let files = sources
+            .into_iter()
+            .rev()
+            .filter_map(|(source, kind)| match source {
+                Some(ConfigSource::Path(path)) => Some(WatchedFile::new(path, kind)),
+                _ => None,
+            });
         let node = introduced(bootstrap.node.clone());
         Self {
             owner: format!("node {}/{}", node.cluster, node.id),
@@ -105,7 +108,9 @@ impl Plan {
             inbound.direction = Direction::Inbound;
             inbound.address = Some(mesh.inbound_listen);
             listeners.reserve(&inbound).map_err(StartError::Bind)?;
-            let bound = listeners.addresses().find(|(name, _)| **name == inbound.name);
+            let bound = listeners
+                .addresses()
+                .find(|(name, _)| **name == inbound.name);
             if let Some((_, address)) = bound {
                 mesh.inbound_listen.set_port(address.port());
                 inbound.address = Some(mesh.inbound_listen);
@@ -114,7 +119,9 @@ impl Plan {
             held = Some(inbound);
         }
         let workload = mesh.workload().map_err(StartError::NoAddress)?;
-        let inbound = held.as_ref().map(|it| (it.name.clone(), mesh.inbound_listen));
+        let inbound = held
+            .as_ref()
+            .map(|it| (it.name.clone(), mesh.inbound_listen));
         Ok(Self {
             options: Options {
                 protocol: config.protocol.unwrap_or_default(),
@@ -163,7 +170,9 @@ impl ServerAt {
             let found = core.builder().cluster(&name).cloned();
             found.ok_or_else(|| StartError::NoAdsCluster(name.to_string()))
         };
-        Ok(Target::Clusters(names.into_iter().map(handle).collect::<Result<_, _>>()?))
+        Ok(Target::Clusters(
+            names.into_iter().map(handle).collect::<Result<_, _>>()?,
+        ))
     }
 }
 

@@ -102,7 +102,10 @@ impl Running {
     /// Returns where `listener` is bound, as soon as it is.
     pub async fn address_of(&self, listener: &str) -> Option<SocketAddr> {
         let mut addresses = self.handles.addresses.clone();
-        let bound = addresses.wait_for(|bound| bound.contains_key(listener)).await.ok()?;
+        let bound = addresses
+            .wait_for(|bound| bound.contains_key(listener))
+            .await
+            .ok()?;
         bound.get(listener).copied()
     }
 

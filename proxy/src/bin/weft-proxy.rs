@@ -28,10 +28,15 @@ fn main() -> ExitCode {
             }
             Err(error) => refuse(&error, REFUSED),
         },
-        Some(Command::Wait { timeout, metrics_listen }) => wait(metrics_listen, timeout),
+        Some(Command::Wait {
+            timeout,
+            metrics_listen,
+        }) => wait(metrics_listen, timeout),
         Some(Command::Redirect { rest }) => {
             let what = rest.first().map_or("redirect", String::as_str);
-            let error = format!("{what}: redirection rules are not built yet; set http_proxy or dial the outbound port");
+            let error = format!(
+                "{what}: redirection rules are not built yet; set http_proxy or dial the outbound port"
+            );
             refuse(&error, REFUSED)
         }
     }
@@ -51,13 +56,19 @@ fn run(args: &RunArgs) -> ExitCode {
     if let Err(error) = log(args) {
         return refuse(&format!("--log-level: {error}"), WRONG_USAGE);
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&error, REFUSED),
     };
     runtime.block_on(async {
         // From the first moment on, so that no signal is lost.
-        let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+        let signals = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+        );
         let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
             return refuse(&"signals cannot be listened to", REFUSED);
         };
@@ -96,7 +107,9 @@ fn with_causes(error: &StartError) -> String {
 
 fn log(args: &RunArgs) -> Result<(), Box<dyn Error>> {
     let filter = EnvFilter::builder().parse(&args.log_level)?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),
@@ -111,7 +124,10 @@ fn wait(metrics: SocketAddr, timeout: Duration) -> ExitCode {
     if address.ip().is_unspecified() {
         address.set_ip(Ipv4Addr::LOCALHOST.into());
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&error, REFUSED),
     };
@@ -124,7 +140,10 @@ fn wait(metrics: SocketAddr, timeout: Duration) -> ExitCode {
                 Err(error) => error.to_string(),
             };
             if Instant::now() >= deadline {
-                let error = format!("http://{address}/ready said no for {timeout:?}, last: {}", last.trim());
+                let error = format!(
+                    "http://{address}/ready said no for {timeout:?}, last: {}",
+                    last.trim()
+                );
                 return refuse(&error, REFUSED);
             }
             sleep_until(Instant::now() + EVERY).await;

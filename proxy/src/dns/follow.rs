@@ -54,7 +54,13 @@ impl Followers {
             _ => return,
         };
         let name = cluster.name.clone();
-        let task = follow(self.resolver.clone(), cluster, dns, take, self.warmed.clone());
+        let task = follow(
+            self.resolver.clone(),
+            cluster,
+            dns,
+            take,
+            self.warmed.clone(),
+        );
         let handle = self.tasks.spawn(task);
         self.by_cluster.insert(name, handle);
     }
@@ -100,12 +106,18 @@ async fn follow(
                     // Said when it begins, not again and again.
                     match failures {
                         0 => warn!(cluster = %cluster.name, %error, "the last answers stay"),
-                        _ => debug!(cluster = %cluster.name, %error, failures, "still not resolved"),
+                        _ => {
+                            debug!(cluster = %cluster.name, %error, failures, "still not resolved")
+                        }
                     }
                 }
             }
         }
-        failures = if failed { failures.saturating_add(1) } else { 0 };
+        failures = if failed {
+            failures.saturating_add(1)
+        } else {
+            0
+        };
         if last.iter().any(Option::is_some) {
             let set = endpoints(&dns.endpoints, &last, take);
             if in_force.as_ref() != Some(&set) {
@@ -121,7 +133,9 @@ async fn follow(
 /// How long to wait before the next questions.
 fn pause(dns: &DnsCluster, last: &[Option<Answer>], failures: u32) -> Duration {
     if failures > 0 {
-        let doubled = dns.refresh.saturating_mul(1 << failures.saturating_sub(1).min(16));
+        let doubled = dns
+            .refresh
+            .saturating_mul(1 << failures.saturating_sub(1).min(16));
         let longest = FAILURE_PAUSE_MAX.max(dns.refresh);
         let jitter = 0.75 + fastrand::f64() / 2.0;
         return doubled.min(longest).max(PAUSE_MIN).mul_f64(jitter);

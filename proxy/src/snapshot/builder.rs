@@ -467,7 +467,10 @@ fn leave(users: &mut Map<Arc<str>, BTreeSet<Arc<str>>>, of: &Arc<str>, user: &Ar
 }
 
 fn is_resolved(config: &cluster::Cluster) -> bool {
-    matches!(config.discovery, Discovery::StrictDns(_) | Discovery::LogicalDns(_))
+    matches!(
+        config.discovery,
+        Discovery::StrictDns(_) | Discovery::LogicalDns(_)
+    )
 }
 
 /// The EDS resource that a cluster's endpoints come from.

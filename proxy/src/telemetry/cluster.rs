@@ -169,7 +169,7 @@ fn pick<T>(cells: &[T; 4], resource: Resource) -> &T {
 }
 
 /// Response code classes: none (no answer was sent), 1xx to 5xx.
-pub const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+pub(super) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 const FLAGS: usize = ResponseFlag::ALL.len();
 

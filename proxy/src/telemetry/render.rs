@@ -93,7 +93,7 @@ impl Ended<'_> {
             Compiled::Json(fields) => self.json(fields, &mut line),
         }
         if line.len() > LINE_BYTES_MAX {
-            line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
+            line.truncate(boundary(&line, LINE_BYTES_MAX));
         }
         if !line.ends_with('\n') {
             line.push('\n');
@@ -161,7 +161,7 @@ impl Ended<'_> {
             .filter(|value| !value.is_empty())
             .unwrap_or_else(|| "-".into());
         if let Some(max) = bytes_max {
-            text.truncate(text.floor_char_boundary(max));
+            text.truncate(boundary(&text, max));
         }
         text
     }
@@ -210,6 +210,14 @@ impl Ended<'_> {
             Operator::RouteName => captured.route.as_ref()?.to_string(),
         })
     }
+}
+
+/// The last place at or before `max` where a character begins.
+pub(super) fn boundary(text: &str, max: usize) -> usize {
+    (0..=max.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -228,7 +228,7 @@ fn direction_label(direction: Direction) -> String {
 
 /// A name from configuration, cut and without what would break the page.
 fn label(value: &str) -> String {
-    let end = value.floor_char_boundary(VALUE_BYTES_MAX);
+    let end = super::render::boundary(value, VALUE_BYTES_MAX);
     let (kept, _) = value.split_at(end);
     kept.chars()
         .map(|c| {

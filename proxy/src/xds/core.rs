@@ -214,7 +214,10 @@ impl Core {
     /// A response came over the stream.
     pub fn receive(&mut self, received: Received, now: Instant) {
         let Some(kind) = Kind::of(&received.type_url) else {
-            warn!(type_url = received.type_url, "response of a type that was not asked for refused");
+            warn!(
+                type_url = received.type_url,
+                "response of a type that was not asked for refused"
+            );
             self.strays.push(self.wire.refuse_unknown(&received));
             return;
         };
@@ -238,7 +241,10 @@ impl Core {
     /// The faults of those of its resources that are refused; the others are applied.
     pub fn receive_file(&mut self, received: Received, now: Instant) -> Result<(), String> {
         let Some(kind) = Kind::of(&received.type_url) else {
-            return Err(format!("resources of type {:?} are not known", received.type_url));
+            return Err(format!(
+                "resources of type {:?} are not known",
+                received.type_url
+            ));
         };
         self.status.metrics().of(kind.metric()).updated();
         let error = self.apply(kind, received, now).error();
@@ -266,7 +272,10 @@ impl Core {
         self.note_ready();
         Step {
             requests: self.take_requests(),
-            next: next.into_iter().chain(self.expiries.values().copied()).min(),
+            next: next
+                .into_iter()
+                .chain(self.expiries.values().copied())
+                .min(),
         }
     }
 
@@ -335,7 +344,6 @@ impl Core {
 fn wall_clock() -> SystemTime {
     SystemTime::now()
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -29,7 +29,10 @@ impl Refusal {
 
     fn of(name: String, diag: &Diagnostics) -> Self {
         let mut line = format!("{name}: ");
-        let faults = diag.findings().iter().filter(|it| it.severity == Severity::Fault);
+        let faults = diag
+            .findings()
+            .iter()
+            .filter(|it| it.severity == Severity::Fault);
         for (index, fault) in faults.enumerate() {
             let separator = if index == 0 { "" } else { "; " };
             write!(line, "{separator}{fault}").expect("a string takes everything");
@@ -47,7 +50,11 @@ pub fn decode(kind: Kind, told_name: Option<&str>, packed: &Any) -> Result<Resou
     }
     let mut diag = Diagnostics::new();
     let resource = Resource::parse(packed, &FieldPath::root(), &mut diag);
-    for finding in diag.findings().iter().filter(|it| it.severity == Severity::Warning) {
+    for finding in diag
+        .findings()
+        .iter()
+        .filter(|it| it.severity == Severity::Warning)
+    {
         warn!(?kind, name = name(), %finding, "resource works but for one part");
     }
     let resource = match resource {
@@ -55,7 +62,10 @@ pub fn decode(kind: Kind, told_name: Option<&str>, packed: &Any) -> Result<Resou
         _ => return Err(Refusal::of(name(), &diag)),
     };
     if let Some(told) = told_name.filter(|told| *told != resource.name()) {
-        let fault = format!("name: must be {told:?}, under which it was sent, got {:?}", resource.name());
+        let fault = format!(
+            "name: must be {told:?}, under which it was sent, got {:?}",
+            resource.name()
+        );
         return Err(Refusal::new(told, fault));
     }
     Ok(resource)

@@ -77,8 +77,16 @@ impl Delta {
         let Some(told) = &mut self.told else {
             return self.first_request(request);
         };
-        let subscribe: Vec<_> = self.wanted.names.difference(told).map(|it| it.to_string()).collect();
-        let unsubscribe: Vec<_> = told.difference(&self.wanted.names).map(|it| it.to_string()).collect();
+        let subscribe: Vec<_> = self
+            .wanted
+            .names
+            .difference(told)
+            .map(|it| it.to_string())
+            .collect();
+        let unsubscribe: Vec<_> = told
+            .difference(&self.wanted.names)
+            .map(|it| it.to_string())
+            .collect();
         if !subscribe.is_empty() || !unsubscribe.is_empty() {
             told.clone_from(&self.wanted.names);
         }
@@ -86,7 +94,8 @@ impl Delta {
         if subscribe.is_empty() && unsubscribe.is_empty() && reply.is_none() {
             return None;
         }
-        let (nonce, error) = reply.map_or_else(Default::default, |reply| (reply.nonce, reply.error));
+        let (nonce, error) =
+            reply.map_or_else(Default::default, |reply| (reply.nonce, reply.error));
         Some(DeltaDiscoveryRequest {
             resource_names_subscribe: subscribe,
             resource_names_unsubscribe: unsubscribe,
@@ -107,7 +116,10 @@ impl Delta {
         if self.wanted.wildcard && !subscribe.is_empty() {
             subscribe.insert(0, "*".to_owned());
         }
-        let held = self.held.iter().filter(|(name, _)| self.wanted.covers(name));
+        let held = self
+            .held
+            .iter()
+            .filter(|(name, _)| self.wanted.covers(name));
         Some(DeltaDiscoveryRequest {
             resource_names_subscribe: subscribe,
             initial_resource_versions: held
@@ -127,7 +139,6 @@ pub(super) fn status(message: String) -> Status {
         details: Vec::new(),
     }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -33,7 +33,9 @@ impl Kind {
 
     /// The kind of this type URL.
     pub fn of(type_url: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.type_url() == type_url)
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.type_url() == type_url)
     }
 
     /// Whether a state-of-the-world response holds all resources of the kind, so that what it lacks is gone.

@@ -31,14 +31,20 @@ impl Workload {
     /// The node of this workload: everything that registration needs is in `metadata.weft`.
     pub fn node(&self) -> Node {
         let ports = self.app_ports.iter().map(|port| number(*port)).collect();
-        let labels = self.labels.iter().map(|(key, value)| (key.clone(), text(value)));
+        let labels = self
+            .labels
+            .iter()
+            .map(|(key, value)| (key.clone(), text(value)));
         let fields = HashMap::from([
             ("service".to_owned(), text(&self.service)),
             ("namespace".to_owned(), text(&self.namespace)),
             ("labels".to_owned(), structure(labels.collect())),
             ("address".to_owned(), text(&self.address.to_string())),
             ("inbound_port".to_owned(), number(self.inbound_port)),
-            ("ports".to_owned(), value(ValueKind::ListValue(ListValue { values: ports }))),
+            (
+                "ports".to_owned(),
+                value(ValueKind::ListValue(ListValue { values: ports })),
+            ),
             ("instance".to_owned(), text(&self.instance)),
         ]);
         let metadata = HashMap::from([("weft".to_owned(), structure(fields))]);
@@ -54,7 +60,10 @@ impl Workload {
 
 /// `node` with the name, version and features of this program.
 pub fn introduced(node: Node) -> Node {
-    let features = ["xds.config.supports-resource-ttl", "xds.config.resource-in-sotw"];
+    let features = [
+        "xds.config.supports-resource-ttl",
+        "xds.config.resource-in-sotw",
+    ];
     let mut client_features = node.client_features;
     client_features.extend(features.map(str::to_owned));
     client_features.sort();

@@ -108,6 +108,5 @@ impl Sotw {
     }
 }
 
-
 #[cfg(test)]
 mod tests;

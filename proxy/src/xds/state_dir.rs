@@ -85,7 +85,9 @@ pub enum StateError {
 impl StateError {
     /// The cause in words; empty where there is none.
     pub fn source_text(&self) -> String {
-        std::error::Error::source(self).map(ToString::to_string).unwrap_or_default()
+        std::error::Error::source(self)
+            .map(ToString::to_string)
+            .unwrap_or_default()
     }
 }
 
@@ -167,7 +169,10 @@ impl Saved {
     }
 
     fn into_bytes(self, owner: &str) -> Vec<u8> {
-        let since = self.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since = self
+            .at
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         let resources = self.resources.into_iter().map(|it| Resource {
             name: it.name,
             version: it.version,
@@ -223,9 +228,15 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn body(bytes: &[u8]) -> Result<Body, String> {
-    let (header, body) = bytes.split_first_chunk::<24>().ok_or("shorter than its header")?;
-    let (magic, rest) = header.split_first_chunk::<8>().ok_or("shorter than its header")?;
-    let (length, sum) = rest.split_first_chunk::<8>().ok_or("shorter than its header")?;
+    let (header, body) = bytes
+        .split_first_chunk::<24>()
+        .ok_or("shorter than its header")?;
+    let (magic, rest) = header
+        .split_first_chunk::<8>()
+        .ok_or("shorter than its header")?;
+    let (length, sum) = rest
+        .split_first_chunk::<8>()
+        .ok_or("shorter than its header")?;
     if *magic != MAGIC {
         return Err("does not begin as such a file does".to_owned());
     }
@@ -245,7 +256,6 @@ fn fnv1a(bytes: &[u8]) -> u64 {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -66,7 +66,9 @@ impl Status {
             server: state.server.clone(),
             last_error: state.last_error.clone(),
             restored_from: state.restored_from,
-            refusals: refusals.map(|((kind, _), line)| (*kind, line.clone())).collect(),
+            refusals: refusals
+                .map(|((kind, _), line)| (*kind, line.clone()))
+                .collect(),
         }
     }
 
@@ -121,7 +123,10 @@ impl Status {
         self.metrics.failures.inc();
         self.metrics.stale_since(SystemTime::now());
         if state.last_error.as_deref() != Some(why) {
-            warn!(server = state.server, why, "control plane lost, what is in force stays");
+            warn!(
+                server = state.server,
+                why, "control plane lost, what is in force stays"
+            );
             state.last_error = Some(why.to_owned());
         }
     }

@@ -125,7 +125,9 @@ impl Addresses {
                 let found = answer.map_err(|error| error.to_string())?.addresses;
                 let index = self.attempts.checked_rem(found.len()).unwrap_or(0);
                 self.attempts += 1;
-                let ip = found.get(index).ok_or_else(|| format!("{host} has no address"))?;
+                let ip = found
+                    .get(index)
+                    .ok_or_else(|| format!("{host} has no address"))?;
                 Ok(SocketAddr::new(*ip, *port))
             }
             Target::Clusters(clusters) => self.pick(clusters, rng),

@@ -114,7 +114,9 @@ impl Task {
             }
         }
         for request in step.requests {
-            let full = outgoing.as_ref().is_some_and(|sender| sender.try_send(request).is_err());
+            let full = outgoing
+                .as_ref()
+                .is_some_and(|sender| sender.try_send(request).is_err());
             if full {
                 // A server that reads nothing is as good as gone; dropping the requests ends the stream.
                 debug!("server does not take requests");
@@ -158,7 +160,9 @@ impl Saving {
         self.running = None;
         match outcome {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, cause = error.source_text(), "last good tables not written"),
+            Ok(Err(error)) => {
+                warn!(%error, cause = error.source_text(), "last good tables not written")
+            }
             Err(error) => warn!(%error, "last good tables not written"),
         }
     }

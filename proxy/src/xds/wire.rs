@@ -77,12 +77,12 @@ impl Wire {
     /// Asks for nothing yet.
     pub fn new(protocol: Protocol) -> Self {
         match protocol {
-            Protocol::Delta => {
-                Self::Delta(PerKind::new(|kind| Delta::new(kind, Subscription::default())))
-            }
-            Protocol::Sotw => {
-                Self::Sotw(PerKind::new(|kind| Sotw::new(kind, Subscription::default())))
-            }
+            Protocol::Delta => Self::Delta(PerKind::new(|kind| {
+                Delta::new(kind, Subscription::default())
+            })),
+            Protocol::Sotw => Self::Sotw(PerKind::new(|kind| {
+                Sotw::new(kind, Subscription::default())
+            })),
         }
     }
 
@@ -207,13 +207,20 @@ impl Request {
 impl Received {
     /// From the incremental protocol.
     pub fn from_delta(response: pb::DeltaDiscoveryResponse) -> Self {
-        let by_name = response.removed_resource_names.into_iter().map(|it| it.name);
+        let by_name = response
+            .removed_resource_names
+            .into_iter()
+            .map(|it| it.name);
         Self {
             type_url: response.type_url,
             nonce: response.nonce,
             version: response.system_version_info,
             resources: response.resources.into_iter().map(incoming).collect(),
-            removed: response.removed_resources.into_iter().chain(by_name).collect(),
+            removed: response
+                .removed_resources
+                .into_iter()
+                .chain(by_name)
+                .collect(),
             errors: errors(response.resource_errors),
             is_full_state: false,
         }

@@ -7,8 +7,20 @@ fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
 #[test]
 fn the_simple_start_says_all_that_mesh_mode_needs() {
     let cli = parse(&[
-        "--control-plane", "http://cp.example:15010", "--service", "reviews", "--label", "version=v2", "--label",
-        "app=reviews", "--app-port", "9080", "--app-port", "9081", "--address", "192.0.2.1",
+        "--control-plane",
+        "http://cp.example:15010",
+        "--service",
+        "reviews",
+        "--label",
+        "version=v2",
+        "--label",
+        "app=reviews",
+        "--app-port",
+        "9080",
+        "--app-port",
+        "9081",
+        "--address",
+        "192.0.2.1",
     ])
     .unwrap();
     let Source::Mesh(mesh) = cli.run.config().unwrap().source else {
@@ -29,7 +41,14 @@ fn wrong_usage_is_told_from_refusal() {
         &["--service"][..],
         &["--app-port", "0"],
         &["--control-plane", "http://a:1"],
-        &["--control-plane", "http://a:1", "--service", "s", "--bootstrap", "f"],
+        &[
+            "--control-plane",
+            "http://a:1",
+            "--service",
+            "s",
+            "--bootstrap",
+            "f",
+        ],
         &["--label", "novalue"],
         &["--drain-time", "5 parsecs"],
     ] {
@@ -37,7 +56,10 @@ fn wrong_usage_is_told_from_refusal() {
     }
     let neither = parse(&[]).unwrap().run.config();
     assert!(matches!(neither, Err(CliError::Usage(_))), "{neither:?}");
-    let missing = parse(&["--bootstrap", "/nonexistent/file"]).unwrap().run.config();
+    let missing = parse(&["--bootstrap", "/nonexistent/file"])
+        .unwrap()
+        .run
+        .config();
     assert!(matches!(missing, Err(CliError::Refused(_))), "{missing:?}");
 }
 
@@ -58,14 +80,23 @@ fn control_plane_urls_are_read_or_refused() {
     ];
     for (url, want) in table {
         let got = control_plane(url);
-        let got = got.as_ref().map(|(host, port)| (host.as_str(), *port)).map_err(|_| ());
+        let got = got
+            .as_ref()
+            .map(|(host, port)| (host.as_str(), *port))
+            .map_err(|_| ());
         assert_eq!(got, want, "{url}");
     }
 }
 
 #[test]
 fn durations_have_units() {
-    for (text, millis) in [("500ms", 500), ("30s", 30_000), ("2m", 120_000), ("1h", 3_600_000), ("7", 7_000)] {
+    for (text, millis) in [
+        ("500ms", 500),
+        ("30s", 30_000),
+        ("2m", 120_000),
+        ("1h", 3_600_000),
+        ("7", 7_000),
+    ] {
         assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
     }
     for text in ["", "s", "-1s", "1d", "99999999999999999999s", "1.5s"] {

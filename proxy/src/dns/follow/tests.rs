@@ -67,7 +67,10 @@ fn the_ttl_counts_only_where_asked_for_and_failures_back_off() {
     assert_eq!(pause(&dns, &last, 0), Duration::from_secs(5));
     dns.respect_ttl = true;
     assert_eq!(pause(&dns, &last, 0), Duration::from_secs(60));
-    assert_eq!(pause(&dns, &[answer(&["10.0.0.1"], 0)], 0), Duration::from_secs(5));
+    assert_eq!(
+        pause(&dns, &[answer(&["10.0.0.1"], 0)], 0),
+        Duration::from_secs(5)
+    );
     let second = pause(&dns, &last, 2).as_secs_f64();
     assert!((7.5..=12.5).contains(&second), "{second}");
     let late = pause(&dns, &last, 30).as_secs_f64();

@@ -10,14 +10,17 @@ macro_rules! model {
     ($model:ty, $proto:ty, $yaml:expr) => {{
         let mut diag = Diagnostics::new();
         let document = Document::<$proto>::parse($yaml, "test", &mut diag);
-        let message = document.unwrap_or_else(|| panic!("{:?}", diag.findings())).message;
+        let message = document
+            .unwrap_or_else(|| panic!("{:?}", diag.findings()))
+            .message;
         let model = <$model>::parse(&message, &FieldPath::root(), &mut diag);
         Arc::new(model.unwrap_or_else(|| panic!("{:?}", diag.findings())))
     }};
 }
 
 fn eds_cluster(name: &str) -> Arc<cluster::Cluster> {
-    let yaml = format!("{{name: {name}, type: EDS, eds_cluster_config: {{eds_config: {{ads: {{}}}}}}}}");
+    let yaml =
+        format!("{{name: {name}, type: EDS, eds_cluster_config: {{eds_config: {{ads: {{}}}}}}}}");
     model!(cluster::Cluster, pb::cluster::v3::Cluster, &yaml)
 }
 
@@ -127,7 +130,11 @@ async fn a_route_waits_for_the_endpoints_of_a_cluster_that_it_newly_names() {
     assert_eq!(house.commit(), None, "the cluster is not known");
     house.builder.put_cluster(eds_cluster("b"), house.now);
     house.commit();
-    assert_eq!(house.leads_to().as_deref(), Some("a"), "the cluster has no endpoints");
+    assert_eq!(
+        house.leads_to().as_deref(),
+        Some("a"),
+        "the cluster has no endpoints"
+    );
     assert!(house.builder.table_waits("t"));
     house.builder.put_endpoints(&"b".into(), endpoints(2));
     assert!(house.commit().is_some());
@@ -161,7 +168,10 @@ async fn a_removed_cluster_stays_until_routes_let_go() {
     house.builder.put_routes(table("t", "b"), house.now);
     house.commit();
     assert_eq!(house.leads_to().as_deref(), Some("b"));
-    assert!(house.store.current().cluster("a").is_none(), "nothing names it any more");
+    assert!(
+        house.store.current().cluster("a").is_none(),
+        "nothing names it any more"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,7 +214,11 @@ async fn a_listener_waits_for_its_routes_and_then_no_longer() {
     house.builder.put_endpoints(&"a".into(), endpoints(1));
     house.builder.put_routes(table("t", "a"), house.now);
     house.commit();
-    assert_eq!(house.leads_to().as_deref(), Some("a"), "routes that come late are found");
+    assert_eq!(
+        house.leads_to().as_deref(),
+        Some("a"),
+        "routes that come late are found"
+    );
 }
 
 #[tokio::test(start_paused = true)]

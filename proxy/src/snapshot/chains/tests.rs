@@ -1,9 +1,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use weft_config::listener::{
-    ChainAction, Detection, Direction, FilterChain, Listener, TcpProxy,
-};
+use weft_config::listener::{ChainAction, Detection, Direction, FilterChain, Listener, TcpProxy};
 
 use super::*;
 use crate::detect::Protocol;
@@ -49,7 +47,10 @@ fn listener(chains: &[(&str, FilterChainMatch)], default: Option<&str>) -> Liste
             direction: Direction::Inbound,
             use_original_dst: true,
             detection: Detection::default(),
-            filter_chains: chains.iter().map(|(name, m)| chain(name, m.clone())).collect(),
+            filter_chains: chains
+                .iter()
+                .map(|(name, m)| chain(name, m.clone()))
+                .collect(),
             default_filter_chain: default.map(|name| chain(name, FilterChainMatch::default())),
             connections_max: None,
         }),
@@ -80,7 +81,13 @@ fn the_most_specific_chain_takes_a_connection_criterion_by_criterion() {
     let view = listener(
         &[
             ("any", matches()),
-            ("port", FilterChainMatch { destination_port: Some(8080), ..matches() }),
+            (
+                "port",
+                FilterChainMatch {
+                    destination_port: Some(8080),
+                    ..matches()
+                },
+            ),
             (
                 "port and net",
                 FilterChainMatch {
@@ -89,11 +96,41 @@ fn the_most_specific_chain_takes_a_connection_criterion_by_criterion() {
                     ..matches()
                 },
             ),
-            ("host", FilterChainMatch { destination_prefixes: vec![cidr("10.1.1.1/32")], ..matches() }),
-            ("net", FilterChainMatch { destination_prefixes: vec![cidr("10.1.0.0/16")], ..matches() }),
-            ("tls", FilterChainMatch { transport_protocol: "tls".into(), ..matches() }),
-            ("h2c", FilterChainMatch { application_protocols: vec!["h2c".into()], ..matches() }),
-            ("friend", FilterChainMatch { source_prefixes: vec![cidr("192.0.2.0/24")], ..matches() }),
+            (
+                "host",
+                FilterChainMatch {
+                    destination_prefixes: vec![cidr("10.1.1.1/32")],
+                    ..matches()
+                },
+            ),
+            (
+                "net",
+                FilterChainMatch {
+                    destination_prefixes: vec![cidr("10.1.0.0/16")],
+                    ..matches()
+                },
+            ),
+            (
+                "tls",
+                FilterChainMatch {
+                    transport_protocol: "tls".into(),
+                    ..matches()
+                },
+            ),
+            (
+                "h2c",
+                FilterChainMatch {
+                    application_protocols: vec!["h2c".into()],
+                    ..matches()
+                },
+            ),
+            (
+                "friend",
+                FilterChainMatch {
+                    source_prefixes: vec![cidr("192.0.2.0/24")],
+                    ..matches()
+                },
+            ),
         ],
         Some("default"),
     );
@@ -103,13 +140,28 @@ fn the_most_specific_chain_takes_a_connection_criterion_by_criterion() {
         ("10.1.1.1:8080", "198.51.100.1:1", None, "port and net"),
         ("10.1.1.1:80", "198.51.100.1:1", None, "host"),
         ("10.1.2.1:80", "198.51.100.1:1", None, "net"),
-        ("203.0.113.1:80", "198.51.100.1:1", Some(Protocol::Tls), "tls"),
-        ("203.0.113.1:80", "198.51.100.1:1", Some(Protocol::Http2), "h2c"),
+        (
+            "203.0.113.1:80",
+            "198.51.100.1:1",
+            Some(Protocol::Tls),
+            "tls",
+        ),
+        (
+            "203.0.113.1:80",
+            "198.51.100.1:1",
+            Some(Protocol::Http2),
+            "h2c",
+        ),
         ("203.0.113.1:80", "192.0.2.9:1", None, "friend"),
         ("203.0.113.1:80", "192.0.2.9:1", Some(Protocol::Tls), "tls"),
     ] {
-        let found = view.find_chain(&facts(destination, peer, protocol)).unwrap();
-        assert_eq!(&*found.name, want, "{destination} from {peer} speaking {protocol:?}");
+        let found = view
+            .find_chain(&facts(destination, peer, protocol))
+            .unwrap();
+        assert_eq!(
+            &*found.name, want,
+            "{destination} from {peer} speaking {protocol:?}"
+        );
     }
 }
 
@@ -129,12 +181,26 @@ fn there_is_no_way_back_to_a_less_specific_chain() {
         ],
         Some("default"),
     );
-    let found = view.find_chain(&facts("203.0.113.1:8080", "198.51.100.1:1", None)).unwrap();
+    let found = view
+        .find_chain(&facts("203.0.113.1:8080", "198.51.100.1:1", None))
+        .unwrap();
     assert_eq!(&*found.name, "default");
 }
 
 #[test]
 fn without_a_match_and_a_default_a_connection_is_refused() {
-    let view = listener(&[("port", FilterChainMatch { destination_port: Some(1), ..matches() })], None);
-    assert!(view.find_chain(&facts("203.0.113.1:2", "198.51.100.1:1", None)).is_none());
+    let view = listener(
+        &[(
+            "port",
+            FilterChainMatch {
+                destination_port: Some(1),
+                ..matches()
+            },
+        )],
+        None,
+    );
+    assert!(
+        view.find_chain(&facts("203.0.113.1:2", "198.51.100.1:1", None))
+            .is_none()
+    );
 }

@@ -35,7 +35,10 @@ async fn all_who_wait_for_a_name_hear_one_answer_and_the_name_is_asked_for_once(
     demand.absent(&"a:80".into(), Absence::Unknown, Instant::now());
     assert_eq!(one.await.unwrap_err(), Absence::Unknown);
     assert_eq!(other.await.unwrap_err(), Absence::Unknown);
-    assert!(matches!(demand.want("a:80"), Wanted::Absent(Absence::Unknown)));
+    assert!(matches!(
+        demand.want("a:80"),
+        Wanted::Absent(Absence::Unknown)
+    ));
     assert!(demand.take_asked().is_empty());
 }
 
@@ -67,10 +70,20 @@ async fn a_question_that_nobody_answers_is_given_up() {
 async fn names_and_questions_are_bounded() {
     let demand = demand();
     let _kept = (demand.want("a:80"), demand.want("b:80"));
-    assert!(matches!(demand.want("c:80"), Wanted::Absent(Absence::TooMany)));
+    assert!(matches!(
+        demand.want("c:80"),
+        Wanted::Absent(Absence::TooMany)
+    ));
     demand.absent(&"a:80".into(), Absence::Unknown, Instant::now());
-    assert!(matches!(demand.want("c:80"), Wanted::Pending(_)), "an answer makes room");
-    assert_eq!(demand.names(), ["b:80".into(), "c:80".into()], "absent names are not in use");
+    assert!(
+        matches!(demand.want("c:80"), Wanted::Pending(_)),
+        "an answer makes room"
+    );
+    assert_eq!(
+        demand.names(),
+        ["b:80".into(), "c:80".into()],
+        "absent names are not in use"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,5 +100,8 @@ async fn names_that_were_in_use_before_are_in_use_without_being_asked_for() {
     let demand = demand();
     demand.preload(["a:80".into(), "b:80".into()], Instant::now());
     assert_eq!(demand.names(), ["a:80".into(), "b:80".into()]);
-    assert!(demand.take_asked().is_empty(), "the client subscribes to them by itself");
+    assert!(
+        demand.take_asked().is_empty(),
+        "the client subscribes to them by itself"
+    );
 }

@@ -34,10 +34,16 @@ impl Applied {
         if self.refused.is_empty() {
             return None;
         }
-        let lines: Vec<_> = self.refused.iter().map(|refusal| refusal.line.as_str()).collect();
+        let lines: Vec<_> = self
+            .refused
+            .iter()
+            .map(|refusal| refusal.line.as_str())
+            .collect();
         let mut text = lines.join("\n");
         if text.len() > ERROR_BYTES_MAX {
-            let end = (0..=ERROR_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at));
+            let end = (0..=ERROR_BYTES_MAX)
+                .rev()
+                .find(|at| text.is_char_boundary(*at));
             text.truncate(end.unwrap_or(0));
             text.push_str(" (cut)");
         }
@@ -57,7 +63,11 @@ impl Core {
                 }
                 Ok(None) => {}
                 Err(refusal) => {
-                    warn!(?kind, refusal = refusal.line, "resource refused, the last good one stays");
+                    warn!(
+                        ?kind,
+                        refusal = refusal.line,
+                        "resource refused, the last good one stays"
+                    );
                     // Refused is not gone.
                     seen.insert(refusal.name.as_str().into());
                     self.status.refused(kind, &refusal);
@@ -133,7 +143,9 @@ impl Core {
         name: &str,
         packed: &weft_xds_proto::pb::google::protobuf::Any,
     ) -> bool {
-        self.accepted.get(kind, name).is_some_and(|held| held.packed == *packed)
+        self.accepted
+            .get(kind, name)
+            .is_some_and(|held| held.packed == *packed)
     }
 
     /// Whether a resource was asked for; a watched file tells all that it holds.
@@ -155,10 +167,14 @@ impl Core {
     ) -> Result<Option<Arc<str>>, Refusal> {
         let name = incoming.name.unwrap_or_default();
         let Some(ttl) = incoming.ttl else {
-            return Err(Refusal::new(name, "resource: must be there where no ttl is renewed"));
+            return Err(Refusal::new(
+                name,
+                "resource: must be there where no ttl is renewed",
+            ));
         };
         if self.accepted.get(kind, &name).is_some() {
-            self.expiries.insert((kind, name.as_str().into()), now + ttl);
+            self.expiries
+                .insert((kind, name.as_str().into()), now + ttl);
         }
         Ok(Some(name.as_str().into()))
     }
@@ -192,7 +208,9 @@ impl Core {
             return listener;
         }
         let inbound = self.options.inbound.as_ref();
-        let address = inbound.filter(|(name, _)| *name == listener.name).map(|(_, address)| *address);
+        let address = inbound
+            .filter(|(name, _)| *name == listener.name)
+            .map(|(_, address)| *address);
         let direction = match address {
             Some(_) => Direction::Inbound,
             None => Direction::Outbound,
@@ -208,7 +226,11 @@ impl Core {
     fn remove_unseen(&mut self, kind: Kind, seen: &BTreeSet<Arc<str>>, now: Instant) {
         let held = self.accepted.of(kind).keys();
         let wanted = self.wire.wanted(kind).names.iter();
-        let gone: BTreeSet<_> = held.chain(wanted).filter(|name| !seen.contains(*name)).cloned().collect();
+        let gone: BTreeSet<_> = held
+            .chain(wanted)
+            .filter(|name| !seen.contains(*name))
+            .cloned()
+            .collect();
         for name in gone {
             self.gone(kind, &name, now);
         }
@@ -241,7 +263,10 @@ impl Core {
     /// The server says why it does not tell a resource; what is held of it stays.
     fn withheld(&mut self, kind: Kind, name: &Arc<str>, why: &str, now: Instant) {
         warn!(?kind, %name, why, "server does not tell a resource");
-        self.status.refused(kind, &Refusal::new(&**name, format!("withheld by the server: {why}")));
+        self.status.refused(
+            kind,
+            &Refusal::new(&**name, format!("withheld by the server: {why}")),
+        );
         if self.accepted.get(kind, name).is_none() {
             self.gone(kind, name, now);
         }
@@ -259,7 +284,8 @@ impl Core {
             warn!(?kind, %name, "resource was not renewed in time");
             if kind == Kind::Endpoints {
                 // Unlike a removal, after which the last endpoints serve on, this says that they are not to be used.
-                self.builder.put_endpoints(&name, Arc::new(EndpointSet::default()));
+                self.builder
+                    .put_endpoints(&name, Arc::new(EndpointSet::default()));
             }
             self.gone(kind, &name, now);
         }

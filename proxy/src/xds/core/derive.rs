@@ -20,7 +20,10 @@ impl Core {
             return;
         };
         for name in demand.take_asked() {
-            self.wire.wanted_mut(Kind::Listener).names.insert(name.clone());
+            self.wire
+                .wanted_mut(Kind::Listener)
+                .names
+                .insert(name.clone());
             self.asked.insert(name);
             self.changes.tables = true;
         }
@@ -44,13 +47,14 @@ impl Core {
             return;
         }
         let snapshot = self.store.current();
-        self.asked.retain(|name| match snapshot.api_listeners.get(name) {
-            Some(view) => {
-                demand.ready(name, view, now);
-                false
-            }
-            None => true,
-        });
+        self.asked
+            .retain(|name| match snapshot.api_listeners.get(name) {
+                Some(view) => {
+                    demand.ready(name, view, now);
+                    false
+                }
+                None => true,
+            });
     }
 
     /// Publishes what is ready and follows the names that came into use, until nothing changes any more.
@@ -71,8 +75,12 @@ impl Core {
         if !self.clusters_by_name() {
             clusters = NameChanges::default();
         }
-        clusters.added.retain(|name| !self.static_clusters.contains(name));
-        clusters.removed.retain(|name| !self.static_clusters.contains(name));
+        clusters
+            .added
+            .retain(|name| !self.static_clusters.contains(name));
+        clusters
+            .removed
+            .retain(|name| !self.static_clusters.contains(name));
         for name in &clusters.added {
             self.builder.expect_cluster(name);
         }

@@ -18,7 +18,11 @@ impl Core {
     /// Nothing waits here: what is not warm yet was good enough before.
     pub fn restore(&mut self, saved: Saved, now: Instant) {
         if let Some(demand) = &self.options.demand {
-            let names: Vec<Arc<str>> = saved.names.iter().map(|name| name.as_str().into()).collect();
+            let names: Vec<Arc<str>> = saved
+                .names
+                .iter()
+                .map(|name| name.as_str().into())
+                .collect();
             demand.preload(names.iter().cloned(), now);
             self.asked.extend(names.iter().cloned());
             self.wire.wanted_mut(Kind::Listener).names.extend(names);
@@ -36,14 +40,23 @@ impl Core {
         if count > 0 {
             self.told.extend(Kind::ALL);
             self.status.restored(age);
-            info!(resources = count, age_seconds = age.as_secs(), "serving last good tables from disk");
+            info!(
+                resources = count,
+                age_seconds = age.as_secs(),
+                "serving last good tables from disk"
+            );
         }
         self.note_ready();
         self.take_changes();
     }
 
     fn restore_one(&mut self, saved: SavedResource, now: Instant) -> bool {
-        let SavedResource { kind, name, version, packed } = saved;
+        let SavedResource {
+            kind,
+            name,
+            version,
+            packed,
+        } = saved;
         let put = decode(kind, Some(&name), &packed).and_then(|it| self.put(it, now));
         if let Err(refusal) = put {
             warn!(?kind, refusal = refusal.line, "resource from disk refused");
@@ -81,12 +94,15 @@ impl Core {
     /// What is to be kept for the next start.
     pub fn to_save(&self) -> Saved {
         let resources = Kind::ALL.into_iter().flat_map(|kind| {
-            self.accepted.of(kind).iter().map(move |(name, raw)| SavedResource {
-                kind,
-                name: name.to_string(),
-                version: raw.version.clone(),
-                packed: raw.packed.clone(),
-            })
+            self.accepted
+                .of(kind)
+                .iter()
+                .map(move |(name, raw)| SavedResource {
+                    kind,
+                    name: name.to_string(),
+                    version: raw.version.clone(),
+                    packed: raw.packed.clone(),
+                })
         });
         let names = self.options.demand.iter().flat_map(|demand| demand.names());
         Saved {

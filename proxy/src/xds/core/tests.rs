@@ -17,7 +17,10 @@ fn packed(kind: Kind, yaml: &str) -> Any {
     fn encoded<M: prost::Name + Default>(yaml: &str) -> Vec<u8> {
         let mut diag = Diagnostics::new();
         let document = Document::<M>::parse(yaml, "test", &mut diag);
-        document.unwrap_or_else(|| panic!("{yaml}: {:?}", diag.findings())).message.encode_to_vec()
+        document
+            .unwrap_or_else(|| panic!("{yaml}: {:?}", diag.findings()))
+            .message
+            .encode_to_vec()
     }
     let value = match kind {
         Kind::Cluster => encoded::<config::cluster::v3::Cluster>(yaml),
@@ -40,7 +43,10 @@ fn cluster(name: &str) -> Any {
 
 /// A cluster that nothing can be made of: its time-out is below zero.
 fn bad_cluster(name: &str) -> Any {
-    packed(Kind::Cluster, &format!("{{name: {name}, type: STATIC, connect_timeout: -1s}}"))
+    packed(
+        Kind::Cluster,
+        &format!("{{name: {name}, type: STATIC, connect_timeout: -1s}}"),
+    )
 }
 
 fn endpoints(name: &str) -> Any {
@@ -101,7 +107,12 @@ impl Client {
         Self::build(protocol, source, demand, SnapshotStore::new())
     }
 
-    fn build(protocol: Protocol, source: Source, demand: Option<Arc<Demand>>, store: Arc<SnapshotStore>) -> Self {
+    fn build(
+        protocol: Protocol,
+        source: Source,
+        demand: Option<Arc<Demand>>,
+        store: Arc<SnapshotStore>,
+    ) -> Self {
         let metrics = Metrics::new();
         let builder = Builder::new(store.clone(), metrics.clone());
         let options = Options {
@@ -164,13 +175,21 @@ fn reply(requests: &[Request], kind: Kind) -> Option<Option<String>> {
         Request::Delta(it) => Some((&it.type_url, &it.response_nonce, &it.error_detail)),
         Request::Sotw(it) => Some((&it.type_url, &it.response_nonce, &it.error_detail)),
     });
-    let mut replies = replies.filter(|(url, nonce, _)| *url == kind.type_url() && !nonce.is_empty());
-    replies.next().map(|(_, _, error)| error.as_ref().map(|it| it.message.clone()))
+    let mut replies =
+        replies.filter(|(url, nonce, _)| *url == kind.type_url() && !nonce.is_empty());
+    replies
+        .next()
+        .map(|(_, _, error)| error.as_ref().map(|it| it.message.clone()))
 }
 
 fn subscribes(requests: &[Request], kind: Kind) -> Vec<String> {
-    let of_kind = requests.iter().map(delta).filter(|it| it.type_url == kind.type_url());
-    of_kind.flat_map(|it| it.resource_names_subscribe.clone()).collect()
+    let of_kind = requests
+        .iter()
+        .map(delta)
+        .filter(|it| it.type_url == kind.type_url());
+    of_kind
+        .flat_map(|it| it.resource_names_subscribe.clone())
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -190,11 +209,18 @@ async fn good_resources_are_applied_and_all_bad_ones_named_in_one_refusal() {
     let mut client = Client::wildcard(Protocol::Delta);
     client.core.stream_began();
     client.step();
-    let told = vec![("1", bad_cluster("x")), ("1", cluster("good")), ("1", bad_cluster("y"))];
+    let told = vec![
+        ("1", bad_cluster("x")),
+        ("1", cluster("good")),
+        ("1", bad_cluster("y")),
+    ];
     let requests = client.told(Kind::Cluster, told, &[]);
     let error = reply(&requests, Kind::Cluster).unwrap().unwrap();
     let lines: Vec<_> = error.lines().collect();
-    assert!(lines.len() == 2 && lines[0].starts_with("x: connect_timeout: "), "{error}");
+    assert!(
+        lines.len() == 2 && lines[0].starts_with("x: connect_timeout: "),
+        "{error}"
+    );
     assert!(lines[1].starts_with("y: connect_timeout: "), "{error}");
     assert!(client.store.current().cluster("good").is_some());
     assert_eq!(subscribes(&requests, Kind::Endpoints), ["good"]);
@@ -205,14 +231,25 @@ async fn the_last_good_form_stays_and_a_refused_version_is_asked_for_again() {
     let mut client = Client::wildcard(Protocol::Delta);
     client.core.stream_began();
     client.step();
-    client.told(Kind::Cluster, vec![("1", cluster("a")), ("1", cluster("b"))], &[]);
-    client.told(Kind::Cluster, vec![("2", bad_cluster("a")), ("2", cluster("b"))], &[]);
+    client.told(
+        Kind::Cluster,
+        vec![("1", cluster("a")), ("1", cluster("b"))],
+        &[],
+    );
+    client.told(
+        Kind::Cluster,
+        vec![("2", bad_cluster("a")), ("2", cluster("b"))],
+        &[],
+    );
     assert!(client.store.current().cluster("a").is_some());
     client.core.stream_ended("test");
     client.core.stream_began();
     let requests = client.step();
     let first = delta(&requests[0]);
-    let want = HashMap::from([("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())]);
+    let want = HashMap::from([
+        ("a".to_owned(), "1".to_owned()),
+        ("b".to_owned(), "2".to_owned()),
+    ]);
     assert_eq!(first.initial_resource_versions, want);
 }
 
@@ -234,7 +271,14 @@ async fn an_unknown_type_is_refused() {
     let requests = client.step();
     let refusal = delta(&requests[0]);
     assert_eq!(refusal.response_nonce, "9");
-    assert!(refusal.error_detail.as_ref().unwrap().message.contains("no.such.Type"));
+    assert!(
+        refusal
+            .error_detail
+            .as_ref()
+            .unwrap()
+            .message
+            .contains("no.such.Type")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -248,10 +292,18 @@ async fn an_acknowledgement_leaves_when_the_routes_are_in_force() {
     assert_eq!(subscribes(&client.step(), Kind::Listener), ["a:80"]);
     let requests = client.told(Kind::Listener, vec![("1", api_listener("a:80", "t"))], &[]);
     assert_eq!(subscribes(&requests, Kind::Route), ["t"]);
-    assert_eq!(reply(&requests, Kind::Listener), None, "it waits for its routes");
+    assert_eq!(
+        reply(&requests, Kind::Listener),
+        None,
+        "it waits for its routes"
+    );
     let requests = client.told(Kind::Route, vec![("1", routes("t", "c"))], &[]);
     assert_eq!(subscribes(&requests, Kind::Cluster), ["c"]);
-    assert_eq!(reply(&requests, Kind::Route), None, "they wait for their cluster");
+    assert_eq!(
+        reply(&requests, Kind::Route),
+        None,
+        "they wait for their cluster"
+    );
     let requests = client.told(Kind::Cluster, vec![("1", cluster("c"))], &[]);
     assert_eq!(subscribes(&requests, Kind::Endpoints), ["c"]);
     assert_eq!(reply(&requests, Kind::Cluster), Some(None));
@@ -290,11 +342,19 @@ async fn an_idle_name_is_unsubscribed_with_all_that_hangs_on_it() {
     tokio::time::advance(DemandLimits::default().idle_after).await;
     client.now = Instant::now();
     let requests = client.step();
-    for (kind, name) in
-        [(Kind::Listener, "a:80"), (Kind::Route, "t"), (Kind::Cluster, "c"), (Kind::Endpoints, "c")]
-    {
-        let told = requests.iter().map(delta).filter(|it| it.type_url == kind.type_url());
-        let names: Vec<_> = told.flat_map(|it| it.resource_names_unsubscribe.clone()).collect();
+    for (kind, name) in [
+        (Kind::Listener, "a:80"),
+        (Kind::Route, "t"),
+        (Kind::Cluster, "c"),
+        (Kind::Endpoints, "c"),
+    ] {
+        let told = requests
+            .iter()
+            .map(delta)
+            .filter(|it| it.type_url == kind.type_url());
+        let names: Vec<_> = told
+            .flat_map(|it| it.resource_names_unsubscribe.clone())
+            .collect();
         assert_eq!(names, [name], "{kind:?}");
         assert!(client.core.accepted().of(kind).is_empty(), "{kind:?}");
     }
@@ -306,8 +366,16 @@ async fn what_a_full_state_lacks_is_gone_for_clusters_but_not_for_endpoints() {
     let mut client = Client::wildcard(Protocol::Sotw);
     client.core.stream_began();
     client.step();
-    client.told(Kind::Cluster, vec![("1", cluster("a")), ("1", cluster("b"))], &[]);
-    client.told(Kind::Endpoints, vec![("1", endpoints("a")), ("1", endpoints("b"))], &[]);
+    client.told(
+        Kind::Cluster,
+        vec![("1", cluster("a")), ("1", cluster("b"))],
+        &[],
+    );
+    client.told(
+        Kind::Endpoints,
+        vec![("1", endpoints("a")), ("1", endpoints("b"))],
+        &[],
+    );
     client.told(Kind::Endpoints, vec![("2", endpoints("b"))], &[]);
     assert!(client.core.accepted().get(Kind::Endpoints, "a").is_some());
     client.told(Kind::Cluster, vec![("2", cluster("b"))], &[]);
@@ -355,7 +423,10 @@ async fn a_resource_that_is_not_renewed_in_its_time_is_given_up() {
     told(None, &mut client);
     client.now += std::time::Duration::from_secs(2);
     client.step();
-    assert!(client.store.current().cluster("a").is_some(), "a heartbeat renewed it");
+    assert!(
+        client.store.current().cluster("a").is_some(),
+        "a heartbeat renewed it"
+    );
     client.now += std::time::Duration::from_secs(1);
     client.step();
     assert!(client.store.current().cluster("a").is_none());
@@ -377,7 +448,10 @@ async fn a_restart_serves_what_was_saved_and_resumes_by_version() {
     let mut after = Client::mesh();
     after.core.restore(saved, after.now);
     assert!(after.core.status().is_ready(), "without a server");
-    assert!(matches!(after.demand.clone().unwrap().want("a:80"), Wanted::Ready(_)));
+    assert!(matches!(
+        after.demand.clone().unwrap().want("a:80"),
+        Wanted::Ready(_)
+    ));
     after.core.stream_began();
     let requests = after.step();
     for request in requests.iter().map(delta) {

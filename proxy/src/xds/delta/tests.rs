@@ -28,20 +28,29 @@ fn nothing_is_said_while_nothing_is_wanted_for_that_would_be_a_wildcard() {
     let mut delta = Delta::new(Kind::Listener, Subscription::default());
     assert_eq!(delta.next_request(), None);
     delta.wanted_mut().names.insert("a".into());
-    assert_eq!(delta.next_request().unwrap().resource_names_subscribe, ["a"]);
+    assert_eq!(
+        delta.next_request().unwrap().resource_names_subscribe,
+        ["a"]
+    );
 }
 
 #[test]
 fn only_what_changed_is_told() {
     let mut delta = Delta::new(Kind::Endpoints, named(&["a", "b"]));
-    assert_eq!(delta.next_request().unwrap().resource_names_subscribe, ["a", "b"]);
+    assert_eq!(
+        delta.next_request().unwrap().resource_names_subscribe,
+        ["a", "b"]
+    );
     *delta.wanted_mut() = named(&["b", "c"]);
     let change = delta.next_request().unwrap();
     assert_eq!(change.resource_names_subscribe, ["c"]);
     assert_eq!(change.resource_names_unsubscribe, ["a"]);
     assert_eq!(delta.next_request(), None);
     *delta.wanted_mut() = named(&[]);
-    assert_eq!(delta.next_request().unwrap().resource_names_unsubscribe, ["b", "c"]);
+    assert_eq!(
+        delta.next_request().unwrap().resource_names_unsubscribe,
+        ["b", "c"]
+    );
 }
 
 #[test]
@@ -54,7 +63,10 @@ fn acknowledgements_go_out_in_order_and_a_refusal_carries_its_faults() {
         error: Some("a: b: c".to_owned()),
     });
     let first = delta.next_request().unwrap();
-    assert_eq!((first.response_nonce.as_str(), first.error_detail), ("n1", None));
+    assert_eq!(
+        (first.response_nonce.as_str(), first.error_detail),
+        ("n1", None)
+    );
     let second = delta.next_request().unwrap();
     assert_eq!(second.response_nonce, "n2");
     let error = second.error_detail.unwrap();
@@ -85,5 +97,8 @@ fn names_beside_a_wildcard_keep_the_wildcard() {
     let mut wanted = Subscription::wildcard();
     wanted.names.insert("a".into());
     let mut delta = Delta::new(Kind::Listener, wanted);
-    assert_eq!(delta.next_request().unwrap().resource_names_subscribe, ["*", "a"]);
+    assert_eq!(
+        delta.next_request().unwrap().resource_names_subscribe,
+        ["*", "a"]
+    );
 }

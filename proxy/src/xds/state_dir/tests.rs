@@ -27,7 +27,11 @@ fn what_was_saved_is_loaded() {
     assert_eq!(state.load().unwrap(), None);
     state.save(saved()).unwrap();
     assert_eq!(state.load().unwrap(), Some(saved()));
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    assert_eq!(
+        std::fs::read_dir(dir.path()).unwrap().count(),
+        1,
+        "nothing is left beside it"
+    );
 }
 
 #[test]
@@ -38,13 +42,19 @@ fn a_file_cut_anywhere_or_changed_anywhere_is_refused() {
     let whole = fs::read(state.path()).unwrap();
     for length in 0..whole.len() {
         fs::write(state.path(), &whole[..length]).unwrap();
-        assert!(matches!(state.load(), Err(StateError::Damaged { .. })), "cut to {length}");
+        assert!(
+            matches!(state.load(), Err(StateError::Damaged { .. })),
+            "cut to {length}"
+        );
     }
     for at in 0..whole.len() {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x10;
         fs::write(state.path(), &bytes).unwrap();
-        assert!(matches!(state.load(), Err(StateError::Damaged { .. })), "changed at {at}");
+        assert!(
+            matches!(state.load(), Err(StateError::Damaged { .. })),
+            "changed at {at}"
+        );
     }
 }
 

@@ -39,7 +39,10 @@ mod tests {
         for nominal_ms in [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000] {
             let nominal = Duration::from_millis(nominal_ms);
             let pause = backoff.next(&mut rng);
-            assert!(pause >= nominal / 2 && pause <= nominal * 3 / 2, "{pause:?} for {nominal:?}");
+            assert!(
+                pause >= nominal / 2 && pause <= nominal * 3 / 2,
+                "{pause:?} for {nominal:?}"
+            );
         }
     }
 }

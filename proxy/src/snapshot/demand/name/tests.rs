@@ -28,7 +28,11 @@ fn an_authority_becomes_host_and_port_in_lower_case() {
         ("user@a", None),
         ("\u{e4}", None),
     ] {
-        assert_eq!(authority_name(authority.as_bytes(), &mut buffer), want, "{authority}");
+        assert_eq!(
+            authority_name(authority.as_bytes(), &mut buffer),
+            want,
+            "{authority}"
+        );
     }
     let long = "a".repeat(HOST_BYTES_MAX);
     assert!(authority_name(long.as_bytes(), &mut buffer).is_some());

@@ -3,6 +3,7 @@
 //! Nothing here sleeps: a test awaits an event or polls with [`eventually`]. Every listener binds port 0 and every
 //! process that is started is ended by its guard.
 
+pub mod ads;
 pub mod client;
 pub mod eventually;
 pub mod peers;

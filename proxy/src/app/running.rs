@@ -50,8 +50,8 @@ impl Proxy {
             .name("control".to_owned())
             .spawn(move || {
                 control::run(config, &up);
-                // Nobody may wait any more.
-                drop(end.send(()));
+                // An error means that nobody waits any more.
+                let _ = end.send(());
             })
             .map_err(StartError::Thread)?;
         let handles = is_up.recv().map_err(|_| StartError::Ended)??;

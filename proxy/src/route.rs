@@ -37,7 +37,7 @@ pub(crate) fn listener(
     head: &Head,
     text: &mut String,
 ) -> Lookup {
-    let Some(listener) = snapshot.listeners.get(&*facts.listener) else {
+    let Some(listener) = snapshot.listener(&facts.listener) else {
         return Lookup::NoListener;
     };
     let Some(demand) = &listener.on_demand else {

@@ -152,6 +152,7 @@ impl Engine {
             Some(connection) if connection.closing == Closing::No => {
                 self.note_first_byte(id);
                 self.drive(id, input);
+                self.arm_unfinished_head(id);
             }
             _ => {
                 input.clear();

@@ -45,7 +45,7 @@ impl Engine {
 
     fn limits_of(&self, facts: &ConnectionFacts) -> HttpLimits {
         let snapshot = self.snapshots.pointer().load();
-        let listener = snapshot.listeners.get(&*facts.listener);
+        let listener = snapshot.listener(&facts.listener);
         let http = listener
             .and_then(|listener| listener.find_chain(facts))
             .and_then(|chain| chain.http());
@@ -60,6 +60,14 @@ impl Engine {
         };
         if down.exchange.is_none() && down.head_since.is_none() {
             down.head_since = Some(now);
+        }
+    }
+
+    /// A head of which only a part is there has its own, shorter time.
+    pub(super) fn arm_unfinished_head(&mut self, id: ConnId) {
+        let down = self.wires.get_mut(id).and_then(Connection::as_downstream);
+        if down.is_some_and(|down| down.head_since.is_some()) {
+            self.arm_connection(id);
         }
     }
 

@@ -138,7 +138,7 @@ impl Engine {
             protocol: Protocol::Http11,
         };
         let snapshot = self.snapshots.pointer().load();
-        let listener = snapshot.listeners.get(&*facts.listener);
+        let listener = snapshot.listener(&facts.listener);
         let view = listener.and_then(|listener| crate::route::http_view(listener, &facts));
         let scope = view.map_or(&self.scope, |view| &view.scope);
         let mut log = RequestLog::begin(scope, &info, &Head::request(b"-", b"-", b"-"), self.now);

@@ -227,6 +227,14 @@ impl Codec {
         }
     }
 
+    /// Takes nothing more from the peer, for a reason that only the caller knows (a head that takes too long). As after
+    /// an error of [`Self::next`], [`Self::answerable`] says whether the peer can still be told.
+    pub fn refuse_input(&mut self) {
+        match self {
+            Self::H1(conn) => conn.refuse_input(),
+        }
+    }
+
     /// After an error of [`Self::next`] on a downstream connection: where the answer can still be written, if anywhere.
     pub fn answerable(&self) -> Option<StreamId> {
         match self {

@@ -26,9 +26,6 @@ mod timers;
 mod upstream;
 mod wires;
 
-#[cfg(test)]
-mod sim;
-
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;

@@ -230,6 +230,11 @@ impl Conn {
         self.active && stream == self.stream && self.read == Read::Raw && self.write == Write::Raw
     }
 
+    /// See [`Codec::refuse_input`](super::Codec::refuse_input).
+    pub fn refuse_input(&mut self) {
+        self.fail();
+    }
+
     /// See [`Codec::answerable`](super::Codec::answerable).
     pub fn answerable(&self) -> Option<StreamId> {
         let waits = self.role == Role::Server && self.active && self.write == Write::Head;

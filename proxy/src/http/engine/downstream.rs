@@ -377,6 +377,9 @@ impl Engine {
             .head_since
             .is_some_and(|at| over(at, down.limits.request_headers_timeout));
         if slow {
+            if let Some(connection) = self.wires.get_mut(id) {
+                connection.codec.refuse_input();
+            }
             let reason = "the request head was not complete in time";
             let reply = LocalReply::new(408, ResponseFlag::DT, reason);
             return self.reply_without_exchange(id, &reply.closing());

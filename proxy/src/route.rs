@@ -92,13 +92,13 @@ pub(crate) struct Routed {
 pub(crate) enum NoRoute {
     /// The routes are not known yet.
     #[error("the routes of {0} have not arrived yet")]
-    NoTable(String),
+    Table(String),
     /// No virtual host serves the authority.
     #[error("no virtual host of {table} serves {authority:?}")]
-    NoHost { table: String, authority: String },
+    Host { table: String, authority: String },
     /// The virtual host serves it, but no route matches.
     #[error("no route of virtual host {host} in {table} matches {path:?}")]
-    NoMatch {
+    Match {
         table: String,
         host: String,
         path: String,
@@ -109,8 +109,8 @@ impl NoRoute {
     /// What the downstream hears.
     pub(crate) fn status(&self) -> u16 {
         match self {
-            Self::NoTable(_) => 503,
-            Self::NoHost { .. } | Self::NoMatch { .. } => 404,
+            Self::Table(_) => 503,
+            Self::Host { .. } | Self::Match { .. } => 404,
         }
     }
 }
@@ -123,7 +123,7 @@ pub(crate) fn find(
     draw: u64,
 ) -> Result<Routed, NoRoute> {
     let Some(table) = &view.table else {
-        return Err(NoRoute::NoTable(view.hcm.stat_prefix.to_string()));
+        return Err(NoRoute::Table(view.hcm.stat_prefix.to_string()));
     };
     let Some(route) = table.table.find(head, random) else {
         return Err(no_match(&table.table, head));
@@ -143,11 +143,11 @@ pub(crate) fn find(
 fn no_match(table: &weft_config::route::RouteTable, head: &Head) -> NoRoute {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match table.virtual_host(head.authority()) {
-        None => NoRoute::NoHost {
+        None => NoRoute::Host {
             table: table.name.to_string(),
             authority: text(head.authority()),
         },
-        Some(host) => NoRoute::NoMatch {
+        Some(host) => NoRoute::Match {
             table: table.name.to_string(),
             host: host.name.to_string(),
             path: text(head.path()),

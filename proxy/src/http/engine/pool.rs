@@ -122,12 +122,6 @@ impl Pools {
             self.by_endpoint.remove(&endpoint);
         }
     }
-
-    /// How many pools and connections in the making there are.
-    #[cfg(test)]
-    pub(super) fn population(&self) -> (usize, usize) {
-        (self.by_endpoint.len(), self.attempts.len())
-    }
 }
 
 impl Pool {

@@ -35,9 +35,9 @@ impl Engine {
         let Some(exchange) = connection.exchange() else {
             return self.close(id);
         };
-        match connection.codec.eof() {
-            Ok(Some(event)) => self.on_upstream_event(id, event),
-            Ok(None) | Err(_) => {}
+        // Of an answer that ends with its connection this is the end; any other is cut short.
+        if let Ok(Some(event)) = connection.codec.eof() {
+            self.on_upstream_event(id, event);
         }
         if self.serves(id, exchange) {
             self.upstream_failed(exchange, &Failure::Closed);

@@ -1,1 +1,198 @@
 //! Typed desired state in immutable revisions.
+//!
+//! The objects in force and the record of every revision lie in one embedded database. A change is one transaction: it
+//! is on disk before anybody learns of it. The record of a revision holds what each object was and what it became, so
+//! that any state that is still in the history can be had again; a rollback is a new revision.
+
+mod database;
+mod revision;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+use weft_config::gateway_api::{Object, ObjectKey, Resources};
+
+use self::database::Database;
+pub use self::database::StoreError;
+pub use self::revision::{ObjectChange, Revision};
+
+/// Revisions that are kept; older ones are forgotten, their objects stay.
+pub const REVISIONS_MAX: usize = 1000;
+
+/// Objects of one desired state.
+pub const OBJECTS_MAX: usize = 100_000;
+
+/// The desired state in force.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Its revision; 0 before the first change.
+    pub revision: u64,
+    /// Its objects.
+    pub resources: Arc<Resources>,
+}
+
+/// A change: all of it becomes one revision, or none of it.
+#[derive(Clone, Debug, Default)]
+pub struct ChangeSet {
+    /// Objects to create or replace.
+    pub put: Vec<Object>,
+    /// Objects to delete.
+    pub delete: Vec<ObjectKey>,
+    /// Who asks.
+    pub author: String,
+    /// Why.
+    pub message: String,
+}
+
+/// The store.
+pub struct Store {
+    database: Mutex<Database>,
+    state: watch::Sender<State>,
+}
+
+impl Store {
+    /// A store in memory, for tests and demonstrations.
+    ///
+    /// # Errors
+    /// If the database cannot be made.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        Self::over(Database::in_memory()?)
+    }
+
+    /// The store in the file at `path`, made where there is none, together with its folder.
+    ///
+    /// # Errors
+    /// If it cannot be read or made, is damaged, is in use by another process, or holds an object that this version
+    /// does not understand.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::over(Database::open(path)?)
+    }
+
+    fn over(database: Database) -> Result<Self, StoreError> {
+        let (state, _) = watch::channel(database.load()?);
+        Ok(Self {
+            database: Mutex::new(database),
+            state,
+        })
+    }
+
+    /// The state in force.
+    pub fn current(&self) -> State {
+        self.state.borrow().clone()
+    }
+
+    /// Follows the state in force.
+    pub fn watch(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    /// What a change would do to each object concerned, in the order of their keys; unchanged ones are listed too.
+    ///
+    /// # Errors
+    /// If an object to delete is not there, one is named twice, or there would be too many.
+    pub fn preview(
+        &self,
+        change: &ChangeSet,
+    ) -> Result<(Resources, Vec<ObjectChange>), StoreError> {
+        revision::plan(&self.current().resources, change)
+    }
+
+    /// Stores a change and puts it in force. One that changes nothing makes no revision.
+    ///
+    /// # Errors
+    /// As [`Self::preview`], or if it cannot be written.
+    pub fn apply(&self, change: &ChangeSet) -> Result<Revision, StoreError> {
+        let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.current();
+        let (resources, changes) = revision::plan(&before.resources, change)?;
+        let unchanged = changes.iter().all(|change| change.before == change.after);
+        let record = Revision {
+            number: if unchanged {
+                before.revision
+            } else {
+                before.revision + 1
+            },
+            time: jiff::Timestamp::now(),
+            author: change.author.clone(),
+            message: change.message.clone(),
+            changes,
+        };
+        if !unchanged {
+            database.write(&record)?;
+            self.state.send_replace(State {
+                revision: record.number,
+                resources: Arc::new(resources),
+            });
+        }
+        Ok(record)
+    }
+
+    /// The newest `limit` revisions, newest first.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn history(&self, limit: usize) -> Result<Vec<Revision>, StoreError> {
+        self.database
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .history(limit)
+    }
+
+    /// The objects as they were at revision `number`.
+    ///
+    /// # Errors
+    /// If it is not in the history, or the database cannot be read.
+    pub fn at(&self, number: u64) -> Result<Resources, StoreError> {
+        let current = self.current();
+        let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let history = database.history(REVISIONS_MAX)?;
+        let oldest = history
+            .last()
+            .map_or(current.revision, |oldest| oldest.number.saturating_sub(1));
+        if number > current.revision || number < oldest {
+            return Err(StoreError::UnknownRevision {
+                number,
+                oldest,
+                newest: current.revision,
+            });
+        }
+        let mut resources = Resources::clone(&current.resources);
+        for revision in history
+            .iter()
+            .take_while(|revision| revision.number > number)
+        {
+            revision.undo(&mut resources);
+        }
+        Ok(resources)
+    }
+
+    /// Puts the objects as they were at revision `number` in force again, as a new revision.
+    ///
+    /// # Errors
+    /// As [`Self::at`] and [`Self::apply`].
+    pub fn rollback(&self, number: u64, author: &str) -> Result<Revision, StoreError> {
+        let change = self.rollback_change(number, author)?;
+        self.apply(&change)
+    }
+
+    fn rollback_change(&self, number: u64, author: &str) -> Result<ChangeSet, StoreError> {
+        let target = self.at(number)?;
+        let current = self.current().resources;
+        let put = target
+            .iter()
+            .filter(|object| current.get(&object.key()) != Some(*object));
+        let delete = current
+            .iter()
+            .map(|object| object.key())
+            .filter(|key| !target.contains(key));
+        Ok(ChangeSet {
+            put: put.map(|object| Object::clone(object)).collect(),
+            delete: delete.collect(),
+            author: author.to_owned(),
+            message: format!("rollback to revision {number}"),
+        })
+    }
+}

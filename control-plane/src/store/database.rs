@@ -1,0 +1,301 @@
+//! The embedded database: one table of objects in force, one of revisions.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{ReadableDatabase, ReadableTable, TableDefinition};
+use serde_json::{Value, json};
+use weft_config::gateway_api::{Kind, Object, ObjectKey, Resources};
+
+use super::revision::{ObjectChange, Revision};
+use super::{OBJECTS_MAX, REVISIONS_MAX, State};
+
+/// Objects in force: `KIND/NAMESPACE/NAME` to canonical JSON.
+const OBJECTS: TableDefinition<&str, &[u8]> = TableDefinition::new("objects");
+
+/// Revisions by number, as JSON.
+const REVISIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("revisions");
+
+/// Facts about the file itself.
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+
+/// The form of the file; one that is newer is refused.
+const FORMAT: u64 = 1;
+
+/// Why the store refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The folder of the file cannot be made.
+    #[error("making the folder {}", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file cannot be opened: in use, not permitted, cut short or not a store.
+    #[error("opening the store {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the database says.
+        #[source]
+        source: redb::Error,
+    },
+    /// The database failed while it was read or written.
+    #[error("reading or writing the store")]
+    Database(#[source] Box<redb::Error>),
+    /// The file was written by a newer version.
+    #[error("the store has format {found}, this version reads format {FORMAT}")]
+    Format {
+        /// The format found.
+        found: u64,
+    },
+    /// What is stored cannot be understood.
+    #[error("the store holds {what} that cannot be read: {why}")]
+    Damaged {
+        /// Which entry.
+        what: String,
+        /// Why.
+        why: String,
+    },
+    /// An object to delete is not there.
+    #[error("there is no {key}")]
+    UnknownObject {
+        /// Which.
+        key: ObjectKey,
+    },
+    /// One change names an object twice.
+    #[error("{key} is named twice in one change")]
+    NamedTwice {
+        /// Which.
+        key: ObjectKey,
+    },
+    /// More objects than a store takes.
+    #[error("{count} objects are more than the {OBJECTS_MAX} that are allowed")]
+    TooManyObjects {
+        /// How many there would be.
+        count: usize,
+    },
+    /// A revision that is not in the history.
+    #[error("revision {number} is not known; the history reaches from {oldest} to {newest}")]
+    UnknownRevision {
+        /// The revision asked for.
+        number: u64,
+        /// The oldest state that can be had.
+        oldest: u64,
+        /// The newest.
+        newest: u64,
+    },
+}
+
+/// An open database.
+pub(super) struct Database(redb::Database);
+
+impl Database {
+    pub(super) fn in_memory() -> Result<Self, StoreError> {
+        let backend = redb::backends::InMemoryBackend::new();
+        let database = redb::Builder::new()
+            .create_with_backend(backend)
+            .map_err(failed)?;
+        Self::prepare(database)
+    }
+
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder {
+                folder: folder.to_owned(),
+                source,
+            })?;
+        }
+        let database = redb::Database::create(path).map_err(|source| StoreError::Open {
+            path: path.to_owned(),
+            source: source.into(),
+        })?;
+        Self::prepare(database)
+    }
+
+    /// Makes the tables where they are missing, and refuses a form that is newer than ours.
+    fn prepare(database: redb::Database) -> Result<Self, StoreError> {
+        let write = database.begin_write().map_err(failed)?;
+        {
+            let mut meta = write.open_table(META).map_err(failed)?;
+            let found = meta
+                .get("format")
+                .map_err(failed)?
+                .map(|format| format.value());
+            match found {
+                None => drop(meta.insert("format", FORMAT).map_err(failed)?),
+                Some(FORMAT) => {}
+                Some(found) => return Err(StoreError::Format { found }),
+            }
+            write.open_table(OBJECTS).map_err(failed)?;
+            write.open_table(REVISIONS).map_err(failed)?;
+        }
+        write.commit().map_err(failed)?;
+        Ok(Self(database))
+    }
+
+    /// The state in force.
+    pub(super) fn load(&self) -> Result<State, StoreError> {
+        let read = self.0.begin_read().map_err(failed)?;
+        let mut resources = Resources::new();
+        for entry in read
+            .open_table(OBJECTS)
+            .map_err(failed)?
+            .iter()
+            .map_err(failed)?
+        {
+            let (key, value) = entry.map_err(failed)?;
+            resources.insert(decode(key.value(), value.value())?);
+        }
+        let revisions = read.open_table(REVISIONS).map_err(failed)?;
+        let revision = revisions
+            .last()
+            .map_err(failed)?
+            .map_or(0, |(number, _)| number.value());
+        Ok(State {
+            revision,
+            resources: Arc::new(resources),
+        })
+    }
+
+    /// Writes a revision and what it did to the objects, in one transaction.
+    pub(super) fn write(&mut self, revision: &Revision) -> Result<(), StoreError> {
+        let write = self.0.begin_write().map_err(failed)?;
+        {
+            let mut objects = write.open_table(OBJECTS).map_err(failed)?;
+            for change in &revision.changes {
+                let key = row_key(&change.key);
+                match &change.after {
+                    Some(object) => drop(
+                        objects
+                            .insert(key.as_str(), encode(object).as_slice())
+                            .map_err(failed)?,
+                    ),
+                    None => drop(objects.remove(key.as_str()).map_err(failed)?),
+                }
+            }
+            let mut revisions = write.open_table(REVISIONS).map_err(failed)?;
+            let record = revision_json(revision).to_string();
+            revisions
+                .insert(revision.number, record.as_bytes())
+                .map_err(failed)?;
+            let oldest = revision.number.saturating_sub(REVISIONS_MAX as u64);
+            revisions
+                .retain_in(..=oldest, |_, _| false)
+                .map_err(failed)?;
+        }
+        write.commit().map_err(failed)
+    }
+
+    /// The newest `limit` revisions, newest first.
+    pub(super) fn history(&self, limit: usize) -> Result<Vec<Revision>, StoreError> {
+        let read = self.0.begin_read().map_err(failed)?;
+        let revisions = read.open_table(REVISIONS).map_err(failed)?;
+        let newest = revisions.iter().map_err(failed)?.rev().take(limit);
+        newest
+            .map(|entry| {
+                let (number, record) = entry.map_err(failed)?;
+                read_revision(number.value(), record.value())
+            })
+            .collect()
+    }
+}
+
+fn failed(error: impl Into<redb::Error>) -> StoreError {
+    StoreError::Database(Box::new(error.into()))
+}
+
+fn row_key(key: &ObjectKey) -> String {
+    format!("{}/{}/{}", key.kind, key.namespace, key.name)
+}
+
+fn encode(object: &Object) -> Vec<u8> {
+    object.to_json().to_string().into_bytes()
+}
+
+/// Reads an object with the code that reads the user's files.
+fn decode(what: &str, bytes: &[u8]) -> Result<Object, StoreError> {
+    let damaged = |why: String| StoreError::Damaged {
+        what: what.to_owned(),
+        why,
+    };
+    let value: Value = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
+    decode_value(what, &value)
+}
+
+fn decode_value(what: &str, value: &Value) -> Result<Object, StoreError> {
+    weft_config::gateway_api::parse_json(value).map_err(|findings| {
+        let why: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        StoreError::Damaged {
+            what: what.to_owned(),
+            why: why.join("; "),
+        }
+    })
+}
+
+fn revision_json(revision: &Revision) -> Value {
+    let side = |object: &Option<Arc<Object>>| object.as_ref().map(|object| object.to_json());
+    let changes = revision
+        .changes
+        .iter()
+        .filter(|change| change.before != change.after)
+        .map(|change| {
+            json!({
+                "kind": change.key.kind,
+                "namespace": change.key.namespace,
+                "name": change.key.name,
+                "before": side(&change.before),
+                "after": side(&change.after),
+            })
+        });
+    json!({
+        "time": revision.time.to_string(),
+        "author": revision.author,
+        "message": revision.message,
+        "changes": changes.collect::<Vec<_>>(),
+    })
+}
+
+fn read_revision(number: u64, bytes: &[u8]) -> Result<Revision, StoreError> {
+    let what = format!("revision {number}");
+    let damaged = |why: &str| StoreError::Damaged {
+        what: what.clone(),
+        why: why.to_owned(),
+    };
+    let record: Value = serde_json::from_slice(bytes).map_err(|e| damaged(&e.to_string()))?;
+    let text = |value: &Value, field: &str| {
+        let found = value.get(field).and_then(Value::as_str).map(str::to_owned);
+        found.ok_or_else(|| damaged(&format!("{field} is missing")))
+    };
+    let changes = record
+        .get("changes")
+        .and_then(Value::as_array)
+        .ok_or_else(|| damaged("changes are missing"))?;
+    let changes = changes.iter().map(|change| {
+        let kind = text(change, "kind")?;
+        let kind =
+            Kind::find(&kind).ok_or_else(|| damaged(&format!("kind {kind} is not known")))?;
+        let side = |field: &str| match change.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(object) => decode_value(&what, object).map(|object| Some(Arc::new(object))),
+        };
+        let key = ObjectKey::new(kind, text(change, "namespace")?, text(change, "name")?);
+        Ok(ObjectChange {
+            key,
+            before: side("before")?,
+            after: side("after")?,
+        })
+    });
+    Ok(Revision {
+        number,
+        time: text(&record, "time")?
+            .parse()
+            .map_err(|_| damaged("time is not a time"))?,
+        author: text(&record, "author")?,
+        message: text(&record, "message")?,
+        changes: changes.collect::<Result<_, StoreError>>()?,
+    })
+}

@@ -1,1 +1,260 @@
 //! Builds, wires and runs the control plane.
+//!
+//! ```text
+//! store ─┐
+//! DNS ───┼─► gathered ─► translate ─► snapshot ─► xds
+//! workloads ┘
+//! ```
+
+mod mesh;
+mod publish;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+pub use self::mesh::{Mesh, Standing};
+use self::publish::Publisher;
+use crate::api;
+use crate::snapshot::{Snapshot, SnapshotStore};
+use crate::source::{dns, files};
+use crate::status::StatusBoard;
+use crate::store::{Store, StoreError};
+use crate::xds::{Registry, XdsConfig, XdsServer};
+
+/// What a control plane is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where xDS is served. Default 127.0.0.1:15010.
+    pub xds_listen: SocketAddr,
+    /// Where the HTTP API is served. Default 127.0.0.1:15014.
+    pub api_listen: SocketAddr,
+    /// A directory of manifests that is watched.
+    pub config_dir: Option<PathBuf>,
+    /// The database; `None`: in memory.
+    pub store: Option<PathBuf>,
+    /// The token that API requests must carry; needed for anything but loopback.
+    pub api_token: Option<String>,
+    /// How long changes are gathered before a push, after the last of them. Default 20 ms.
+    pub push_quiet: Duration,
+    /// How long changes are gathered at most. Default 200 ms.
+    pub push_max: Duration,
+    /// How long a workload stays an endpoint after its stream ended. Default 5 s.
+    pub workload_grace: Duration,
+    /// The domain that service names end in. Default `cluster.local`.
+    pub domain: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            xds_listen: SocketAddr::from(([127, 0, 0, 1], 15010)),
+            api_listen: SocketAddr::from(([127, 0, 0, 1], 15014)),
+            config_dir: None,
+            store: None,
+            api_token: None,
+            push_quiet: Duration::from_millis(20),
+            push_max: Duration::from_millis(200),
+            workload_grace: Duration::from_secs(5),
+            domain: "cluster.local".to_owned(),
+        }
+    }
+}
+
+impl Config {
+    /// Free ports of loopback and a store in memory.
+    pub fn for_demo() -> Self {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            xds_listen: free,
+            api_listen: free,
+            ..Self::default()
+        }
+    }
+}
+
+/// Why a control plane cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An API that anybody could reach.
+    #[error(
+        "the HTTP API on {address} can be reached by others: give a token, or a loopback address"
+    )]
+    TokenNeeded {
+        /// The address asked for.
+        address: SocketAddr,
+    },
+    /// A port that cannot be bound.
+    #[error("listening on {address} for {what}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What for.
+        what: &'static str,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The directory to watch is not there.
+    #[error("--config {}: is not a directory", folder.display())]
+    NoDirectory {
+        /// The directory.
+        folder: PathBuf,
+    },
+}
+
+/// The control plane.
+#[derive(Debug)]
+pub struct ControlPlane;
+
+/// A running control plane. Dropping it ends it without order; [`Running::shutdown`] ends it in order.
+pub struct Running {
+    xds_address: SocketAddr,
+    api: api::Server,
+    mesh: Arc<Mesh>,
+    stop: watch::Sender<bool>,
+    xds: JoinHandle<()>,
+    tasks: JoinSet<()>,
+}
+
+impl ControlPlane {
+    /// Starts a control plane on the runtime that this is called on.
+    ///
+    /// # Errors
+    /// If a port cannot be bound, the store not be opened, or the API would be open to others without a token.
+    pub async fn start(config: Config) -> Result<Running, StartError> {
+        if config.api_token.is_none() && !config.api_listen.ip().is_loopback() {
+            return Err(StartError::TokenNeeded {
+                address: config.api_listen,
+            });
+        }
+        let xds_socket = bind(config.xds_listen, "xDS").await?;
+        let api_socket = bind(config.api_listen, "the HTTP API").await?;
+        let xds_address = address_of(&xds_socket, config.xds_listen);
+        let store = Arc::new(match &config.store {
+            Some(path) => Store::open(path)?,
+            None => Store::in_memory()?,
+        });
+        let mut tasks = JoinSet::new();
+        let findings = watch_directory(&config, &store, &mut tasks)?;
+        let registry = Arc::new(Registry::new(config.workload_grace));
+        let board = Arc::new(StatusBoard::new());
+        let snapshots = Arc::new(SnapshotStore::new(Snapshot::default()));
+
+        let publisher = Publisher::new(&config, store.clone(), registry.clone(), snapshots.clone());
+        let view = publisher.view();
+        let answers = follow_dns(&store, &mut tasks);
+        tasks.spawn(publisher.run(answers));
+
+        let (stop, stopped) = watch::channel(false);
+        let xds_config = XdsConfig {
+            listen: config.xds_listen,
+            ..XdsConfig::default()
+        };
+        let server = XdsServer::new(xds_config, snapshots, board.clone(), registry, stopped);
+        let mesh = Arc::new(Mesh::new(store, view, board, findings));
+        let xds = tokio::spawn(async move {
+            if let Err(error) = server.serve(xds_socket).await {
+                tracing::error!(error = &error as &dyn std::error::Error, "xDS server ended");
+            }
+        });
+        let api = api::Server::start(api_socket, mesh.clone(), config.api_token.as_deref())
+            .map_err(|source| StartError::Bind {
+                address: config.api_listen,
+                what: "the HTTP API",
+                source,
+            })?;
+        tracing::info!(xds = %xds_address, api = %api.address(), "control plane started");
+        Ok(Running {
+            xds_address,
+            api,
+            mesh,
+            stop,
+            xds,
+            tasks,
+        })
+    }
+}
+
+impl Running {
+    /// Where xDS is served.
+    pub fn xds_address(&self) -> SocketAddr {
+        self.xds_address
+    }
+
+    /// Where the HTTP API is served.
+    pub fn api_address(&self) -> SocketAddr {
+        self.api.address()
+    }
+
+    /// What the mesh looks like from here.
+    pub fn mesh(&self) -> &Arc<Mesh> {
+        &self.mesh
+    }
+
+    /// Ends all streams and requests, and everything behind them.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        self.api.shutdown().await;
+        if tokio::time::timeout(Duration::from_secs(1), &mut self.xds)
+            .await
+            .is_err()
+        {
+            self.xds.abort();
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+async fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Bind {
+            address,
+            what,
+            source,
+        })
+}
+
+fn address_of(socket: &TcpListener, asked_for: SocketAddr) -> SocketAddr {
+    socket.local_addr().unwrap_or(asked_for) // a bound socket has one
+}
+
+/// Follows the directory, where one is given; gives what is wrong with its files.
+fn watch_directory(
+    config: &Config,
+    store: &Arc<Store>,
+    tasks: &mut JoinSet<()>,
+) -> Result<watch::Receiver<Vec<weft_config::diag::Finding>>, StartError> {
+    let (findings, seen) = watch::channel(Vec::new());
+    if let Some(folder) = config.config_dir.clone() {
+        if !folder.is_dir() {
+            return Err(StartError::NoDirectory { folder });
+        }
+        let source = files::FileSource::new(folder, store.clone(), findings);
+        tasks.spawn(async move {
+            if let Err(error) = source.run().await {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "watched directory is not followed any more"
+                );
+            }
+        });
+    }
+    Ok(seen)
+}
+
+/// Resolves the names of the state in force, again and again.
+fn follow_dns(store: &Store, tasks: &mut JoinSet<()>) -> watch::Receiver<dns::Answers> {
+    let (answers, seen) = watch::channel(dns::Answers::default());
+    tasks.spawn(dns::follow(store.watch(), answers));
+    seen
+}

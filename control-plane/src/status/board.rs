@@ -43,6 +43,20 @@ pub struct StreamStatus {
     pub(crate) inspect: mpsc::Sender<Inspect>,
 }
 
+impl StreamStatus {
+    /// Names of the resources that it asked for or was told of; none where the stream ends meanwhile.
+    pub(crate) async fn subscribed(&self) -> Vec<Arc<str>> {
+        let (answer, entries) = oneshot::channel();
+        if self.inspect.send(answer).await.is_err() {
+            return Vec::new();
+        }
+        entries
+            .await
+            .map(|entries| entries.into_iter().map(|entry| entry.name).collect())
+            .unwrap_or_default()
+    }
+}
+
 /// All open streams.
 #[derive(Debug, Default)]
 pub struct StatusBoard {

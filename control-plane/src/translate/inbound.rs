@@ -27,15 +27,32 @@ use crate::snapshot::proto::{
     network_filter, u32_value,
 };
 use crate::snapshot::{INBOUND_CLUSTER_PREFIX, INBOUND_PREFIX, Resource, ResourceType};
+use crate::xds::Workload;
 
-/// The listener of all workloads of one service, whose applications listen on `ports`.
+/// The names under which a workload finds its listener: `inbound/NAMESPACE/SERVICE`, which has the ports of all workloads
+/// of the service, and `inbound/NAMESPACE/SERVICE/PORT-PORT…`, which has its own alone. A sidecar that is dialled on its
+/// inbound port, without an original destination, can tell ports apart only where there is one.
+pub(crate) fn names(workload: &Workload) -> Vec<String> {
+    let ports: BTreeSet<u16> = workload.ports.iter().copied().collect();
+    if ports.is_empty() {
+        return Vec::new();
+    }
+    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+    let all = format!(
+        "{INBOUND_PREFIX}{}/{}",
+        workload.namespace, workload.service
+    );
+    vec![format!("{all}/{}", ports.join("-")), all]
+}
+
+/// The listener `name` of workloads like `workload`, whose applications listen on `ports`.
 pub(crate) fn listener(
     index: &Index,
-    namespace: &str,
-    service: &str,
+    name: &str,
+    workload: &Workload,
     ports: &BTreeSet<u16>,
 ) -> Resource {
-    let name = format!("{INBOUND_PREFIX}{namespace}/{service}");
+    let (namespace, service) = (&workload.namespace, &workload.service);
     let single = ports.len() == 1;
     let mut detects = false;
     let mut filter_chains = Vec::new();
@@ -55,7 +72,7 @@ pub(crate) fn listener(
         ));
     }
     let listener = Listener {
-        name: name.clone(),
+        name: name.to_owned(),
         address: Some(address(SocketAddr::from((
             Ipv4Addr::UNSPECIFIED,
             INBOUND_PORT,

@@ -14,6 +14,7 @@ use super::index::Index;
 use super::inputs::UnitInputs;
 use super::unit::{self, PortParts};
 use crate::snapshot::{PortUnit, Resource, ResourceType, ServiceUnit};
+use crate::xds::Workload;
 
 /// Keeps what was translated, to be shared by the next state.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub struct Translator {
     domain: Arc<str>,
     index: Arc<Index>,
     units: HashMap<ServiceName, Cached>,
-    inbound: BTreeMap<(String, String), Arc<Resource>>,
+    inbound: BTreeMap<String, Arc<Resource>>,
 }
 
 #[derive(Debug)]
@@ -113,25 +114,25 @@ impl Translator {
         discovered: &Discovered,
         refused: &mut Vec<(String, Vec<Finding>)>,
     ) -> Vec<Arc<Resource>> {
-        let mut ports: BTreeMap<(String, String), BTreeSet<u16>> = BTreeMap::new();
+        let mut ports: BTreeMap<String, (&Workload, BTreeSet<u16>)> = BTreeMap::new();
         for registration in &discovered.workloads {
             let workload = &registration.workload;
-            let key = (workload.namespace.clone(), workload.service.clone());
-            ports.entry(key).or_default().extend(&workload.ports);
+            for name in inbound::names(workload) {
+                let (_, known) = ports.entry(name).or_insert((workload, BTreeSet::new()));
+                known.extend(&workload.ports);
+            }
         }
-        ports.retain(|_, ports| !ports.is_empty());
         let mut next = BTreeMap::new();
-        for ((namespace, service), ports) in ports {
-            let made = inbound::listener(&self.index, &namespace, &service, &ports);
-            let key = (namespace, service);
-            let resource = match self.inbound.remove(&key) {
+        for (name, (workload, ports)) in ports {
+            let made = inbound::listener(&self.index, &name, workload, &ports);
+            let resource = match self.inbound.remove(&name) {
                 Some(old) if old.version == made.version => old,
                 _ => {
                     check(&made, refused);
                     Arc::new(made)
                 }
             };
-            next.insert(key, resource);
+            next.insert(name, resource);
         }
         self.inbound = next;
         self.inbound.values().cloned().collect()

@@ -1,1 +1,39 @@
+//! The protocol by tables, then over real connections.
 
+mod machine;
+mod wire;
+
+use std::sync::Arc;
+
+use crate::snapshot::{
+    ListenerTemplate, PortUnit, Resource, ResourceType, RouteUnit, ServiceUnit, Snapshot,
+    encode_routes,
+};
+
+/// A snapshot of services `a`, `b`, … in `default`, port 80; `version` changes every cluster and route.
+pub(super) fn snapshot(serial: u64, services: &[&str], version: &str) -> Snapshot {
+    let units = services.iter().map(|name| Arc::new(unit(name, version)));
+    Snapshot::new(serial, serial, "cluster.local".into(), units, [])
+}
+
+fn unit(name: &str, version: &str) -> ServiceUnit {
+    let host = format!("{name}.default.svc.cluster.local");
+    let canonical = format!("{host}:80");
+    let value = |what: &str| format!("{what} {name} {version}").into_bytes();
+    let resource =
+        |kind, value: &[u8]| Arc::new(Resource::from_value(kind, canonical.as_str(), value));
+    ServiceUnit {
+        host: host.into(),
+        name: name.into(),
+        namespace: "default".into(),
+        addresses: vec![],
+        ports: vec![PortUnit {
+            port: 80,
+            listener: Arc::new(ListenerTemplate::new(Vec::new())),
+            route: Some(Arc::new(RouteUnit::new(&canonical, encode_routes(vec![])))),
+            tcp_filter: None,
+            cluster: resource(ResourceType::Cluster, &value("cluster")),
+            endpoints: resource(ResourceType::Endpoint, b"endpoints"),
+        }],
+    }
+}

@@ -1,0 +1,410 @@
+//! What the mesh looks like from the control plane: the questions of the API, answered.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use weft_config::diag::Finding;
+use weft_config::gateway_api::{
+    AppProtocol, Kind, Object, ObjectKey, Resources, ServiceName, Spec,
+};
+
+use super::publish::View;
+use crate::api::model::{
+    EndpointBody, PortBody, ProxyBody, Refusal, ServiceBody, ServiceDescription,
+};
+use crate::source::files;
+use crate::status::{ProxyState, ProxyStatus, StatusBoard, Waiting};
+use crate::store::{ChangeSet, Store};
+use crate::translate::{endpoints_of, route_status};
+
+/// How long a revision may take from the store into a snapshot; above every gathering of changes.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The mesh as it is.
+pub struct Mesh {
+    store: Arc<Store>,
+    view: watch::Receiver<View>,
+    board: Arc<StatusBoard>,
+    file_findings: watch::Receiver<Vec<Finding>>,
+}
+
+/// Where the proxies stand with a revision, by node id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Those that acknowledged it.
+    pub acknowledged: Vec<String>,
+    /// Those that refused it, and why.
+    pub refused: Vec<Refusal>,
+    /// Those that have not answered.
+    pub waiting: Vec<String>,
+}
+
+impl Mesh {
+    pub(super) fn new(
+        store: Arc<Store>,
+        view: watch::Receiver<View>,
+        board: Arc<StatusBoard>,
+        file_findings: watch::Receiver<Vec<Finding>>,
+    ) -> Self {
+        Self {
+            store,
+            view,
+            board,
+            file_findings,
+        }
+    }
+
+    /// The desired state, with its history.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The objects in force.
+    pub fn resources(&self) -> Arc<Resources> {
+        self.store.current().resources
+    }
+
+    /// Whether an object comes from the watched directory, and so is changed there alone.
+    pub fn is_owned_by_file(&self, key: &ObjectKey) -> bool {
+        self.resources()
+            .get(key)
+            .is_some_and(|object| files::is_owned(object))
+    }
+
+    /// Waits until `revision` is what proxies are served, and gives how to ask where they stand with it.
+    pub(crate) async fn follow(&self, revision: u64) -> Option<Waiting> {
+        let mut view = self.view.clone();
+        let published = view.wait_for(|view| view.state.revision >= revision);
+        let serial = tokio::time::timeout(PUBLISH_TIMEOUT, published)
+            .await
+            .ok()?
+            .ok()?
+            .serial;
+        Some(Waiting::new(self.board.clone(), serial))
+    }
+
+    /// Ticks whenever a proxy has answered, come or gone.
+    pub(crate) fn status_ticks(&self) -> watch::Receiver<u64> {
+        self.board.ticks()
+    }
+
+    /// Names of the connected proxies that have subscribed to something of the services that a change concerns.
+    pub(crate) async fn proxies_concerned(&self, change: &ChangeSet) -> Vec<String> {
+        let keys = change
+            .put
+            .iter()
+            .map(Object::key)
+            .chain(change.delete.iter().cloned());
+        let resources = self.resources();
+        let services: Vec<String> = keys
+            .flat_map(|key| services_of(&key, change.put.iter(), &resources))
+            .collect();
+        let mut concerned = BTreeSet::new();
+        for stream in self.board.streams() {
+            let names = stream.subscribed().await;
+            if names
+                .iter()
+                .any(|name| services.iter().any(|host| is_of_host(name, host)))
+            {
+                concerned.insert(stream.node.id.to_string());
+            }
+        }
+        concerned.into_iter().collect()
+    }
+
+    /// All services, by namespace and name.
+    pub fn services(&self) -> Vec<ServiceBody> {
+        let resources = self.resources();
+        let services = [Kind::MeshService, Kind::Service]
+            .into_iter()
+            .flat_map(|kind| resources.of_kind(kind));
+        let mut bodies: Vec<ServiceBody> = services
+            .map(|object| self.service_body(&resources, object))
+            .collect();
+        bodies.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        bodies
+    }
+
+    /// Everything about one service.
+    pub fn describe_service(&self, namespace: &str, name: &str) -> Option<ServiceDescription> {
+        let resources = self.resources();
+        let service = resources.find_service(&service_name(namespace, name))?;
+        let object = resources.get(&service.key())?;
+        let of_service = |object: &&Arc<Object>| refers_to(object, namespace, name);
+        let routes: Vec<_> = resources
+            .iter()
+            .filter(|o| o.kind().is_route())
+            .filter(of_service)
+            .collect();
+        let policies = resources
+            .iter()
+            .filter(|o| o.kind().is_policy())
+            .filter(|policy| {
+                refers_to(policy, namespace, name)
+                    || routes
+                        .iter()
+                        .any(|route| refers_to(policy, namespace, &route.metadata.name))
+            });
+        let prefix = format!("{name}.{namespace}:");
+        let mut concerned = vec![object.key()];
+        concerned.extend(routes.iter().map(|route| route.key()));
+        Some(ServiceDescription {
+            service: self.service_body(&resources, object),
+            object: object.to_json(),
+            policies: policies.map(|policy| policy.to_json()).collect(),
+            routes: routes.iter().map(|route| route.to_json()).collect(),
+            endpoints: self
+                .endpoints()
+                .into_iter()
+                .filter(|e| e.service.starts_with(&prefix))
+                .collect(),
+            findings: self.findings_of(|key| concerned.contains(key)),
+        })
+    }
+
+    /// Endpoints of all services.
+    pub fn endpoints(&self) -> Vec<EndpointBody> {
+        let view = self.view.borrow();
+        let mut bodies = Vec::new();
+        for (name, service) in view.index.services() {
+            for (port, endpoints) in endpoints_of(&view.index, &view.discovered, service) {
+                bodies.extend(endpoints.iter().map(|endpoint| {
+                    EndpointBody {
+                        service: format!("{}.{}:{port}", name.name, name.namespace),
+                        address: endpoint.address.to_string(),
+                        health: if endpoint.draining {
+                            "draining"
+                        } else {
+                            "healthy"
+                        }
+                        .to_owned(),
+                        weight: endpoint.weight,
+                    }
+                }));
+            }
+        }
+        bodies
+    }
+
+    /// Faults of the watched directory, conditions of routes that are not met, and resources that proxies would refuse.
+    pub fn findings(&self) -> Vec<String> {
+        let mut findings: Vec<String> = self
+            .file_findings
+            .borrow()
+            .iter()
+            .map(Finding::to_string)
+            .collect();
+        findings.extend(self.view.borrow().refused.iter().cloned());
+        findings.extend(self.findings_of(|_| true));
+        findings
+    }
+
+    /// What is not as it should be with routes.
+    fn findings_of(&self, wanted: impl Fn(&ObjectKey) -> bool) -> Vec<String> {
+        let resources = self.resources();
+        let mut findings = Vec::new();
+        for route in resources
+            .iter()
+            .filter(|object| object.kind().is_route() && wanted(&object.key()))
+        {
+            let status = route_status(&resources, route);
+            for condition in status
+                .iter()
+                .flat_map(|s| &s.parents)
+                .flat_map(|parent| &parent.conditions)
+            {
+                if condition.status != "True" {
+                    findings.push(format!(
+                        "{}: {} is {}: {} ({})",
+                        route.key(),
+                        condition.kind,
+                        condition.status,
+                        condition.message,
+                        condition.reason
+                    ));
+                }
+            }
+        }
+        findings
+    }
+
+    /// Connected proxies, by name.
+    pub fn proxies(&self) -> Vec<ProxyBody> {
+        self.board.proxies().into_iter().map(proxy_body).collect()
+    }
+
+    /// Where the admin page of a connected proxy is; its name may be cut short while it is the only such one.
+    ///
+    /// # Errors
+    /// If there is none or several of that name, or it keeps its page to itself.
+    pub fn proxy_admin(&self, name: &str) -> Result<SocketAddr, String> {
+        let proxies = self.board.proxies();
+        let exact = proxies.iter().find(|proxy| proxy.id == name);
+        let proxy = match exact {
+            Some(proxy) => proxy,
+            None => {
+                let alike: Vec<&ProxyStatus> = proxies
+                    .iter()
+                    .filter(|p| p.id.contains(name) || p.service == name)
+                    .collect();
+                match alike[..] {
+                    [one] => one,
+                    [] => return Err(format!("no connected proxy is called {name}")),
+                    _ => {
+                        let names: Vec<&str> = alike.iter().map(|p| p.id.as_str()).collect();
+                        return Err(format!("{name} could be any of {}", names.join(", ")));
+                    }
+                }
+            }
+        };
+        let admin: SocketAddr = (proxy.admin.as_deref())
+            .and_then(|admin| admin.parse().ok())
+            .ok_or_else(|| format!("{} does not say where its admin page is", proxy.id))?;
+        // The page is asked from here: whatever a proxy says of itself must not lead us to somebody else's door.
+        match admin.ip().is_loopback() {
+            true => Ok(admin),
+            false => Err(format!(
+                "the admin page of {} is at {admin}, which is not this machine",
+                proxy.id
+            )),
+        }
+    }
+
+    fn service_body(&self, resources: &Resources, object: &Object) -> ServiceBody {
+        let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
+        let ports = resources
+            .find_service(&service_name(namespace, name))
+            .map(|s| resources.service_ports(&s));
+        let prefix = format!("{name}.{namespace}:");
+        let routes = resources
+            .iter()
+            .filter(|o| o.kind().is_route() && refers_to(o, namespace, name));
+        ServiceBody {
+            kind: object.kind().name().to_owned(),
+            namespace: namespace.clone(),
+            name: name.clone(),
+            ports: ports
+                .unwrap_or_default()
+                .into_iter()
+                .map(|port| PortBody {
+                    port: port.port,
+                    protocol: protocol_name(port.app_protocol),
+                })
+                .collect(),
+            endpoints: self
+                .endpoints()
+                .iter()
+                .filter(|e| e.service.starts_with(&prefix))
+                .count(),
+            routes: routes.map(|route| route.metadata.name.clone()).collect(),
+        }
+    }
+}
+
+impl Standing {
+    /// From what the board says.
+    pub(crate) fn new(waiting: &Waiting) -> Self {
+        let mut standing = Self::default();
+        for proxy in waiting.progress().proxies {
+            match proxy.state {
+                ProxyState::Acked => standing.acknowledged.push(proxy.id),
+                ProxyState::Pending => standing.waiting.push(proxy.id),
+                ProxyState::Refused => {
+                    standing.refused.push(Refusal {
+                        proxy: proxy.id,
+                        reason: proxy.reason.unwrap_or_default(),
+                    });
+                }
+                ProxyState::Left | ProxyState::Unconcerned => {}
+            }
+        }
+        standing
+    }
+}
+
+/// Whether a resource belongs to a service: `HOST:PORT`.
+fn is_of_host(resource: &str, host: &str) -> bool {
+    resource
+        .strip_prefix(host)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+}
+
+/// The canonical hosts of the services that an object says something of.
+fn services_of<'a>(
+    key: &ObjectKey,
+    put: impl Iterator<Item = &'a Object>,
+    resources: &'a Resources,
+) -> Vec<String> {
+    let host = |name: &ServiceName| name.host("cluster.local");
+    let mut hosts = Vec::new();
+    if matches!(key.kind, Kind::Service | Kind::MeshService) {
+        hosts.push(host(&service_name(&key.namespace, &key.name)));
+    }
+    let before = resources.get(key).map(|object| &**object);
+    for object in put.filter(|object| object.key() == *key).chain(before) {
+        hosts.extend(parents(object).iter().map(host));
+    }
+    hosts
+}
+
+/// Services that a route is attached to or a policy aims at.
+fn parents(object: &Object) -> Vec<ServiceName> {
+    let routes = |parents: &[weft_config::gateway_api::ParentRef]| {
+        parents.iter().map(|p| p.service.name.clone()).collect()
+    };
+    match &object.spec {
+        Spec::HttpRoute(route) => routes(&route.parent_refs),
+        Spec::GrpcRoute(route) => routes(&route.parent_refs),
+        Spec::TcpRoute(route) => routes(&route.parent_refs),
+        Spec::TrafficPolicy(policy) => targets(&policy.target_refs),
+        Spec::RateLimitPolicy(policy) => targets(&policy.target_refs),
+        _ => Vec::new(),
+    }
+}
+
+fn targets(targets: &[weft_config::gateway_api::PolicyTarget]) -> Vec<ServiceName> {
+    let services = targets.iter().filter(|target| target.kind.is_service());
+    services
+        .map(|target| service_name(&target.namespace, &target.name))
+        .collect()
+}
+
+fn protocol_name(protocol: AppProtocol) -> String {
+    serde_json::to_value(protocol)
+        .ok()
+        .and_then(|name| name.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+fn service_name(namespace: &str, name: &str) -> ServiceName {
+    ServiceName {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+fn refers_to(object: &Object, namespace: &str, name: &str) -> bool {
+    let wanted = service_name(namespace, name);
+    parents(object).contains(&wanted)
+}
+
+fn proxy_body(proxy: ProxyStatus) -> ProxyBody {
+    ProxyBody {
+        name: proxy.id,
+        service: proxy.service,
+        user_agent: proxy.user_agent,
+        connected_since: proxy.connected_at,
+        intended: proxy.intended_revision,
+        sent: proxy.sent_revision,
+        acknowledged: proxy.acked_revision,
+        refused: proxy.refusal,
+        resources: proxy
+            .types
+            .into_iter()
+            .map(|(kind, status)| (kind.to_owned(), status.resources))
+            .collect(),
+    }
+}

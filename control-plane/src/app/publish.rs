@@ -1,0 +1,170 @@
+//! From what changed to what is served: changes are gathered, translated, and published as one snapshot.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use weft_config::gateway_api::Resources;
+
+use super::Config;
+use crate::snapshot::{Snapshot, SnapshotStore};
+use crate::source::dns::Answers;
+use crate::store::{State, Store};
+use crate::translate::{Discovered, Index, Translator};
+use crate::xds::Registry;
+
+/// The task that publishes.
+pub(super) struct Publisher {
+    store: Arc<Store>,
+    registry: Arc<Registry>,
+    snapshots: Arc<SnapshotStore>,
+    translator: Translator,
+    domain: Arc<str>,
+    view: watch::Sender<View>,
+    quiet: Duration,
+    longest: Duration,
+}
+
+/// What is in force, as people ask for it.
+#[derive(Clone, Default)]
+pub(super) struct View {
+    /// The state that was translated.
+    pub(super) state: State,
+    /// The snapshot that it became.
+    pub(super) serial: u64,
+    /// The objects, indexed.
+    pub(super) index: Arc<Index>,
+    /// What was found out besides.
+    pub(super) discovered: Arc<Discovered>,
+    /// Resources that a proxy would refuse: a fault of ours.
+    pub(super) refused: Arc<[String]>,
+}
+
+impl Publisher {
+    pub(super) fn new(
+        config: &Config,
+        store: Arc<Store>,
+        registry: Arc<Registry>,
+        snapshots: Arc<SnapshotStore>,
+    ) -> Self {
+        let domain: Arc<str> = config.domain.as_str().into();
+        Self {
+            store,
+            registry,
+            snapshots,
+            translator: Translator::new(domain.clone()),
+            domain,
+            view: watch::Sender::new(View::default()),
+            quiet: config.push_quiet,
+            longest: config.push_max,
+        }
+    }
+
+    /// Follows what is in force.
+    pub(super) fn view(&self) -> watch::Receiver<View> {
+        self.view.subscribe()
+    }
+
+    /// Publishes until the future is dropped.
+    pub(super) async fn run(mut self, mut answers: watch::Receiver<Answers>) {
+        let mut states = self.store.watch();
+        let mut workloads = self.registry.changes();
+        loop {
+            let state = states.borrow_and_update().clone();
+            workloads.borrow_and_update();
+            let answers_now = answers.borrow_and_update().clone();
+            let next_sweep = self.registry.sweep(Instant::now());
+            self.publish(state, &answers_now);
+
+            let mut changes = Changes {
+                states: &mut states,
+                workloads: &mut workloads,
+                answers: &mut answers,
+            };
+            tokio::select! {
+                gone = changes.next() => if gone.is_err() { return },
+                () = at(next_sweep) => continue,
+            }
+            changes.gather(self.quiet, self.longest).await;
+        }
+    }
+
+    fn publish(&mut self, state: State, answers: &Answers) {
+        if self.view.borrow().state.revision != state.revision {
+            self.translator
+                .set_resources(Resources::clone(&state.resources));
+        }
+        let discovered = Discovered {
+            workloads: self.registry.workloads(),
+            dns: Arc::clone(answers),
+        };
+        let translated = self.translator.translate(&discovered);
+        let refused = translated.refused.iter().map(|(name, findings)| {
+            let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+            format!("{name}: {}", findings.join("; "))
+        });
+        let refused: Arc<[String]> = refused.collect();
+        for resource in &*refused {
+            tracing::error!(
+                resource,
+                "translation made a resource that proxies will refuse"
+            );
+        }
+        let serial = self.snapshots.current().serial + 1;
+        let (revision, domain) = (state.revision, self.domain.clone());
+        self.snapshots.publish(Snapshot::new(
+            revision,
+            serial,
+            domain,
+            translated.units,
+            translated.inbound,
+        ));
+        let index = self.translator.index().clone();
+        self.view.send_replace(View {
+            state,
+            serial,
+            index,
+            discovered: Arc::new(discovered),
+            refused,
+        });
+    }
+}
+
+/// Everything that can change.
+struct Changes<'a> {
+    states: &'a mut watch::Receiver<State>,
+    workloads: &'a mut watch::Receiver<u64>,
+    answers: &'a mut watch::Receiver<Answers>,
+}
+
+impl Changes<'_> {
+    /// Returns at the next change; fails once a source is gone.
+    async fn next(&mut self) -> Result<(), watch::error::RecvError> {
+        tokio::select! {
+            changed = self.states.changed() => changed,
+            changed = self.workloads.changed() => changed,
+            // A resolver that cannot be used ends; everything else goes on.
+            Ok(()) = self.answers.changed() => Ok(()),
+        }
+    }
+
+    /// Returns when nothing has changed for `quiet`, at the latest after `longest`.
+    async fn gather(&mut self, quiet: Duration, longest: Duration) {
+        let end = Instant::now() + longest;
+        while let Ok(Ok(())) =
+            tokio::time::timeout_at(end.min(Instant::now() + quiet), self.next()).await
+        {
+            if Instant::now() >= end {
+                return;
+            }
+        }
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

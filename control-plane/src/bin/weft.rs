@@ -1,2 +1,7 @@
 //! The control plane and CLI of Weft.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    weft_control_plane::cli::main()
+}

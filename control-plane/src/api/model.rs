@@ -1,0 +1,253 @@
+//! What goes over the HTTP API, as JSON. These shapes are stable: fields are added, never renamed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// A file of manifests, as the user named it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct SourceFile {
+    /// Its name in messages.
+    pub name: String,
+    /// YAML or JSON, one document or several.
+    pub text: String,
+}
+
+/// Names one object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+pub struct ObjectName {
+    /// The kind, such as `HTTPRoute`.
+    pub kind: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} in {}", self.kind, self.name, self.namespace)
+    }
+}
+
+/// A change of the desired state: all of it becomes one revision, or none of it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApplyRequest {
+    /// Objects to create or replace.
+    pub files: Vec<SourceFile>,
+    /// Objects to delete.
+    pub delete: Vec<ObjectName>,
+    /// Who asks.
+    pub author: String,
+    /// Why.
+    pub message: String,
+    /// Only say what would change.
+    pub dry_run: bool,
+    /// Seconds to wait for the proxies concerned, 0 to 600; `null`: do not wait.
+    pub wait_seconds: Option<u32>,
+}
+
+/// One line of the answer to a change, in this order: `planned`, then (unless it was a dry run) `stored`, any number of
+/// `progress`, and `done`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum ApplyEvent {
+    /// What changes.
+    Planned {
+        /// Each object concerned.
+        changes: Vec<Change>,
+        /// Warnings about the objects, with their places.
+        warnings: Vec<String>,
+        /// Names of the connected proxies that it concerns.
+        proxies: Vec<String>,
+    },
+    /// It is stored.
+    Stored {
+        /// As this revision.
+        revision: u64,
+    },
+    /// Proxies have answered.
+    Progress {
+        /// How many have acknowledged.
+        acknowledged: usize,
+        /// How many have refused.
+        refused: usize,
+        /// How many have not answered.
+        waiting: usize,
+    },
+    /// All that were waited for have answered, or the time was over.
+    Done {
+        /// The revision in question.
+        revision: u64,
+        /// Who acknowledged.
+        acknowledged: Vec<String>,
+        /// Who refused, and why.
+        refused: Vec<Refusal>,
+        /// Who had not answered when the time was over.
+        waiting: Vec<String>,
+    },
+}
+
+/// A proxy that refused, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Refusal {
+    /// The proxy's name.
+    pub proxy: String,
+    /// What it said.
+    pub reason: String,
+}
+
+/// What happens to one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Change {
+    /// The object.
+    #[serde(flatten)]
+    pub object: ObjectName,
+    /// What happens.
+    pub action: Action,
+    /// Lines that differ in its YAML form, each led by `+`, `-` or a space.
+    pub diff: Vec<String>,
+}
+
+/// What happens to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// It is new.
+    Created,
+    /// It changes.
+    Changed,
+    /// It stays as it is.
+    Unchanged,
+    /// It goes.
+    Deleted,
+}
+
+/// Why a request was refused.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct ErrorBody {
+    /// One sentence.
+    pub error: String,
+    /// Each fault, with its place.
+    #[serde(default)]
+    pub faults: Vec<String>,
+}
+
+impl fmt::Display for ErrorBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.error)?;
+        self.faults
+            .iter()
+            .try_for_each(|fault| write!(f, "\n  {fault}"))
+    }
+}
+
+/// One revision.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RevisionBody {
+    /// Its number.
+    pub revision: u64,
+    /// When, RFC 3339.
+    pub time: String,
+    /// Who.
+    pub author: String,
+    /// Why.
+    pub message: String,
+    /// What changed.
+    pub changes: Vec<Change>,
+}
+
+/// Back to an earlier state.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// The revision whose state shall be in force again; `null`: the one before the newest.
+    pub revision: Option<u64>,
+    /// Who asks.
+    pub author: String,
+    /// See [`ApplyRequest::wait_seconds`].
+    pub wait_seconds: Option<u32>,
+}
+
+/// A service as the mesh sees it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ServiceBody {
+    /// Kind of the object that declares it.
+    pub kind: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Ports, with the protocol of each.
+    pub ports: Vec<PortBody>,
+    /// Endpoints in all.
+    pub endpoints: usize,
+    /// Routes attached to it.
+    pub routes: Vec<String>,
+}
+
+/// A port of a service.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PortBody {
+    /// The port.
+    pub port: u16,
+    /// The protocol, or `detect`.
+    pub protocol: String,
+}
+
+/// An endpoint of a service.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct EndpointBody {
+    /// The service and port that it serves: `NAME.NAMESPACE:PORT`.
+    pub service: String,
+    /// Where it is.
+    pub address: String,
+    /// Its health as the control plane knows it.
+    pub health: String,
+    /// Its weight.
+    pub weight: u32,
+}
+
+/// A connected proxy.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ProxyBody {
+    /// Its name: the node id.
+    pub name: String,
+    /// The service beside which it runs, where it says so.
+    pub service: String,
+    /// What it calls itself, with its version.
+    pub user_agent: String,
+    /// Since when it is connected, RFC 3339.
+    pub connected_since: String,
+    /// The newest revision that concerns it.
+    pub intended: u64,
+    /// The newest revision that it was sent.
+    pub sent: u64,
+    /// The newest revision that it acknowledged in full.
+    pub acknowledged: u64,
+    /// Why it refused what it was sent last, where it did.
+    pub refused: Option<String>,
+    /// Resources that it has, by type.
+    pub resources: BTreeMap<String, usize>,
+}
+
+/// Everything about one service.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ServiceDescription {
+    /// The service.
+    pub service: ServiceBody,
+    /// The object that declares it.
+    pub object: Value,
+    /// Routes attached to it, whole.
+    pub routes: Vec<Value>,
+    /// Policies attached to it or to its routes, whole.
+    pub policies: Vec<Value>,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointBody>,
+    /// Faults and warnings about any of these.
+    pub findings: Vec<String>,
+}

@@ -1,0 +1,219 @@
+//! The description of the API for programs (OpenAPI 3.1).
+
+use axum::Json;
+use serde_json::{Value, json};
+use utoipa::PartialSchema;
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApiBuilder};
+
+use super::model;
+
+/// `GET /openapi.json`.
+pub(super) async fn document() -> Json<Value> {
+    Json(build())
+}
+
+/// Method, path, summary, schema of the request body, schema of the answer, whether the answer is a list of it.
+type Operation = (
+    &'static str,
+    &'static str,
+    &'static str,
+    Option<&'static str>,
+    &'static str,
+    bool,
+);
+
+const OPERATIONS: [Operation; 11] = [
+    (
+        "post",
+        "/v1/apply",
+        "Change the desired state; answers one ApplyEvent a line.",
+        Some("ApplyRequest"),
+        "ApplyEvent",
+        false,
+    ),
+    (
+        "post",
+        "/v1/rollback",
+        "Back to an earlier revision; answers one ApplyEvent a line.",
+        Some("RollbackRequest"),
+        "ApplyEvent",
+        false,
+    ),
+    (
+        "get",
+        "/v1/objects",
+        "All objects in force.",
+        None,
+        "Object",
+        true,
+    ),
+    (
+        "get",
+        "/v1/objects/{kind}/{namespace}/{name}",
+        "One object.",
+        None,
+        "Object",
+        false,
+    ),
+    (
+        "get",
+        "/v1/services",
+        "Services of the mesh.",
+        None,
+        "ServiceBody",
+        true,
+    ),
+    (
+        "get",
+        "/v1/services/{namespace}/{name}",
+        "Everything about one service.",
+        None,
+        "ServiceDescription",
+        false,
+    ),
+    (
+        "get",
+        "/v1/endpoints",
+        "Endpoints of all services.",
+        None,
+        "EndpointBody",
+        true,
+    ),
+    (
+        "get",
+        "/v1/revisions",
+        "Revisions, newest first; ?limit= says how many.",
+        None,
+        "RevisionBody",
+        true,
+    ),
+    (
+        "get",
+        "/v1/findings",
+        "Faults and warnings about the state in force.",
+        None,
+        "Finding",
+        true,
+    ),
+    (
+        "get",
+        "/v1/proxies",
+        "Connected proxies.",
+        None,
+        "ProxyBody",
+        true,
+    ),
+    (
+        "get",
+        "/v1/proxies/{name}/admin/{page}",
+        "A page of a proxy's admin server.",
+        None,
+        "Page",
+        false,
+    ),
+];
+
+fn build() -> Value {
+    macro_rules! schemas {
+        ($($name:ident),*) => {
+            ComponentsBuilder::new()$(.schema(stringify!($name), model::$name::schema()))*.build()
+        };
+    }
+    let components = schemas!(
+        Action,
+        ApplyEvent,
+        ApplyRequest,
+        Change,
+        EndpointBody,
+        ErrorBody,
+        ObjectName,
+        PortBody,
+        ProxyBody,
+        Refusal,
+        RevisionBody,
+        RollbackRequest,
+        ServiceBody,
+        ServiceDescription,
+        SourceFile
+    );
+    let info = InfoBuilder::new()
+        .title("Weft control plane")
+        .version(env!("CARGO_PKG_VERSION"))
+        .build();
+    let document = OpenApiBuilder::new()
+        .info(info)
+        .components(Some(components))
+        .build();
+    let mut document = serde_json::to_value(document).unwrap_or_default();
+    let mut paths = serde_json::Map::new();
+    for operation in OPERATIONS {
+        let path = paths.entry(operation.1).or_insert_with(|| json!({}));
+        if let Some(path) = path.as_object_mut() {
+            path.insert(operation.0.to_owned(), describe(operation));
+        }
+    }
+    if let Some(fields) = document.as_object_mut() {
+        fields.insert("paths".to_owned(), Value::Object(paths));
+    }
+    document
+}
+
+fn describe((_, path, summary, request, answer, list): Operation) -> Value {
+    let reference = |name: &str| match name {
+        "Object" => json!({"type": "object"}),
+        "Finding" | "Page" => json!({"type": "string"}),
+        name => json!({"$ref": format!("#/components/schemas/{name}")}),
+    };
+    let schema = if list {
+        json!({"type": "array", "items": reference(answer)})
+    } else {
+        reference(answer)
+    };
+    let kind = if answer == "ApplyEvent" {
+        "application/x-ndjson"
+    } else {
+        "application/json"
+    };
+    let parameters: Vec<Value> = path
+        .split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
+        .collect();
+    let refused = json!({"description": "Refused.", "content": {"application/json": {"schema": reference("ErrorBody")}}});
+    let mut operation = json!({
+        "summary": summary,
+        "parameters": parameters,
+        "responses": {"200": {"description": "Done.", "content": {kind: {"schema": schema}}}, "default": refused},
+    });
+    if let (Some(request), Some(fields)) = (request, operation.as_object_mut()) {
+        let body = json!({"required": true, "content": {"application/json": {"schema": reference(request)}}});
+        fields.insert("requestBody".to_owned(), body);
+    }
+    operation
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_schema_that_is_referred_to_is_there() {
+        let document = build();
+        let text = document.to_string();
+        let references = text
+            .split("#/components/schemas/")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next());
+        let mut count = 0;
+        for name in references {
+            assert!(
+                document
+                    .pointer(&format!("/components/schemas/{name}"))
+                    .is_some(),
+                "{name} is missing"
+            );
+            count += 1;
+        }
+        assert!(count > OPERATIONS.len());
+    }
+}

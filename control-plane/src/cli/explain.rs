@@ -1,0 +1,57 @@
+//! `weft explain`.
+
+use anyhow::bail;
+use clap::Args;
+use serde::Serialize;
+use weft_config::flag::ResponseFlag;
+
+use super::output::OutputFormat;
+
+/// Options of `weft explain`.
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// A response flag, such as `UH`.
+    subject: String,
+}
+
+/// What is said of a flag.
+#[derive(Serialize)]
+struct Page {
+    flag: &'static str,
+    name: &'static str,
+    meaning: &'static str,
+    blame: &'static str,
+    check: &'static str,
+}
+
+/// Explains a response flag.
+///
+/// # Errors
+/// If the subject is no flag.
+pub(super) fn run(explain: &Explain, output: OutputFormat) -> anyhow::Result<()> {
+    let subject = explain.subject.as_str();
+    if subject.contains("://") {
+        bail!("explaining URLs is not part of this version yet; `weft explain FLAG` is");
+    }
+    let flag: ResponseFlag = subject.to_uppercase().parse().map_err(|error| {
+        let known: Vec<&str> = ResponseFlag::ALL
+            .iter()
+            .map(|flag| flag.letters())
+            .collect();
+        anyhow::anyhow!("{error}; the flags are {}", known.join(", "))
+    })?;
+    let page = Page {
+        flag: flag.letters(),
+        name: flag.long_name(),
+        meaning: flag.meaning(),
+        blame: flag.blame().as_str(),
+        check: flag.check(),
+    };
+    if !output.print_structured(&page)? {
+        println!(
+            "{} ({})\n\n{}\nside to blame: {}\nwhat to check: {}",
+            page.flag, page.name, page.meaning, page.blame, page.check
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! `weft history` and `weft rollback`.
+
+use clap::Args;
+
+use super::apply::{Wait, author, watch};
+use super::client::Client;
+use super::output::{OutputFormat, print_table};
+use crate::api::model::{Action, RevisionBody, RollbackRequest};
+
+/// Options of `weft history`.
+#[derive(Debug, Args)]
+pub(super) struct History {
+    /// How many revisions, newest first.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+}
+
+/// Options of `weft rollback`.
+#[derive(Debug, Args)]
+pub(super) struct Rollback {
+    /// The revision whose state shall be in force again. Default: the one before the newest.
+    revision: Option<u64>,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+/// Lists revisions.
+///
+/// # Errors
+/// If the control plane cannot be reached.
+pub(super) async fn history(
+    history: &History,
+    client: &Client,
+    output: OutputFormat,
+) -> anyhow::Result<()> {
+    list(history.limit, client, output).await
+}
+
+/// Goes back, as a new revision.
+///
+/// # Errors
+/// If the revision is not known any more, or as `weft apply`.
+pub(super) async fn rollback(
+    rollback: &Rollback,
+    client: &Client,
+    output: OutputFormat,
+) -> anyhow::Result<()> {
+    let request = RollbackRequest {
+        revision: rollback.revision,
+        author: author(),
+        wait_seconds: rollback.wait.seconds(),
+    };
+    watch("/v1/rollback", &request, false, client, output).await
+}
+
+/// The newest `limit` revisions.
+///
+/// # Errors
+/// If the control plane cannot be reached.
+pub(super) async fn list(limit: u32, client: &Client, output: OutputFormat) -> anyhow::Result<()> {
+    let revisions: Vec<RevisionBody> = client.get(&format!("/v1/revisions?limit={limit}")).await?;
+    if output.print_structured(&revisions)? {
+        return Ok(());
+    }
+    let rows = revisions.iter().map(|r| {
+        vec![
+            r.revision.to_string(),
+            r.time.clone(),
+            r.author.clone(),
+            r.message.clone(),
+            summary(r),
+        ]
+    });
+    print_table(
+        &["revision", "time", "author", "message", "changes"],
+        rows.collect(),
+        "no revisions",
+    )
+}
+
+/// `+HTTPRoute/a ~MeshService/b -TCPRoute/c`.
+fn summary(revision: &RevisionBody) -> String {
+    let words = revision.changes.iter().filter_map(|change| {
+        let sign = match change.action {
+            Action::Created => '+',
+            Action::Changed => '~',
+            Action::Deleted => '-',
+            Action::Unchanged => return None,
+        };
+        Some(format!(
+            "{sign}{}/{}",
+            change.object.kind, change.object.name
+        ))
+    });
+    words.collect::<Vec<_>>().join(" ")
+}

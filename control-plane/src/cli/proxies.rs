@@ -1,0 +1,92 @@
+//! `weft proxies`.
+
+use anyhow::bail;
+use clap::Args;
+
+use super::client::Client;
+use super::output::{OutputFormat, print_table};
+use crate::api::model::ProxyBody;
+
+/// Options of `weft proxies`.
+#[derive(Debug, Args)]
+pub(super) struct Proxies {}
+
+/// Lists connected proxies.
+///
+/// # Errors
+/// If the control plane cannot be reached.
+pub(super) async fn run(
+    _proxies: &Proxies,
+    client: &Client,
+    output: OutputFormat,
+) -> anyhow::Result<()> {
+    list(None, client, output).await
+}
+
+/// Lists connected proxies, or the one whose name is or starts with `name`.
+///
+/// # Errors
+/// If the control plane cannot be reached, or the one asked for is not connected.
+pub(super) async fn list(
+    name: Option<&str>,
+    client: &Client,
+    output: OutputFormat,
+) -> anyhow::Result<()> {
+    let mut proxies: Vec<ProxyBody> = client.get("/v1/proxies").await?;
+    if let Some(name) = name {
+        proxies.retain(|p| p.name.contains(name) || p.service == name);
+        if proxies.is_empty() {
+            bail!("no connected proxy is called {name}");
+        }
+    }
+    if output.print_structured(&proxies)? {
+        return Ok(());
+    }
+    let rows = proxies.iter().map(|p| {
+        let state = match &p.refused {
+            Some(_) => "refused",
+            None if p.acknowledged < p.intended => "waiting",
+            None => "in force",
+        };
+        let mut row = vec![
+            p.name.clone(),
+            p.service.clone(),
+            p.intended.to_string(),
+            p.sent.to_string(),
+            p.acknowledged.to_string(),
+            state.to_owned(),
+        ];
+        if output == OutputFormat::Wide {
+            let resources: Vec<String> = p
+                .resources
+                .iter()
+                .map(|(kind, count)| format!("{kind} {count}"))
+                .collect();
+            row.extend([
+                p.user_agent.clone(),
+                p.connected_since.clone(),
+                resources.join(", "),
+            ]);
+        }
+        row
+    });
+    let mut header = vec![
+        "name",
+        "service",
+        "intended",
+        "sent",
+        "acknowledged",
+        "state",
+    ];
+    if output == OutputFormat::Wide {
+        header.extend(["agent", "connected since", "resources"]);
+    }
+    print_table(&header, rows.collect(), "no proxies are connected")?;
+    for (name, reason) in proxies
+        .iter()
+        .filter_map(|p| Some((&p.name, p.refused.as_ref()?)))
+    {
+        println!("{name} refused: {reason}");
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! `weft serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use crate::app::{Config, ControlPlane};
+
+/// Options of `weft serve`.
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// A directory of manifests that is watched.
+    #[arg(long, env = "WEFT_CONFIG", value_name = "DIR")]
+    config: Option<PathBuf>,
+    /// The embedded database. Default: weft/store.redb in the user's data directory.
+    #[arg(long, env = "WEFT_STORE", value_name = "PATH")]
+    store: Option<PathBuf>,
+    /// Where xDS is served without TLS: loopback only unless asked for.
+    #[arg(
+        long,
+        env = "WEFT_XDS_LISTEN",
+        default_value = "127.0.0.1:15010",
+        value_name = "ADDR"
+    )]
+    xds_listen: SocketAddr,
+    /// Where the HTTP API is served; anything but loopback needs `--token`.
+    #[arg(
+        long,
+        env = "WEFT_API_LISTEN",
+        default_value = "127.0.0.1:15014",
+        value_name = "ADDR"
+    )]
+    api_listen: SocketAddr,
+    /// How long changes are gathered before a push, after the last of them.
+    #[arg(long, env = "WEFT_PUSH_QUIET", default_value = "20ms", value_parser = super::duration::parse, value_name = "TIME")]
+    push_quiet: Duration,
+    /// How long changes are gathered at most.
+    #[arg(long, env = "WEFT_PUSH_MAX", default_value = "200ms", value_parser = super::duration::parse, value_name = "TIME")]
+    push_max: Duration,
+    /// What is logged: error, warn, info, debug or trace, or `tracing` directives.
+    #[arg(
+        long,
+        env = "WEFT_LOG_LEVEL",
+        default_value = "info",
+        value_name = "LEVEL"
+    )]
+    log_level: String,
+    /// Watch a Kubernetes cluster.
+    #[arg(long, env = "WEFT_KUBERNETES", hide = true)]
+    kubernetes: bool,
+    /// Keep the desired state in etcd.
+    #[arg(long, env = "WEFT_ETCD", hide = true, value_name = "URL")]
+    etcd: Vec<String>,
+}
+
+/// Runs the control plane until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// If an option cannot be honoured, a port cannot be bound, or the store cannot be opened.
+pub(super) async fn run(serve: &Serve, token: Option<String>) -> anyhow::Result<()> {
+    if serve.kubernetes {
+        bail!("--kubernetes is not part of this version yet: use --config, or `weft apply`");
+    }
+    if !serve.etcd.is_empty() {
+        bail!("--etcd is not part of this version yet: use --store");
+    }
+    let filter = tracing_subscriber::EnvFilter::try_new(&serve.log_level)
+        .with_context(|| format!("--log-level {:?}", serve.log_level))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let running = ControlPlane::start(serve.config(token)?).await?;
+    eprintln!(
+        "xDS on {}, HTTP API on http://{}",
+        running.xds_address(),
+        running.api_address()
+    );
+    super::stop_signal().await;
+    running.shutdown().await;
+    Ok(())
+}
+
+impl Serve {
+    fn config(&self, token: Option<String>) -> anyhow::Result<Config> {
+        let store = match &self.store {
+            Some(store) => store.clone(),
+            None => default_store()?,
+        };
+        Ok(Config {
+            xds_listen: self.xds_listen,
+            api_listen: self.api_listen,
+            config_dir: self.config.clone(),
+            store: Some(store),
+            api_token: token,
+            push_quiet: self.push_quiet,
+            push_max: self.push_max,
+            ..Config::default()
+        })
+    }
+}
+
+/// `$XDG_DATA_HOME/weft/store.redb`, by the XDG Base Directory specification.
+fn default_store() -> anyhow::Result<PathBuf> {
+    let data = std::env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .filter(|p| p.is_absolute());
+    let data = match data {
+        Some(data) => data,
+        None => PathBuf::from(
+            std::env::var_os("HOME")
+                .context("neither XDG_DATA_HOME nor HOME is set: give --store")?,
+        )
+        .join(".local/share"),
+    };
+    Ok(data.join("weft").join("store.redb"))
+}

@@ -1,0 +1,153 @@
+//! `weft` as a process: exit codes, messages, and what is refused.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+fn weft(arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_weft"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that refuses its arguments reads no input.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+const GOOD: &str = "apiVersion: mesh.weft.dev/v1alpha1
+kind: MeshService
+metadata: {name: web}
+spec:
+  ports: [{port: 80, appProtocol: http}]
+  discovery: {static: {endpoints: [{address: 127.0.0.1, port: 8080}]}}
+";
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    for arguments in [
+        &["no-such-command"][..],
+        &["apply"],
+        &["split", "web", "v1"],
+        &["get", "nonsense"],
+        &[],
+    ] {
+        assert_eq!(weft(arguments, "").status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn lint_accepts_what_is_right() {
+    let output = weft(&["lint", "-f", "-"], GOOD);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+}
+
+#[test]
+fn lint_names_every_fault_with_its_place_and_the_near_name() {
+    let bad = GOOD.replace("ports:", "prots:").replace("8080", "99999");
+    let output = weft(&["lint", "-f", "-"], &bad);
+    assert_eq!(output.status.code(), Some(1));
+    let out = text(&output.stdout);
+    assert!(out.contains("<stdin>:5:3: "), "{out}");
+    assert!(out.contains("`prots`") && out.contains("`ports`"), "{out}");
+    assert!(out.contains("<stdin>:6:") && out.contains("99999"), "{out}");
+}
+
+#[test]
+fn lint_as_json_is_one_list() {
+    let output = weft(
+        &["lint", "-o", "json", "-f", "-"],
+        "kind: Nonsense\napiVersion: v1\nmetadata: {name: a}\n",
+    );
+    let findings: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(
+        findings
+            .iter()
+            .any(|finding| finding["severity"] == "fault" && finding["line"] == 1),
+        "{findings:?}"
+    );
+}
+
+#[test]
+fn without_a_control_plane_the_error_names_it() {
+    let output = weft(&["--server", "http://127.0.0.1:1", "get", "services"], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("http://127.0.0.1:1"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn what_is_not_built_is_refused() {
+    for command in [
+        "canary",
+        "top",
+        "tap",
+        "inject",
+        "install",
+        "uninstall",
+        "dashboard",
+    ] {
+        let output = weft(&[command, "--anything"], "");
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        assert!(
+            text(&output.stderr).contains("not part of this version"),
+            "{command}"
+        );
+    }
+    let output = weft(&["serve", "--kubernetes"], "");
+    assert!(text(&output.stderr).contains("--kubernetes is not part of this version"));
+}
+
+#[test]
+fn a_flag_is_explained() {
+    let output = weft(&["explain", "uh"], "");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        text(&output.stdout).starts_with("UH ("),
+        "{}",
+        text(&output.stdout)
+    );
+    let output = weft(&["explain", "XX"], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("UH"),
+        "names the flags there are"
+    );
+}
+
+#[test]
+fn an_api_that_others_can_reach_needs_a_token() {
+    let output = weft(
+        &[
+            "serve",
+            "--api-listen",
+            "0.0.0.0:0",
+            "--xds-listen",
+            "127.0.0.1:0",
+            "--store",
+            "/nonexistent/x",
+        ],
+        "",
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("token"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn completion_scripts_are_written() {
+    let output = weft(&["completion", "bash"], "");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stdout).contains("complete"));
+}

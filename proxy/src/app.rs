@@ -10,9 +10,10 @@ mod config;
 mod control;
 mod http;
 mod mesh;
+mod pages;
 mod plan;
 mod running;
 
-pub use config::{Config, Source, StartError};
+pub use config::{Config, SetLevel, Source, StartError};
 pub use mesh::{MeshConfig, OUTBOUND};
 pub use running::{Proxy, Running};

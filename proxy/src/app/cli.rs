@@ -214,6 +214,7 @@ impl RunArgs {
                 XdsProtocol::Delta => Protocol::Delta,
             }),
             demand: DemandLimits::default(),
+            logging: None,
         })
     }
 

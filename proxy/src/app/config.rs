@@ -1,8 +1,10 @@
 //! What a proxy is started with.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use weft_config::bootstrap::Bootstrap;
 
@@ -32,6 +34,18 @@ pub struct Config {
     pub protocol: Option<Protocol>,
     /// Bounds on names on demand.
     pub demand: DemandLimits,
+    /// Changes what is logged, for `/logging`; `None`: whoever embeds the proxy decides that alone.
+    pub logging: Option<SetLevel>,
+}
+
+/// Takes another log level; says the one in force, or why the given one is refused.
+#[derive(Clone)]
+pub struct SetLevel(pub Arc<dyn Fn(Option<&str>) -> Result<String, String> + Send + Sync>);
+
+impl fmt::Debug for SetLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SetLevel")
+    }
 }
 
 /// Where a proxy's configuration comes from.
@@ -55,6 +69,7 @@ impl Config {
             metrics: None,
             protocol: None,
             demand: DemandLimits::default(),
+            logging: None,
         }
     }
 }

@@ -15,6 +15,7 @@ use weft_config::listener::Listener;
 
 use super::config::{Config, StartError};
 use super::mesh::OUTBOUND;
+use super::pages::{self, Sockets};
 use super::plan::Plan;
 use super::running::Handles;
 use crate::dns::{Followers, Resolver};
@@ -62,6 +63,8 @@ fn report(up: &Up, outcome: Result<Handles, StartError>) {
 
 /// The rooms, wired.
 struct Control {
+    /// Taken when they are served.
+    pages: Option<(Sockets, pages::Rooms)>,
     rooms: Rooms,
     listeners: ListenerSet,
     threads: Vec<JoinHandle<()>>,
@@ -94,18 +97,32 @@ impl Control {
         let threads = workers.take_threads();
         let (metrics, drain) = (rooms.metrics.clone(), rooms.drain.clone());
         let mut listeners = ListenerSet::new(workers, metrics, drain, Sharing::Exclusive);
-        let plan = Plan::build(&config, &rooms.store, &mut listeners)?;
+        let sockets = Sockets::bind(config.admin, config.metrics)?;
+        let plan = Plan::build(&config, sockets.admin(), &rooms.store, &mut listeners)?;
+        let node = plan.options.node.clone();
         let resolver = Resolver::system();
         let held = plan.held.clone();
         let (task, server) = rooms.build_task(plan, &config, &resolver)?;
+        let addresses = watch::Sender::default();
+        let pages = pages::Rooms {
+            store: rooms.store.clone(),
+            metrics: rooms.metrics.clone(),
+            status: rooms.status.clone(),
+            drain: rooms.drain.clone(),
+            accepted: task.core.accepted().clone(),
+            addresses: addresses.subscribe(),
+            node,
+            logging: config.logging.clone(),
+        };
         let mut control = Self {
+            pages: Some((sockets, pages)),
             rooms,
             listeners,
             threads,
             server,
             resolver,
             held,
-            addresses: watch::Sender::default(),
+            addresses,
         };
         match control.bind().into_iter().next() {
             Some(error) => Err(StartError::Bind(error)),
@@ -155,7 +172,15 @@ impl Control {
     }
 
     async fn run(mut self, task: Task, up: &Up) {
-        report(up, Ok(self.handles()));
+        let handles = self.handles();
+        if let Some((sockets, rooms)) = self.pages.take()
+            && let Err(error) = sockets.serve(rooms)
+        {
+            return report(up, Err(error));
+        }
+        report(up, Ok(handles));
+        let logs = self.rooms.metrics.logs.clone();
+        let log_writer = spawn_local(logs.clone().run());
         if let Some((server, events)) = self.server.take() {
             let (resolver, status) = (self.resolver.clone(), self.rooms.status.clone());
             drop(spawn_local(stream::run(server, resolver, status, events)));
@@ -179,17 +204,20 @@ impl Control {
         for thread in self.threads {
             drop(thread.join());
         }
+        log_writer.abort();
+        logs.flush();
     }
 
     fn handles(&self) -> Handles {
+        let sockets = self.pages.as_ref().map(|(sockets, _)| sockets);
         Handles {
             snapshots: self.rooms.store.clone(),
             metrics: self.rooms.metrics.clone(),
             status: self.rooms.status.clone(),
             drain: self.rooms.drain.clone(),
             addresses: self.addresses.subscribe(),
-            admin: None,
-            metrics_page: None,
+            admin: sockets.and_then(Sockets::admin),
+            metrics_page: sockets.and_then(Sockets::metrics),
         }
     }
 }

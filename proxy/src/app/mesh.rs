@@ -72,7 +72,16 @@ impl MeshConfig {
 
     /// The name of the inbound listener.
     pub(super) fn inbound_name(&self) -> String {
-        format!("inbound/{}/{}", self.namespace, self.service)
+        let mut ports = self.app_ports.clone();
+        ports.sort_unstable();
+        ports.dedup();
+        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+        format!(
+            "inbound/{}/{}/{}",
+            self.namespace,
+            self.service,
+            ports.join("-")
+        )
     }
 
     /// The source address that the kernel would take; nothing is sent.

@@ -1,5 +1,6 @@
 //! What a configuration means for the xDS client: what is asked for, of whom, and what is there without asking.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -46,6 +47,7 @@ impl Plan {
     /// Makes the plan. In mesh mode the inbound address is bound here, for the control plane is told its port.
     pub(super) fn build(
         config: &Config,
+        admin: Option<SocketAddr>,
         store: &Arc<SnapshotStore>,
         listeners: &mut ListenerSet,
     ) -> Result<Self, StartError> {
@@ -53,7 +55,7 @@ impl Plan {
             Source::Bootstrap(bootstrap) => Ok(Self::of_bootstrap(bootstrap, config)),
             Source::Mesh(mesh) => {
                 let demand = Demand::new(store.clone(), config.demand);
-                Self::of_mesh(mesh, config, demand, listeners)
+                Self::of_mesh(mesh, config, admin, demand, listeners)
             }
         }
     }
@@ -97,6 +99,7 @@ impl Plan {
     fn of_mesh(
         mesh: &MeshConfig,
         config: &Config,
+        admin: Option<SocketAddr>,
         demand: Arc<Demand>,
         listeners: &mut ListenerSet,
     ) -> Result<Self, StartError> {
@@ -129,7 +132,7 @@ impl Plan {
                 clusters: Asked::AdsByName,
                 demand: Some(demand),
                 inbound,
-                node: workload.node(),
+                node: workload.node(admin),
             },
             files: Vec::new(),
             server: Some(ServerAt::Host {

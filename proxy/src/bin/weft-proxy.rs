@@ -4,15 +4,18 @@ use std::error::Error;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, reload};
 use weft_proxy::app::cli::{Cli, CliError, Command, LogFormat, RunArgs, read_bootstrap};
-use weft_proxy::app::{Proxy, StartError};
+use weft_proxy::app::{Proxy, SetLevel, StartError};
 
 const REFUSED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
@@ -48,13 +51,14 @@ fn refuse(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
 }
 
 fn run(args: &RunArgs) -> ExitCode {
-    let config = match args.config() {
+    let mut config = match args.config() {
         Ok(config) => config,
         Err(error @ CliError::Usage(_)) => return refuse(&error, WRONG_USAGE),
         Err(error @ CliError::Refused(_)) => return refuse(&error, REFUSED),
     };
-    if let Err(error) = log(args) {
-        return refuse(&format!("--log-level: {error}"), WRONG_USAGE);
+    match log(args) {
+        Ok(logging) => config.logging = Some(logging),
+        Err(error) => return refuse(&format!("--log-level: {error}"), WRONG_USAGE),
     }
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -105,16 +109,28 @@ fn with_causes(error: &StartError) -> String {
     text
 }
 
-fn log(args: &RunArgs) -> Result<(), Box<dyn Error>> {
-    let filter = EnvFilter::builder().parse(&args.log_level)?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match args.log_format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
-    }
-    Ok(())
+/// Begins to log; gives the handle by which `/logging` changes what is logged.
+fn log(args: &RunArgs) -> Result<SetLevel, Box<dyn Error>> {
+    let parse = |directives: &str| EnvFilter::builder().parse(directives);
+    let (filter, handle) = reload::Layer::new(parse(&args.log_level)?);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match args.log_format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init()?;
+    Ok(SetLevel(Arc::new(move |level| {
+        if let Some(level) = level {
+            let filter = parse(level).map_err(|error| format!("level {level:?}: {error}"))?;
+            handle.reload(filter).map_err(|error| error.to_string())?;
+        }
+        handle
+            .with_current(ToString::to_string)
+            .map_err(|error| error.to_string())
+    })))
 }
 
 /// Asks `/ready` until it says yes.

@@ -1,6 +1,6 @@
 //! Resources as they were accepted: their bytes and versions, for recognising equal ones, for the disk and for people.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use weft_xds_proto::pb::google::protobuf::Any;
@@ -52,6 +52,18 @@ impl Accepted {
     /// The resources of one kind.
     pub fn of(&self, kind: Kind) -> &Map<Arc<str>, Raw> {
         self.0.of(kind)
+    }
+}
+
+/// What is accepted, shared with the pages that show it. Whoever holds the lock computes nothing under it but a copy.
+#[derive(Clone, Debug, Default)]
+pub struct SharedAccepted(Arc<Mutex<Accepted>>);
+
+impl SharedAccepted {
+    /// The resources.
+    pub fn lock(&self) -> MutexGuard<'_, Accepted> {
+        // Every change is one statement of a map.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -16,7 +16,7 @@ use weft_config::cluster::Cluster;
 use weft_config::listener::Listener;
 use weft_xds_proto::pb::envoy::config::core::v3::Node;
 
-use super::accepted::Accepted;
+use super::accepted::SharedAccepted;
 use super::kind::{Kind, PerKind};
 use super::status::Status;
 use super::subscription::{Reply, Subscription};
@@ -63,7 +63,7 @@ pub struct Core {
     options: Options,
     store: Arc<SnapshotStore>,
     builder: Builder,
-    accepted: Accepted,
+    accepted: SharedAccepted,
     wire: Wire,
     connected: bool,
     introduced: bool,
@@ -137,7 +137,7 @@ impl Core {
             options,
             store,
             builder,
-            accepted: Accepted::default(),
+            accepted: SharedAccepted::default(),
             wire,
             connected: false,
             introduced: false,
@@ -175,7 +175,7 @@ impl Core {
     }
 
     /// What was accepted.
-    pub fn accepted(&self) -> &Accepted {
+    pub fn accepted(&self) -> &SharedAccepted {
         &self.accepted
     }
 

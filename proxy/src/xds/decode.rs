@@ -42,7 +42,11 @@ impl Refusal {
 }
 
 /// Reads `packed` as a resource of `kind`. Warnings are logged: the resource works but for one part, which fails visibly.
-pub(super) fn decode(kind: Kind, told_name: Option<&str>, packed: &Any) -> Result<Resource, Refusal> {
+pub(super) fn decode(
+    kind: Kind,
+    told_name: Option<&str>,
+    packed: &Any,
+) -> Result<Resource, Refusal> {
     let name = || told_name.map_or_else(|| own_name(packed), str::to_owned);
     if packed.type_url != kind.type_url() {
         let fault = format!("holds {}, not {}", packed.type_url, kind.type_url());

@@ -1,7 +1,7 @@
 //! Who we are, as the control plane is told.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use weft_xds_proto::pb::envoy::config::core::v3::Node;
 use weft_xds_proto::pb::envoy::config::core::v3::node::UserAgentVersionType;
@@ -28,14 +28,14 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// The node of this workload: everything that registration needs is in `metadata.weft`.
-    pub fn node(&self) -> Node {
+    /// The node of this workload: everything that registration needs is in `metadata.weft`, and where the admin page is.
+    pub fn node(&self, admin: Option<SocketAddr>) -> Node {
         let ports = self.app_ports.iter().map(|port| number(*port)).collect();
         let labels = self
             .labels
             .iter()
             .map(|(key, value)| (key.clone(), text(value)));
-        let fields = HashMap::from([
+        let mut fields = HashMap::from([
             ("service".to_owned(), text(&self.service)),
             ("namespace".to_owned(), text(&self.namespace)),
             ("labels".to_owned(), structure(labels.collect())),
@@ -47,6 +47,9 @@ impl Workload {
             ),
             ("instance".to_owned(), text(&self.instance)),
         ]);
+        if let Some(admin) = admin {
+            fields.insert("admin".to_owned(), text(&admin.to_string()));
+        }
         let metadata = HashMap::from([("weft".to_owned(), structure(fields))]);
         let (address, instance, namespace) = (self.address, &self.instance, &self.namespace);
         introduced(Node {

@@ -11,12 +11,13 @@ use weft_config::cluster::{Cluster, Discovery};
 use weft_config::diag::{Diagnostics, FieldPath};
 use weft_config::endpoint::{Address, Endpoint, EndpointSet, Health, Locality, LocalityEndpoints};
 use weft_config::listener::{
-    ChainAction, Detection, Direction, FilterChain, FilterChainMatch, HttpConnectionManager, HttpFilter, HttpLimits,
-    Listener, RouteSource,
+    ChainAction, Detection, Direction, FilterChain, FilterChainMatch, HttpConnectionManager,
+    HttpFilter, HttpLimits, Listener, RouteSource,
 };
 use weft_config::policy::{HeaderEdits, RetryOn, RetryPolicy};
 use weft_config::route::{
-    FilterOverrides, Forward, PathMatch, Route, RouteAction, RouteId, RouteMatch, RouteTable, VirtualHost,
+    FilterOverrides, Forward, PathMatch, Route, RouteAction, RouteId, RouteMatch, RouteTable,
+    VirtualHost,
 };
 
 use super::*;
@@ -99,7 +100,12 @@ impl Setup {
                 spawn_local(async move { serve(&worker, stream, Vec::new(), facts).await });
             }
         });
-        Rig { worker, address, drain, metrics }
+        Rig {
+            worker,
+            address,
+            drain,
+            metrics,
+        }
     }
 
     fn cluster(&self) -> Cluster {
@@ -155,9 +161,20 @@ impl Setup {
             response_headers: HeaderEdits::default(),
             overrides: FilterOverrides::default(),
         };
-        let host = VirtualHost { name: "v".into(), domains: vec!["*".into()], routes: vec![route] };
+        let host = VirtualHost {
+            name: "v".into(),
+            domains: vec!["*".into()],
+            routes: vec![route],
+        };
         let mut diag = Diagnostics::default();
-        let table = RouteTable::build("t".into(), vec![host], false, &FieldPath::default(), &mut diag).unwrap();
+        let table = RouteTable::build(
+            "t".into(),
+            vec![host],
+            false,
+            &FieldPath::default(),
+            &mut diag,
+        )
+        .unwrap();
         let hcm = HttpConnectionManager {
             stat_prefix: "in".into(),
             codec: Default::default(),
@@ -227,9 +244,17 @@ impl Peer {
         let mut byte = [0];
         while !read.ends_with(end.as_bytes()) {
             let n = timeout(Duration::from_secs(10), self.0.read(&mut byte)).await;
-            match n.unwrap_or_else(|_| panic!("waited for {end:?} behind {:?}", String::from_utf8_lossy(&read))) {
+            match n.unwrap_or_else(|_| {
+                panic!(
+                    "waited for {end:?} behind {:?}",
+                    String::from_utf8_lossy(&read)
+                )
+            }) {
                 Ok(1) => read.push(byte[0]),
-                other => panic!("{other:?} instead of {end:?} behind {:?}", String::from_utf8_lossy(&read)),
+                other => panic!(
+                    "{other:?} instead of {end:?} behind {:?}",
+                    String::from_utf8_lossy(&read)
+                ),
             }
         }
         String::from_utf8(read).unwrap()
@@ -247,9 +272,15 @@ impl Peer {
         if lower.contains("transfer-encoding: chunked") {
             return message + &self.until("0\r\n\r\n").await;
         }
-        let length = lower.split("content-length: ").nth(1).and_then(|rest| rest.split('\r').next());
+        let length = lower
+            .split("content-length: ")
+            .nth(1)
+            .and_then(|rest| rest.split('\r').next());
         let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
-        timeout(Duration::from_secs(10), self.0.read_exact(&mut body)).await.unwrap().unwrap();
+        timeout(Duration::from_secs(10), self.0.read_exact(&mut body))
+            .await
+            .unwrap()
+            .unwrap();
         message.push_str(std::str::from_utf8(&body).unwrap());
         message
     }
@@ -257,14 +288,18 @@ impl Peer {
     /// Reads to the end of the connection.
     async fn rest(&mut self) -> String {
         let mut read = Vec::new();
-        let end = timeout(Duration::from_secs(10), self.0.read_to_end(&mut read)).await.unwrap();
+        let end = timeout(Duration::from_secs(10), self.0.read_to_end(&mut read))
+            .await
+            .unwrap();
         end.unwrap();
         String::from_utf8_lossy(&read).into_owned()
     }
 }
 
 /// An origin: what each connection does is said by `life`.
-async fn origin<F: Future<Output = ()> + 'static>(mut life: impl FnMut(usize, Peer) -> F + 'static) -> SocketAddr {
+async fn origin<F: Future<Output = ()> + 'static>(
+    mut life: impl FnMut(usize, Peer) -> F + 'static,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     spawn_local(async move {
@@ -279,13 +314,22 @@ async fn origin<F: Future<Output = ()> + 'static>(mut life: impl FnMut(usize, Pe
 
 /// Nobody listens there.
 async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }
 
 fn local<F: Future<Output = ()>>(test: F) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     LocalSet::new().block_on(&runtime, async {
-        timeout(Duration::from_secs(30), test).await.expect("the test hangs");
+        timeout(Duration::from_secs(30), test)
+            .await
+            .expect("the test hangs");
     });
 }
 

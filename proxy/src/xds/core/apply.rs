@@ -88,7 +88,7 @@ impl Core {
         if kind == Kind::Cluster && !self.clusters_by_name() {
             self.builder.unknown_clusters(UnknownClusters::ToldAll);
         }
-        let count = i64::try_from(self.accepted.of(kind).len()).unwrap_or(i64::MAX);
+        let count = i64::try_from(self.accepted.lock().of(kind).len()).unwrap_or(i64::MAX);
         self.status.metrics().of(kind.metric()).resources.set(count);
         applied
     }
@@ -124,7 +124,8 @@ impl Core {
             packed,
             since: wall_clock(),
         };
-        if self.accepted.put(kind, name.clone(), raw) == Novelty::New {
+        let novelty = self.accepted.lock().put(kind, name.clone(), raw);
+        if novelty == Novelty::New {
             self.note_change(kind);
             self.status.accepted(kind, &name);
         }
@@ -144,6 +145,7 @@ impl Core {
         packed: &weft_xds_proto::pb::google::protobuf::Any,
     ) -> bool {
         self.accepted
+            .lock()
             .get(kind, name)
             .is_some_and(|held| held.packed == *packed)
     }
@@ -172,7 +174,7 @@ impl Core {
                 "resource: must be there where no ttl is renewed",
             ));
         };
-        if self.accepted.get(kind, &name).is_some() {
+        if self.accepted.lock().get(kind, &name).is_some() {
             self.expiries
                 .insert((kind, name.as_str().into()), now + ttl);
         }
@@ -224,13 +226,15 @@ impl Core {
 
     /// A state-of-the-world response of listeners or clusters lists all: what it lacks is gone.
     fn remove_unseen(&mut self, kind: Kind, seen: &BTreeSet<Arc<str>>, now: Instant) {
-        let held = self.accepted.of(kind).keys();
+        let accepted = self.accepted.lock();
+        let held = accepted.of(kind).keys();
         let wanted = self.wire.wanted(kind).names.iter();
         let gone: BTreeSet<_> = held
             .chain(wanted)
             .filter(|name| !seen.contains(*name))
             .cloned()
             .collect();
+        drop(accepted);
         for name in gone {
             self.gone(kind, &name, now);
         }
@@ -238,7 +242,8 @@ impl Core {
 
     /// The server says that a resource is not there, or not any more.
     pub(super) fn gone(&mut self, kind: Kind, name: &Arc<str>, now: Instant) {
-        if self.accepted.remove(kind, name).is_some() {
+        let held = self.accepted.lock().remove(kind, name);
+        if held.is_some() {
             self.note_change(kind);
         }
         self.wire.lost(kind, name);
@@ -267,7 +272,7 @@ impl Core {
             kind,
             &Refusal::new(&**name, format!("withheld by the server: {why}")),
         );
-        if self.accepted.get(kind, name).is_none() {
+        if self.accepted.lock().get(kind, name).is_none() {
             self.gone(kind, name, now);
         }
     }

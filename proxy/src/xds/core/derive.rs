@@ -116,7 +116,8 @@ impl Core {
         self.wire.lost(kind, name);
         self.expiries.remove(&(kind, name.clone()));
         self.status.forgotten(kind, name);
-        if self.accepted.remove(kind, name).is_some() {
+        let held = self.accepted.lock().remove(kind, name);
+        if held.is_some() {
             self.note_change(kind);
         }
     }

@@ -69,7 +69,7 @@ impl Core {
             packed,
             since: SystemTime::now(),
         };
-        self.accepted.put(kind, name, raw);
+        self.accepted.lock().put(kind, name, raw);
         true
     }
 
@@ -79,13 +79,14 @@ impl Core {
             let wanted = self.wire.wanted(kind);
             let unnamed: Vec<_> = self
                 .accepted
+                .lock()
                 .of(kind)
                 .keys()
                 .filter(|name| !wanted.covers(name))
                 .cloned()
                 .collect();
             for name in unnamed {
-                self.accepted.remove(kind, &name);
+                self.accepted.lock().remove(kind, &name);
                 self.wire.lost(kind, &name);
             }
         }
@@ -93,16 +94,15 @@ impl Core {
 
     /// What is to be kept for the next start.
     pub fn to_save(&self) -> Saved {
+        let accepted = self.accepted.lock();
         let resources = Kind::ALL.into_iter().flat_map(|kind| {
-            self.accepted
-                .of(kind)
-                .iter()
-                .map(move |(name, raw)| SavedResource {
-                    kind,
-                    name: name.to_string(),
-                    version: raw.version.clone(),
-                    packed: raw.packed.clone(),
-                })
+            let resources = accepted.of(kind).iter();
+            resources.map(move |(name, raw)| SavedResource {
+                kind,
+                name: name.to_string(),
+                version: raw.version.clone(),
+                packed: raw.packed.clone(),
+            })
         });
         let names = self.options.demand.iter().flat_map(|demand| demand.names());
         Saved {

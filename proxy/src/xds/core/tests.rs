@@ -356,7 +356,10 @@ async fn an_idle_name_is_unsubscribed_with_all_that_hangs_on_it() {
             .flat_map(|it| it.resource_names_unsubscribe.clone())
             .collect();
         assert_eq!(names, [name], "{kind:?}");
-        assert!(client.core.accepted().of(kind).is_empty(), "{kind:?}");
+        assert!(
+            client.core.accepted().lock().of(kind).is_empty(),
+            "{kind:?}"
+        );
     }
     assert!(client.store.current().api_listeners.is_empty());
 }
@@ -377,7 +380,14 @@ async fn what_a_full_state_lacks_is_gone_for_clusters_but_not_for_endpoints() {
         &[],
     );
     client.told(Kind::Endpoints, vec![("2", endpoints("b"))], &[]);
-    assert!(client.core.accepted().get(Kind::Endpoints, "a").is_some());
+    assert!(
+        client
+            .core
+            .accepted()
+            .lock()
+            .get(Kind::Endpoints, "a")
+            .is_some()
+    );
     client.told(Kind::Cluster, vec![("2", cluster("b"))], &[]);
     assert!(client.store.current().cluster("a").is_none());
     assert!(client.store.current().cluster("b").is_some());

@@ -30,8 +30,13 @@ fn big_bodies_pass_both_ways_in_bounded_memory_when_the_reader_is_slow() {
                 tokio::task::yield_now().await;
                 peer.0.read_exact(piece).await.unwrap();
             }
-            assert!(body.iter().enumerate().all(|(at, byte)| *byte == (at % 251) as u8));
-            peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {BIG}\r\n\r\n")).await;
+            assert!(
+                body.iter()
+                    .enumerate()
+                    .all(|(at, byte)| *byte == (at % 251) as u8)
+            );
+            peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {BIG}\r\n\r\n"))
+                .await;
             peer.send(&body).await;
         })
         .await;
@@ -68,7 +73,12 @@ fn big_bodies_pass_both_ways_in_bounded_memory_when_the_reader_is_slow() {
 fn a_client_that_waits_for_100_is_told_by_the_origin() {
     local(async {
         let to = origin(|_, mut peer| async move {
-            assert!(peer.head().await.to_lowercase().contains("expect: 100-continue"));
+            assert!(
+                peer.head()
+                    .await
+                    .to_lowercase()
+                    .contains("expect: 100-continue")
+            );
             peer.send("HTTP/1.1 100 Continue\r\n\r\n").await;
             assert_eq!(peer.until("hello").await, "hello");
             peer.send(OK).await;
@@ -76,7 +86,9 @@ fn a_client_that_waits_for_100_is_told_by_the_origin() {
         .await;
         let rig = Setup::to([to]).start().await;
         let mut client = rig.connect().await;
-        client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n").await;
+        client
+            .send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+            .await;
         assert!(client.head().await.starts_with("HTTP/1.1 100"));
         client.send("hello").await;
         assert!(client.message().await.ends_with("ok"));
@@ -88,15 +100,21 @@ fn an_answer_that_comes_before_the_request_is_complete_is_passed_on() {
     local(async {
         let to = origin(|_, mut peer| async move {
             peer.head().await;
-            peer.send("HTTP/1.1 413 Too Big\r\nContent-Length: 3\r\n\r\nbig").await;
+            peer.send("HTTP/1.1 413 Too Big\r\nContent-Length: 3\r\n\r\nbig")
+                .await;
             std::future::pending::<()>().await;
         })
         .await;
         let rig = Setup::to([to]).start().await;
         let mut client = rig.connect().await;
-        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nsome").await;
+        client
+            .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nsome")
+            .await;
         let answer = client.rest().await;
-        assert!(answer.starts_with("HTTP/1.1 413") && answer.ends_with("big"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 413") && answer.ends_with("big"),
+            "{answer}"
+        );
         rig.settles().await;
     });
 }
@@ -106,7 +124,8 @@ fn the_answer_to_head_has_no_body_and_the_connection_goes_on() {
     local(async {
         let to = origin(|_, mut peer| async move {
             assert!(peer.head().await.starts_with("HEAD"));
-            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n").await;
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n")
+                .await;
             peer.head().await;
             peer.send(OK).await;
         })
@@ -114,7 +133,13 @@ fn the_answer_to_head_has_no_body_and_the_connection_goes_on() {
         let rig = Setup::to([to]).start().await;
         let mut client = rig.connect().await;
         client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-        assert!(client.head().await.to_lowercase().contains("content-length: 1234"));
+        assert!(
+            client
+                .head()
+                .await
+                .to_lowercase()
+                .contains("content-length: 1234")
+        );
         client.send(GET).await;
         assert!(client.message().await.ends_with("ok"));
     });
@@ -134,7 +159,9 @@ fn an_upgrade_becomes_a_tunnel_and_bytes_sent_early_are_not_lost() {
         setup.upgrades = vec!["websocket".into()];
         let rig = setup.start().await;
         let mut client = rig.connect().await;
-        client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
+        client
+            .send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            .await;
         assert!(client.head().await.starts_with("HTTP/1.1 101"));
         assert_eq!(client.until("hi").await, "hi");
         client.send("echo!").await;
@@ -146,7 +173,9 @@ fn an_upgrade_becomes_a_tunnel_and_bytes_sent_early_are_not_lost() {
 fn an_upgrade_that_is_not_listed_is_refused() {
     local(async {
         let rig = Setup::to([nobody().await]).start().await;
-        let answer = rig.ask("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n").await;
+        let answer = rig
+            .ask("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n")
+            .await;
         assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
     });
 }
@@ -164,7 +193,9 @@ fn a_connect_that_ends_here_becomes_a_tunnel() {
         setup.path = PathMatch::Connect;
         let rig = setup.start().await;
         let mut client = rig.connect().await;
-        client.send("CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n").await;
+        client
+            .send("CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n")
+            .await;
         assert!(client.head().await.starts_with("HTTP/1.1 200"));
         client.send("raw!").await;
         assert_eq!(client.rest().await, "raw!");

@@ -1,7 +1,11 @@
 use super::*;
 
 fn flag(answer: &str) -> &str {
-    answer.split("x-weft-response-flag: ").nth(1).and_then(|rest| rest.split('\r').next()).unwrap_or("none")
+    answer
+        .split("x-weft-response-flag: ")
+        .nth(1)
+        .and_then(|rest| rest.split('\r').next())
+        .unwrap_or("none")
 }
 
 #[test]
@@ -25,8 +29,14 @@ fn no_connection_is_a_503_that_says_so() {
     local(async {
         let rig = Setup::to([nobody().await]).start().await;
         let answer = rig.ask(GET).await;
-        assert!(answer.starts_with("HTTP/1.1 503") && flag(&answer) == "UF", "{answer}");
-        assert!(answer.contains("server: weft\r\n") && answer.contains("refused"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 503") && flag(&answer) == "UF",
+            "{answer}"
+        );
+        assert!(
+            answer.contains("server: weft\r\n") && answer.contains("refused"),
+            "{answer}"
+        );
     });
 }
 
@@ -35,7 +45,10 @@ fn no_endpoint_is_a_503_that_says_so() {
     local(async {
         let rig = Setup::to([]).start().await;
         let answer = rig.ask(GET).await;
-        assert!(answer.starts_with("HTTP/1.1 503") && flag(&answer) == "UH", "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 503") && flag(&answer) == "UH",
+            "{answer}"
+        );
     });
 }
 
@@ -45,7 +58,10 @@ fn a_request_that_matches_no_route_is_a_404() {
         let mut setup = Setup::to([nobody().await]);
         setup.path = PathMatch::Exact("/only".into());
         let answer = setup.start().await.ask(GET).await;
-        assert!(answer.starts_with("HTTP/1.1 404") && flag(&answer) == "NR", "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 404") && flag(&answer) == "NR",
+            "{answer}"
+        );
     });
 }
 
@@ -58,7 +74,10 @@ fn a_broken_answer_is_a_502() {
         })
         .await;
         let answer = Setup::to([to]).start().await.ask(GET).await;
-        assert!(answer.starts_with("HTTP/1.1 502") && flag(&answer) == "UPE", "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 502") && flag(&answer) == "UPE",
+            "{answer}"
+        );
     });
 }
 
@@ -69,8 +88,14 @@ fn a_malformed_request_is_answered_and_the_connection_closed() {
         let mut client = rig.connect().await;
         client.send("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n").await;
         let answer = client.rest().await;
-        assert!(answer.starts_with("HTTP/1.1 400") && flag(&answer) == "DPE", "{answer}");
-        assert!(answer.to_lowercase().contains("connection: close"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 400") && flag(&answer) == "DPE",
+            "{answer}"
+        );
+        assert!(
+            answer.to_lowercase().contains("connection: close"),
+            "{answer}"
+        );
     });
 }
 
@@ -86,7 +111,10 @@ fn an_origin_that_does_not_answer_in_time_is_a_504() {
         setup.forward.timeout = Some(Duration::from_millis(50));
         let rig = setup.start().await;
         let answer = rig.ask(GET).await;
-        assert!(answer.starts_with("HTTP/1.1 504") && flag(&answer) == "UT", "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 504") && flag(&answer) == "UT",
+            "{answer}"
+        );
         rig.settles().await;
     });
 }
@@ -126,10 +154,18 @@ fn a_body_that_stalls_is_a_408_and_a_silent_origin_a_504() {
         let mut setup = Setup::to([to]);
         setup.limits.stream_idle_timeout = Duration::from_millis(60);
         let rig = setup.start().await;
-        let stalled = rig.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc").await;
-        assert!(stalled.starts_with("HTTP/1.1 408") && flag(&stalled) == "SI", "{stalled}");
+        let stalled = rig
+            .ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
+            .await;
+        assert!(
+            stalled.starts_with("HTTP/1.1 408") && flag(&stalled) == "SI",
+            "{stalled}"
+        );
         let silent = rig.ask(GET).await;
-        assert!(silent.starts_with("HTTP/1.1 504") && flag(&silent) == "SI", "{silent}");
+        assert!(
+            silent.starts_with("HTTP/1.1 504") && flag(&silent) == "SI",
+            "{silent}"
+        );
     });
 }
 
@@ -139,7 +175,8 @@ fn a_503_is_tried_again_where_the_route_says_so_with_its_body() {
         let to = origin(|count, mut peer| async move {
             peer.until("hello").await;
             if count == 0 {
-                peer.send("HTTP/1.1 503 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+                peer.send("HTTP/1.1 503 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                    .await;
             } else {
                 peer.send(OK).await;
             }
@@ -147,7 +184,10 @@ fn a_503_is_tried_again_where_the_route_says_so_with_its_body() {
         .await;
         let mut setup = Setup::to([to]);
         setup.forward.retry = Some(Arc::new(RetryPolicy {
-            on: RetryOn { any_5xx: true, ..RetryOn::default() },
+            on: RetryOn {
+                any_5xx: true,
+                ..RetryOn::default()
+            },
             retries_max: 2,
             per_try_timeout: None,
             backoff_base: Duration::from_millis(1),
@@ -155,7 +195,9 @@ fn a_503_is_tried_again_where_the_route_says_so_with_its_body() {
             body_limit_bytes: 1024,
         }));
         let rig = setup.start().await;
-        let answer = rig.ask("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello").await;
+        let answer = rig
+            .ask("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
+            .await;
         assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
         rig.settles().await;
     });
@@ -166,7 +208,8 @@ fn an_answer_cut_short_is_not_taken_for_a_whole_one() {
     local(async {
         let to = origin(|_, mut peer| async move {
             peer.head().await;
-            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc").await;
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
+                .await;
         })
         .await;
         let rig = Setup::to([to]).start().await;
@@ -193,7 +236,9 @@ fn a_downstream_that_goes_away_ends_its_upstream_request() {
         .await;
         let rig = Setup::to([to]).start().await;
         let mut client = rig.connect().await;
-        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc").await;
+        client
+            .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
+            .await;
         while rig.worker.population().0 < 2 {
             tokio::task::yield_now().await;
         }
@@ -210,7 +255,10 @@ fn requests_beyond_the_circuit_breaker_are_refused_and_counted() {
         setup.requests_max = 0;
         let rig = setup.start().await;
         let answer = rig.ask(GET).await;
-        assert!(answer.starts_with("HTTP/1.1 503") && flag(&answer) == "UO", "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 503") && flag(&answer) == "UO",
+            "{answer}"
+        );
         let stats = rig.metrics.cluster(&"c".into());
         assert_eq!(stats.overflowed(crate::telemetry::Resource::Request), 1);
     });

@@ -7,7 +7,10 @@ fn a_connection_serves_many_requests_over_one_upstream_connection() {
             assert_eq!(count, 0, "a second upstream connection");
             for _ in 0..50 {
                 let head = peer.head().await;
-                assert!(head.starts_with("GET /x HTTP/1.1\r\nHost: a.example\r\n"), "{head}");
+                assert!(
+                    head.starts_with("GET /x HTTP/1.1\r\nHost: a.example\r\n"),
+                    "{head}"
+                );
                 assert!(head.contains("x-forwarded-for: 127.0.0.1\r\n"), "{head}");
                 peer.send(OK).await;
             }
@@ -18,7 +21,10 @@ fn a_connection_serves_many_requests_over_one_upstream_connection() {
         for _ in 0..50 {
             client.send(GET).await;
             let answer = client.message().await;
-            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
+            assert!(
+                answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"),
+                "{answer}"
+            );
         }
         rig.settles().await;
     });
@@ -31,7 +37,11 @@ fn pipelined_requests_are_answered_in_order() {
             loop {
                 let head = peer.head().await;
                 let path = head.split(' ').nth(1).unwrap().to_owned();
-                peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{path}", path.len())).await;
+                peer.send(format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{path}",
+                    path.len()
+                ))
+                .await;
                 if path == "/9" {
                     return;
                 }
@@ -40,7 +50,9 @@ fn pipelined_requests_are_answered_in_order() {
         .await;
         let rig = Setup::to([to]).start().await;
         let mut client = rig.connect().await;
-        let all: String = (0..10).map(|n| format!("GET /{n} HTTP/1.1\r\nHost: a\r\n\r\n")).collect();
+        let all: String = (0..10)
+            .map(|n| format!("GET /{n} HTTP/1.1\r\nHost: a\r\n\r\n"))
+            .collect();
         client.send(all).await;
         for n in 0..10 {
             assert!(client.message().await.ends_with(&format!("\r\n\r\n/{n}")));
@@ -85,9 +97,14 @@ fn a_post_that_may_have_been_read_is_not_sent_again() {
         let mut client = rig.connect().await;
         client.send(GET).await;
         client.message().await;
-        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").await;
+        client
+            .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+            .await;
         let answer = client.message().await;
-        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("x-weft-response-flag: UC"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 503") && answer.contains("x-weft-response-flag: UC"),
+            "{answer}"
+        );
     });
 }
 
@@ -116,7 +133,10 @@ fn a_drain_closes_idle_connections_and_lets_running_requests_finish() {
         assert_eq!(idle.rest().await, "");
         go.send(()).unwrap();
         let answer = busy.rest().await.to_ascii_lowercase();
-        assert!(answer.contains("connection: close") && answer.ends_with("ok"), "{answer}");
+        assert!(
+            answer.contains("connection: close") && answer.ends_with("ok"),
+            "{answer}"
+        );
     });
 }
 
@@ -125,14 +145,18 @@ fn http_1_0_is_answered_and_closed() {
     local(async {
         let to = origin(|_, mut peer| async move {
             assert!(peer.head().await.starts_with("GET / HTTP/1.1\r\n"));
-            peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n").await;
+            peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+                .await;
         })
         .await;
         let rig = Setup::to([to]).start().await;
         let mut client = rig.connect().await;
         client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n").await;
         let answer = client.rest().await;
-        assert!(answer.ends_with("\r\n\r\nok") && !answer.to_lowercase().contains("chunked"), "{answer}");
+        assert!(
+            answer.ends_with("\r\n\r\nok") && !answer.to_lowercase().contains("chunked"),
+            "{answer}"
+        );
     });
 }
 

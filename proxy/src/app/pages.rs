@@ -1,0 +1,220 @@
+//! The admin and metrics pages: their sockets, and what they ask the rooms.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::spawn_local;
+use tracing::info;
+use weft_xds_proto::json;
+use weft_xds_proto::pb::envoy::config::core::v3::Node;
+
+use super::config::{SetLevel, StartError};
+use crate::admin::{AdminState, Pages, serve};
+use crate::drain::{Drain, Phase};
+use crate::snapshot::SnapshotStore;
+use crate::telemetry::Metrics;
+use crate::xds::accepted::{Raw, SharedAccepted};
+use crate::xds::{Kind, Status};
+
+/// The bound sockets of the pages; bound early, because the control plane is told where the admin page is.
+pub(super) struct Sockets {
+    admin: Option<std::net::TcpListener>,
+    metrics: Option<std::net::TcpListener>,
+}
+
+/// What the pages ask.
+pub(super) struct Rooms {
+    pub(super) store: Arc<SnapshotStore>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) status: Arc<Status>,
+    pub(super) drain: Drain,
+    pub(super) accepted: SharedAccepted,
+    pub(super) addresses: watch::Receiver<BTreeMap<Arc<str>, SocketAddr>>,
+    pub(super) node: Node,
+    pub(super) logging: Option<SetLevel>,
+}
+
+impl Sockets {
+    /// Binds what is asked for.
+    ///
+    /// # Errors
+    /// If an address cannot be bound.
+    pub(super) fn bind(
+        admin: Option<SocketAddr>,
+        metrics: Option<SocketAddr>,
+    ) -> Result<Self, StartError> {
+        Ok(Self {
+            admin: bind("admin", admin)?,
+            metrics: bind("metrics", metrics)?,
+        })
+    }
+
+    /// Where the admin pages are.
+    pub(super) fn admin(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?.local_addr().ok()
+    }
+
+    /// Where the metrics page is.
+    pub(super) fn metrics(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref()?.local_addr().ok()
+    }
+
+    /// Serves the pages until the control thread ends.
+    ///
+    /// # Errors
+    /// If a socket cannot be used.
+    pub(super) fn serve(self, rooms: Rooms) -> Result<(), StartError> {
+        let state = Arc::new(rooms.state());
+        let pages = [
+            ("admin", self.admin, Pages::Admin),
+            ("metrics", self.metrics, Pages::Metrics),
+        ];
+        for (role, socket, pages) in pages {
+            let Some(socket) = socket else { continue };
+            let socket = TcpListener::from_std(socket).map_err(StartError::Thread)?;
+            if let Ok(address) = socket.local_addr() {
+                info!(role, %address, "listening");
+            }
+            drop(spawn_local(serve(socket, state.clone(), pages)));
+        }
+        Ok(())
+    }
+}
+
+fn bind(
+    page: &'static str,
+    address: Option<SocketAddr>,
+) -> Result<Option<std::net::TcpListener>, StartError> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let failed = |source| StartError::Page {
+        page,
+        address,
+        source,
+    };
+    let socket = std::net::TcpListener::bind(address).map_err(failed)?;
+    socket.set_nonblocking(true).map_err(failed)?;
+    Ok(Some(socket))
+}
+
+impl Rooms {
+    /// Each page's question, answered from the rooms.
+    fn state(self) -> AdminState {
+        let Self {
+            store,
+            metrics,
+            status,
+            drain,
+            accepted,
+            addresses,
+            node,
+            logging,
+        } = self;
+        let (ready_status, ready_drain) = (status.clone(), drain.clone());
+        let (state_status, state_drain) = (status.clone(), drain.clone());
+        let (drain_listeners, quit) = (drain.clone(), drain);
+        AdminState {
+            metrics,
+            ready: Box::new(move || readiness(&ready_status, &ready_drain)),
+            state: Box::new(
+                move || match (state_drain.phase(), state_status.is_ready()) {
+                    (Phase::Running, true) => "LIVE",
+                    (Phase::Running, false) => "INITIALIZING",
+                    _ => "DRAINING",
+                },
+            ),
+            node: Box::new(move || {
+                json::to_json(&node).unwrap_or_else(|error| json!({"error": error.to_string()}))
+            }),
+            config_dump: Box::new(move || config_dump(&accepted, &status)),
+            clusters: Box::new(move || store.current().clusters.values().cloned().collect()),
+            listeners: Box::new(move || {
+                addresses
+                    .borrow()
+                    .iter()
+                    .map(|(name, at)| (name.clone(), *at))
+                    .collect()
+            }),
+            logging: Box::new(move |level| match &logging {
+                Some(SetLevel(set)) => set(level),
+                None => Err("the log belongs to the process that embeds this proxy".to_owned()),
+            }),
+            drain: Box::new(move || drain_listeners.drain_listeners()),
+            quit: Box::new(move || quit.quit()),
+        }
+    }
+}
+
+fn readiness(status: &Status, drain: &Drain) -> Result<(), String> {
+    if drain.phase() != Phase::Running {
+        return Err("draining".to_owned());
+    }
+    if !status.is_ready() {
+        let report = status.report();
+        let why = report
+            .last_error
+            .unwrap_or_else(|| "no tables yet".to_owned());
+        return Err(format!(
+            "waiting for the first tables of {}: {why}",
+            report.server
+        ));
+    }
+    Ok(())
+}
+
+/// The `configs` of `/config_dump`: what was accepted over xDS, and what of it was refused last.
+fn config_dump(accepted: &SharedAccepted, status: &Status) -> Vec<Value> {
+    // Copied first: writing JSON takes its time, and the client must not wait for it.
+    let kinds = Kind::ALL.map(|kind| {
+        let accepted = accepted.lock();
+        let resources: BTreeMap<Arc<str>, Raw> = accepted
+            .of(kind)
+            .iter()
+            .map(|(name, raw)| (name.clone(), raw.clone()))
+            .collect();
+        (kind, resources)
+    });
+    let refusals = status.report().refusals;
+    kinds
+        .into_iter()
+        .map(|(kind, resources)| dump_of(kind, &resources, &refusals))
+        .collect()
+}
+
+fn dump_of(kind: Kind, resources: &BTreeMap<Arc<str>, Raw>, refusals: &[(Kind, String)]) -> Value {
+    let (dump, list, field) = match kind {
+        Kind::Listener => ("ListenersConfigDump", "dynamic_listeners", "listener"),
+        Kind::Cluster => ("ClustersConfigDump", "dynamic_active_clusters", "cluster"),
+        Kind::Route => ("RoutesConfigDump", "dynamic_route_configs", "route_config"),
+        Kind::Endpoints => (
+            "EndpointsConfigDump",
+            "dynamic_endpoint_configs",
+            "endpoint_config",
+        ),
+    };
+    let resources = resources.iter().map(|(name, raw)| {
+        let config = json::any_to_json(&raw.packed)
+            .unwrap_or_else(|error| json!({"error": error.to_string()}));
+        let mut entry = json!({"name": &**name, "version_info": raw.version});
+        if let Some(entry) = entry.as_object_mut() {
+            entry.insert(field.to_owned(), config);
+        }
+        entry
+    });
+    let refused: Vec<&String> = refusals
+        .iter()
+        .filter(|(of, _)| *of == kind)
+        .map(|(_, line)| line)
+        .collect();
+    let mut value =
+        json!({"@type": format!("type.googleapis.com/envoy.admin.v3.{dump}"), "refused": refused});
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert(list.to_owned(), resources.collect());
+    }
+    value
+}

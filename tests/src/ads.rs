@@ -88,9 +88,17 @@ impl AdsServer {
         let task = tokio::spawn(async move {
             let server = tonic::transport::Server::builder().add_service(service);
             // It runs until it is aborted; a test that depends on it fails by itself.
-            drop(server.serve_with_incoming(TcpListenerStream::new(listener)).await);
+            drop(
+                server
+                    .serve_with_incoming(TcpListenerStream::new(listener))
+                    .await,
+            );
         });
-        Ok(Self { address, shared, task })
+        Ok(Self {
+            address,
+            shared,
+            task,
+        })
     }
 
     /// Where it listens.
@@ -122,7 +130,9 @@ impl AdsServer {
     pub fn remove(&self, type_url: &str, name: &str) {
         self.change(|state| {
             state.version += 1;
-            state.resources.remove(&(type_url.to_owned(), name.to_owned()));
+            state
+                .resources
+                .remove(&(type_url.to_owned(), name.to_owned()));
         });
     }
 
@@ -139,12 +149,17 @@ impl AdsServer {
     /// The last refusal of a kind.
     pub fn last_nack(&self, type_url: &str) -> Option<String> {
         let asked = self.asked();
-        asked.into_iter().rev().filter(|it| it.type_url == type_url).find_map(|it| it.error)
+        asked
+            .into_iter()
+            .rev()
+            .filter(|it| it.type_url == type_url)
+            .find_map(|it| it.error)
     }
 
     /// How many responses of a kind were acknowledged.
     pub fn acks(&self, type_url: &str) -> usize {
-        let of_kind = |it: &&Asked| it.type_url == type_url && !it.nonce.is_empty() && it.error.is_none();
+        let of_kind =
+            |it: &&Asked| it.type_url == type_url && !it.nonce.is_empty() && it.error.is_none();
         self.asked().iter().filter(of_kind).count()
     }
 
@@ -270,7 +285,8 @@ impl Subscription {
         }
         if !asked.is_delta() {
             self.names = asked.names.iter().cloned().collect();
-            self.told.retain(|name, _| self.wildcard || self.names.contains(name));
+            self.told
+                .retain(|name, _| self.wildcard || self.names.contains(name));
             return;
         }
         self.is_delta = true;
@@ -287,17 +303,32 @@ impl Subscription {
     /// What the client has not been told yet.
     fn news(&mut self, type_url: &str, state: &State) -> Option<Answer> {
         let wanted = |name: &String| self.wildcard || self.names.contains(name);
-        let of_kind = state.resources.iter().filter(|((url, name), _)| url == type_url && wanted(name));
-        let there: BTreeMap<String, (u64, Any)> =
-            of_kind.map(|((_, name), held)| (name.clone(), held.clone())).collect();
+        let of_kind = state
+            .resources
+            .iter()
+            .filter(|((url, name), _)| url == type_url && wanted(name));
+        let there: BTreeMap<String, (u64, Any)> = of_kind
+            .map(|((_, name), held)| (name.clone(), held.clone()))
+            .collect();
         let news: Vec<_> = there
             .iter()
             .filter(|(name, (version, _))| self.told.get(*name) != Some(&Some(*version)))
             .map(|(name, (version, packed))| (name.clone(), *version, packed.clone()))
             .collect();
-        let told = self.told.iter().filter(|(_, version)| version.is_some()).map(|(name, _)| name);
-        let unknown = self.names.iter().filter(|name| self.is_delta && !self.told.contains_key(*name));
-        let removed: BTreeSet<_> = told.chain(unknown).filter(|name| !there.contains_key(*name)).cloned().collect();
+        let told = self
+            .told
+            .iter()
+            .filter(|(_, version)| version.is_some())
+            .map(|(name, _)| name);
+        let unknown = self
+            .names
+            .iter()
+            .filter(|name| self.is_delta && !self.told.contains_key(*name));
+        let removed: BTreeSet<_> = told
+            .chain(unknown)
+            .filter(|name| !there.contains_key(*name))
+            .cloned()
+            .collect();
         if news.is_empty() && removed.is_empty() {
             return None;
         }
@@ -355,12 +386,15 @@ const SOTW: &str = "(state of the world)";
 
 impl Answer {
     fn into_delta(self) -> pb::DeltaDiscoveryResponse {
-        let resources = self.news.into_iter().map(|(name, version, packed)| pb::Resource {
-            name,
-            version: version.to_string(),
-            resource: Some(packed),
-            ..Default::default()
-        });
+        let resources = self
+            .news
+            .into_iter()
+            .map(|(name, version, packed)| pb::Resource {
+                name,
+                version: version.to_string(),
+                resource: Some(packed),
+                ..Default::default()
+            });
         pb::DeltaDiscoveryResponse {
             type_url: self.type_url,
             nonce: self.nonce,

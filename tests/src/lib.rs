@@ -4,10 +4,12 @@
 //! process that is started is ended by its guard.
 
 pub mod ads;
+pub mod bootstrap;
 pub mod client;
 pub mod eventually;
 pub mod peers;
 pub mod process;
 pub mod upstream;
+pub mod weave;
 
 pub use eventually::eventually;

@@ -107,9 +107,15 @@ async fn a_name_is_learned_from_the_first_request_and_one_that_nobody_knows_is_r
     let known = proxy.snapshots().current().api_listeners.len();
     assert_eq!(known, 0, "nothing is known before it is asked for");
     let answer = get(&proxy, "Reviews").await?;
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("x-served-by: a"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("x-served-by: a"),
+        "{answer}"
+    );
     let answer = get(&proxy, "nobody").await?;
-    assert!(answer.starts_with("HTTP/1.1 404") || answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 404") || answer.starts_with("HTTP/1.1 503"),
+        "{answer}"
+    );
     proxy.shutdown().await;
     Ok(())
 }

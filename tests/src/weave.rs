@@ -1,0 +1,198 @@
+//! A mesh in this process: the control plane, sidecars, and what users do to it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use anyhow::{Context, bail};
+use weft_control_plane::app::{Config as ControlPlaneConfig, ControlPlane};
+use weft_control_plane::cli::client::Client;
+use weft_proxy::app::{Config, MeshConfig, OUTBOUND, Proxy, Running, Source};
+
+/// A control plane with its API.
+pub struct Mesh {
+    control_plane: weft_control_plane::app::Running,
+    client: Client,
+}
+
+impl Mesh {
+    /// Starts a control plane on loopback with its state in memory.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(ControlPlaneConfig::for_demo()).await
+    }
+
+    /// Starts a control plane as `config` says.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub async fn start_with(config: ControlPlaneConfig) -> anyhow::Result<Self> {
+        let control_plane = ControlPlane::start(config)
+            .await
+            .context("starting the control plane")?;
+        let client = Client::new(&format!("http://{}", control_plane.api_address()), None)?;
+        Ok(Self {
+            control_plane,
+            client,
+        })
+    }
+
+    /// Applies YAML and waits until every proxy concerned has acknowledged it; gives the revision.
+    ///
+    /// # Errors
+    /// If it is refused or not acknowledged.
+    pub async fn apply(&self, yaml: &str) -> anyhow::Result<u64> {
+        self.client.apply_and_wait(yaml, "test", "").await
+    }
+
+    /// The API's client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Where xDS is served.
+    pub fn xds_address(&self) -> SocketAddr {
+        self.control_plane.xds_address()
+    }
+
+    /// A sidecar of `service`, whose application listens on `app`, once it is ready.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub async fn sidecar(
+        &self,
+        service: &str,
+        version: &str,
+        app: Option<SocketAddr>,
+    ) -> anyhow::Result<Sidecar> {
+        Sidecar::start(self.sidecar_config(service, version, app)).await
+    }
+
+    /// What [`Self::sidecar`] starts it with.
+    pub fn sidecar_config(&self, service: &str, version: &str, app: Option<SocketAddr>) -> Config {
+        sidecar_config(self.xds_address(), service, version, app)
+    }
+
+    /// Ends the control plane; sidecars go on.
+    pub async fn stop(self) {
+        self.control_plane.shutdown().await;
+    }
+}
+
+/// What a sidecar of the control plane at `xds` is started with, everything on free ports of loopback.
+pub fn sidecar_config(
+    xds: SocketAddr,
+    service: &str,
+    version: &str,
+    app: Option<SocketAddr>,
+) -> Config {
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    Config::new(Source::Mesh(Box::new(MeshConfig {
+        control_plane_host: xds.ip().to_string(),
+        control_plane_port: xds.port(),
+        service: service.to_owned(),
+        namespace: "default".to_owned(),
+        labels: [("version".to_owned(), version.to_owned())].into(),
+        app_ports: app.iter().map(SocketAddr::port).collect(),
+        outbound_listen: free,
+        inbound_listen: free,
+        address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+    })))
+}
+
+/// A sidecar in this process.
+pub struct Sidecar {
+    proxy: Running,
+    outbound: SocketAddr,
+}
+
+impl Sidecar {
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Errors
+    /// If it cannot be started, or is not ready within 10 s.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let proxy = tokio::task::spawn_blocking(move || Proxy::start(config))
+            .await?
+            .context("starting a sidecar")?;
+        let ready = async {
+            proxy.ready().await;
+            proxy.address_of(OUTBOUND).await
+        };
+        match tokio::time::timeout(std::time::Duration::from_secs(10), ready).await {
+            Ok(Some(outbound)) => Ok(Self { proxy, outbound }),
+            Ok(None) => bail!("the sidecar ended before it was ready"),
+            Err(_) => bail!("the sidecar is not ready after 10 s"),
+        }
+    }
+
+    /// Where its application sends what is for others.
+    pub fn outbound(&self) -> SocketAddr {
+        self.outbound
+    }
+
+    /// The proxy itself.
+    pub fn proxy(&self) -> &Running {
+        &self.proxy
+    }
+
+    /// Drains it and waits for its end.
+    pub async fn stop(self) {
+        self.proxy.shutdown().await;
+    }
+}
+
+/// A `MeshService` whose endpoints are these.
+pub fn static_service(name: &str, port: u16, protocol: &str, endpoints: &[SocketAddr]) -> String {
+    let endpoints: Vec<String> = endpoints
+        .iter()
+        .map(|e| format!("{{address: {}, port: {}}}", e.ip(), e.port()))
+        .collect();
+    format!(
+        "---
+apiVersion: mesh.weft.dev/v1alpha1
+kind: MeshService
+metadata: {{name: {name}}}
+spec:
+  ports: [{{port: {port}, appProtocol: {protocol}}}]
+  discovery: {{static: {{endpoints: [{}]}}}}
+",
+        endpoints.join(", ")
+    )
+}
+
+/// A `MeshService` whose endpoints are the workloads of this label.
+pub fn workload_service(name: &str, port: u16, selector: &str) -> String {
+    format!(
+        "---
+apiVersion: mesh.weft.dev/v1alpha1
+kind: MeshService
+metadata: {{name: {name}}}
+spec:
+  ports: [{{port: {port}, appProtocol: http}}]
+  discovery: {{workloads: {{selector: {{{selector}}}}}}}
+"
+    )
+}
+
+/// An `HTTPRoute` of `service` to backends with weights.
+pub fn weighted_route(service: &str, port: u16, backends: &[(&str, u32)]) -> String {
+    let backends: Vec<String> = backends
+        .iter()
+        .map(|(name, weight)| {
+            format!("    - {{group: mesh.weft.dev, kind: MeshService, name: {name}, port: {port}, weight: {weight}}}\n")
+        })
+        .collect();
+    format!(
+        "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {service}}}
+spec:
+  parentRefs: [{{group: mesh.weft.dev, kind: MeshService, name: {service}, port: {port}}}]
+  rules:
+  - backendRefs:
+{}",
+        backends.concat()
+    )
+}

@@ -89,12 +89,18 @@ fn includes(protos: &Path) -> Vec<PathBuf> {
 fn envoy_types_protos() -> PathBuf {
     let metadata = metadata(&["--offline"]).or_else(|| metadata(&[]));
     let metadata = metadata.expect("`cargo metadata` works");
-    let packages = metadata["packages"].as_array();
+    let packages = metadata
+        .get("packages")
+        .and_then(|packages| packages.as_array());
     let manifest = packages
         .into_iter()
         .flatten()
-        .find(|package| package["name"] == "envoy-types")
-        .and_then(|package| package["manifest_path"].as_str())
+        .find(|package| {
+            package
+                .get("name")
+                .is_some_and(|name| name == "envoy-types")
+        })
+        .and_then(|package| package.get("manifest_path")?.as_str())
         .expect("envoy-types is a dependency");
     Path::new(manifest).with_file_name("proto")
 }

@@ -193,10 +193,12 @@ pub fn parse(file: &str, text: &str) -> (Vec<Node>, Vec<Finding>) {
                 .map(|(mark, message)| fault(file, mark, message)),
         );
         let Some((mark, message)) = error else { break };
-        if lines_before == 0 && documents.is_empty() && looks_like_json(text) {
-            if let Some(node) = json_with_surrogates(text) {
-                return (vec![node], Vec::new());
-            }
+        if lines_before == 0
+            && documents.is_empty()
+            && looks_like_json(text)
+            && let Some(node) = json_with_surrogates(text)
+        {
+            return (vec![node], Vec::new());
         }
         findings.push(fault(file, mark, message));
         faults_left -= 1;

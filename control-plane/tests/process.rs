@@ -1,4 +1,5 @@
 //! `weft` as a process: exit codes, messages, and what is refused.
+#![expect(clippy::unwrap_used, reason = "helpers of a test fail the test")]
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};

@@ -136,8 +136,7 @@ async fn hypers(bytes: &[u8]) -> Option<Message> {
         .serve_connection(TokioIo::new(far), service)
         .await;
     drop(served);
-    let message = seen.lock().unwrap().take();
-    message
+    seen.lock().unwrap().take()
 }
 
 /// The response in `bytes` as hyper's client reads it.

@@ -66,7 +66,11 @@ impl Upstream {
                 }
                 let mut buffer = vec![0; 16 * 1024];
                 while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-                    if stream.write_all(&buffer[..count]).await.is_err() {
+                    if stream
+                        .write_all(buffer.get(..count).unwrap_or_default())
+                        .await
+                        .is_err()
+                    {
                         return;
                     }
                 }

@@ -197,6 +197,10 @@ pub struct Object {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 #[allow(missing_docs, reason = "each is its own name")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "objects live behind an `Arc`, one by one"
+)]
 pub enum Spec {
     Service(Service),
     EndpointSlice(EndpointSlice),

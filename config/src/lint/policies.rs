@@ -26,13 +26,13 @@ pub(super) fn check(found: &mut Remarks<'_>, object: &Object) {
         check_section(found, object, &path, target);
         check_conflict(found, object, &path, target);
     }
-    if let Spec::FaultInjection(_) = &object.spec {
-        if !is_used(found, object) {
-            let message =
-                "no rule of this namespace names it in an ExtensionRef filter, so it has no effect";
-            let path = FieldPath::root().field("metadata").field("name");
-            found.warn(object.key(), path, message.to_owned());
-        }
+    if let Spec::FaultInjection(_) = &object.spec
+        && !is_used(found, object)
+    {
+        let message =
+            "no rule of this namespace names it in an ExtensionRef filter, so it has no effect";
+        let path = FieldPath::root().field("metadata").field("name");
+        found.warn(object.key(), path, message.to_owned());
     }
 }
 
@@ -103,14 +103,14 @@ fn check_conflict(
         .of_kind(object.kind())
         .filter(|other| targets_of(other).contains(target))
         .min_by(|a, b| route_rank(&a.metadata).cmp(&route_rank(&b.metadata)));
-    if let Some(winner) = winner {
-        if winner.key() != object.key() {
-            let message = format!(
-                "{} has the same target and wins, being older or first by name",
-                winner.key()
-            );
-            found.warn(object.key(), path.clone(), message);
-        }
+    if let Some(winner) = winner
+        && winner.key() != object.key()
+    {
+        let message = format!(
+            "{} has the same target and wins, being older or first by name",
+            winner.key()
+        );
+        found.warn(object.key(), path.clone(), message);
     }
 }
 

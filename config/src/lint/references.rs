@@ -108,13 +108,13 @@ fn check_parents(found: &mut Remarks<'_>, object: &Object) {
             check_port(found, object, &path.field("port"), &parent.service, port);
         }
         let ports = found.resources.service_ports(&parent.service);
-        if let Some(section) = &parent.section_name {
-            if !ports.iter().any(|port| port.name.as_ref() == Some(section)) {
-                let names = ports.iter().filter_map(|port| port.name.as_deref());
-                let hint = near(section, names);
-                let message = format!("{} has no port named `{section}`{hint}", parent.service);
-                found.warn(object.key(), path.field("sectionName"), message);
-            }
+        if let Some(section) = &parent.section_name
+            && !ports.iter().any(|port| port.name.as_ref() == Some(section))
+        {
+            let names = ports.iter().filter_map(|port| port.name.as_deref());
+            let hint = near(section, names);
+            let message = format!("{} has no port named `{section}`{hint}", parent.service);
+            found.warn(object.key(), path.field("sectionName"), message);
         }
         if matches!(object.kind(), Kind::HttpRoute | Kind::GrpcRoute) {
             let opaque = ports.iter().find(|port| {

@@ -9,14 +9,13 @@ use crate::gateway_api::{Kind, Object, ObjectKey, Spec};
 pub(super) fn check(found: &mut Remarks<'_>, object: &Object) {
     match &object.spec {
         Spec::MeshService(service) => {
-            if let MeshDiscovery::Static(list) = &service.discovery {
-                if list.endpoints.is_empty() {
-                    let path = spec().field("discovery").field("static").field("endpoints");
-                    let message =
-                        "the service has no endpoints: every request to it is answered 503"
-                            .to_owned();
-                    found.warn(object.key(), path, message);
-                }
+            if let MeshDiscovery::Static(list) = &service.discovery
+                && list.endpoints.is_empty()
+            {
+                let path = spec().field("discovery").field("static").field("endpoints");
+                let message =
+                    "the service has no endpoints: every request to it is answered 503".to_owned();
+                found.warn(object.key(), path, message);
             }
             let twin = ObjectKey::new(
                 Kind::Service,

@@ -88,6 +88,8 @@ impl NodeInfo {
             .and_then(|metadata| fields(metadata.fields.get("weft")));
         let fields = Fields(weft);
         let registration = match fields.text("service")? {
+            // A workload that listens nowhere only calls others: there is nothing to be found.
+            Some(_) if fields.ports()?.is_empty() => None,
             Some(service) => Some(Arc::new(Registration {
                 node_id: Arc::clone(&id),
                 workload: fields.workload(service, &zone)?,

@@ -166,14 +166,14 @@ pub(crate) fn address(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<std::net::
 }
 
 /// Notes every entry whose key, as `key` says, another one before it has.
-pub(crate) fn unique<'t, T, K: Ord>(
+pub(crate) fn unique<'t, T, K>(
     cx: &mut Reader<'_>,
     list: &Item<'_>,
     values: &'t [T],
     what: &str,
     key: impl Fn(&'t T) -> Option<K>,
 ) where
-    K: std::fmt::Display,
+    K: Ord + std::fmt::Display,
 {
     let mut seen = std::collections::BTreeSet::new();
     for value in values {

@@ -237,13 +237,14 @@ fn timeouts(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<HttpTimeouts> {
     let per_try = fields.get("backendRequest");
     let backend_request = per_try.as_ref().and_then(|item| check::span(cx, item));
     fields.finish(cx);
-    if let (Some(request), Some(backend), Some(item)) = (request, backend_request, &per_try) {
-        if !request.is_zero() && (backend > request || backend.is_zero()) {
-            item.fault(
-                cx,
-                format!("must not be longer than `request` ({request}), got {backend}"),
-            );
-        }
+    if let (Some(request), Some(backend), Some(item)) = (request, backend_request, &per_try)
+        && !request.is_zero()
+        && (backend > request || backend.is_zero())
+    {
+        item.fault(
+            cx,
+            format!("must not be longer than `request` ({request}), got {backend}"),
+        );
     }
     Some(HttpTimeouts {
         request,

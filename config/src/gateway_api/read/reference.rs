@@ -117,16 +117,16 @@ fn service_ref(
         );
         return None;
     };
-    if let Some((given, item)) = &namespace {
-        if *given != name.namespace {
-            item.fault(
-                cx,
-                format!(
-                    "is `{given}`, but the name `{text}` says `{}`",
-                    name.namespace
-                ),
-            );
-        }
+    if let Some((given, item)) = &namespace
+        && *given != name.namespace
+    {
+        item.fault(
+            cx,
+            format!(
+                "is `{given}`, but the name `{text}` says `{}`",
+                name.namespace
+            ),
+        );
     }
     Some(ServiceRef {
         kind: service_kind?,

@@ -194,13 +194,12 @@ fn outliers(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<OutlierDetection> {
         detection.base_ejection_time,
         detection.max_ejection_time,
         &longest,
-    ) {
-        if max < base {
-            item.fault(
-                cx,
-                format!("must not be below `baseEjectionTime` ({base}), got {max}"),
-            );
-        }
+    ) && max < base
+    {
+        item.fault(
+            cx,
+            format!("must not be below `baseEjectionTime` ({base}), got {max}"),
+        );
     }
     Some(detection)
 }
@@ -256,13 +255,13 @@ fn retry(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<Retry> {
             .and_then(|item| check::span_above_zero(cx, item)),
     };
     fields.finish(cx);
-    if let (Some(base), Some(max), Some(item)) = (retry.backoff, retry.max_backoff, &longest) {
-        if max < base {
-            item.fault(
-                cx,
-                format!("must not be below `backoff` ({base}), got {max}"),
-            );
-        }
+    if let (Some(base), Some(max), Some(item)) = (retry.backoff, retry.max_backoff, &longest)
+        && max < base
+    {
+        item.fault(
+            cx,
+            format!("must not be below `backoff` ({base}), got {max}"),
+        );
     }
     Some(retry)
 }

@@ -147,6 +147,15 @@ impl Engine {
         Ok(())
     }
 
+    /// The authority of a request, for people.
+    fn asked_for(&self, id: ExchangeId) -> String {
+        let authority = self
+            .exchanges
+            .get(id)
+            .map(|exchange| exchange.head.authority());
+        String::from_utf8_lossy(authority.unwrap_or_default()).into_owned()
+    }
+
     /// The control plane has answered what a request waited for (or gave up on).
     pub(crate) fn named(
         &mut self,
@@ -162,7 +171,7 @@ impl Engine {
             .is_some_and(|exchange| exchange.phase == Phase::Naming);
         if waiting {
             match answer
-                .map_err(|why| absent(why, ""))
+                .map_err(|why| absent(why, &self.asked_for(id)))
                 .and_then(|listener| self.find_route(id, &listener))
             {
                 Ok(()) => {

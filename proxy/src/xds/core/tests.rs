@@ -1,6 +1,5 @@
 use std::collections::HashMap;
 
-use prost::Message;
 use weft_config::diag::Diagnostics;
 use weft_config::document::Document;
 use weft_xds_proto::pb::envoy::service::discovery::v3 as pb;
@@ -171,9 +170,9 @@ fn delta(request: &Request) -> &pb::DeltaDiscoveryRequest {
 
 /// The acknowledgement (`None`) or refusal of `kind` among requests.
 fn reply(requests: &[Request], kind: Kind) -> Option<Option<String>> {
-    let replies = requests.iter().filter_map(|request| match request {
-        Request::Delta(it) => Some((&it.type_url, &it.response_nonce, &it.error_detail)),
-        Request::Sotw(it) => Some((&it.type_url, &it.response_nonce, &it.error_detail)),
+    let replies = requests.iter().map(|request| match request {
+        Request::Delta(it) => (&it.type_url, &it.response_nonce, &it.error_detail),
+        Request::Sotw(it) => (&it.type_url, &it.response_nonce, &it.error_detail),
     });
     let mut replies =
         replies.filter(|(url, nonce, _)| *url == kind.type_url() && !nonce.is_empty());

@@ -46,11 +46,8 @@ impl Facts {
         at: Span,
     ) -> Result<(), ProtocolError> {
         match known {
-            Known::Host => {
-                if self.host.replace(at).is_some() {
-                    return Err(ProtocolError::ManyHosts);
-                }
-            }
+            Known::Host if self.host.replace(at).is_some() => return Err(ProtocolError::ManyHosts),
+            Known::Host => {}
             Known::ContentLength => {
                 // RFC 9112 §6.3: a list is refused or, when all are equal, made one; we refuse.
                 if self.length.is_some() || value.contains(&b',') {

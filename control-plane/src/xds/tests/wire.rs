@@ -14,7 +14,7 @@ use weft_xds_proto::pb::envoy::service::discovery::v3::aggregated_discovery_serv
 use weft_xds_proto::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
-use weft_xds_proto::pb::google::protobuf::{Struct, Value, value::Kind};
+use weft_xds_proto::pb::google::protobuf::{ListValue, Struct, Value, value::Kind};
 
 use super::snapshot;
 use crate::snapshot::{ResourceType, SnapshotStore};
@@ -157,14 +157,21 @@ async fn a_workload_is_registered_with_its_stream_and_leaves_after_its_grace() {
     let text = |text: &str| Value {
         kind: Some(Kind::StringValue(text.to_owned())),
     };
+    let number = |number: f64| Value {
+        kind: Some(Kind::NumberValue(number)),
+    };
+    let ports = ListValue {
+        values: vec![number(80.0)],
+    };
     let weft = Struct {
         fields: [
             ("service".to_owned(), text("a")),
             ("address".to_owned(), text("127.0.0.1")),
+            ("inbound_port".to_owned(), number(7001.0)),
             (
-                "inbound_port".to_owned(),
+                "ports".to_owned(),
                 Value {
-                    kind: Some(Kind::NumberValue(7001.0)),
+                    kind: Some(Kind::ListValue(ports)),
                 },
             ),
         ]
@@ -183,10 +190,26 @@ async fn a_workload_is_registered_with_its_stream_and_leaves_after_its_grace() {
         metadata: Some(metadata),
         ..node("w")
     };
+    let mut without_ports = node.clone();
+    let fields = without_ports.metadata.as_mut().expect("set above");
+    if let Some(Kind::StructValue(weft)) = fields
+        .fields
+        .get_mut("weft")
+        .and_then(|it| it.kind.as_mut())
+    {
+        weft.fields.remove("ports");
+    }
     let mut changes = plane.registry.changes();
     let mut client = delta_client(plane.channel.clone(), node, ResourceType::Cluster, A).await;
     client.next().await;
     assert_eq!(plane.registry.workloads().len(), 1);
+    let caller = Node {
+        id: "caller".to_owned(),
+        ..without_ports
+    };
+    let mut calls = delta_client(plane.channel.clone(), caller, ResourceType::Cluster, A).await;
+    calls.next().await;
+    assert_eq!(plane.registry.workloads().len(), 1, "nobody calls a caller");
     changes.borrow_and_update();
     drop(client);
     changes.changed().await.expect("open");

@@ -18,6 +18,7 @@ use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -61,6 +62,12 @@ impl Server {
         let address = socket.local_addr()?;
         let (stop, mut stopped) = watch::channel(false);
         let router = router(mesh, token.map(Token::new), address);
+        // Events are small and follow each other: with Nagle's algorithm each would wait for the other side's delayed ACK.
+        let socket = socket.tap_io(|stream| {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "an API connection keeps Nagle's algorithm");
+            }
+        });
         let task = tokio::spawn(async move {
             let until_stopped = async move {
                 let _ = stopped.wait_for(|stopped| *stopped).await;

@@ -9,7 +9,9 @@ pub mod client;
 pub mod eventually;
 pub mod peers;
 pub mod process;
+pub mod subscriber;
 pub mod upstream;
 pub mod weave;
+pub mod weft;
 
 pub use eventually::eventually;

@@ -37,7 +37,10 @@ impl Client {
         if uri.scheme_str() != Some("http") || uri.authority().is_none() || uri.path() != "/" {
             bail!("--server must be http://HOST:PORT, got {server:?}");
         }
-        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build_http();
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let http =
+            hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
         Ok(Self {
             server: uri,
             token: token.map(str::to_owned),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 use weft_xds_proto::pb::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
 
 use super::csds::Csds;
@@ -129,12 +129,13 @@ impl XdsServer {
         let core = self.core;
         let config = &core.config;
         let mut stop = core.stop.clone();
+        // Small responses follow each other: with Nagle's algorithm each would wait for the other side's delayed ACK.
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         Server::builder()
             .http2_keepalive_interval(Some(config.keepalive_interval))
             .http2_keepalive_timeout(Some(config.keepalive_timeout))
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
             .http2_max_pending_accept_reset_streams(Some(32))
-            .tcp_nodelay(true)
             .add_service(Discovery::<Aggregated>::new(Arc::clone(&core)))
             .add_service(Discovery::<Listeners>::new(Arc::clone(&core)))
             .add_service(Discovery::<Routes>::new(Arc::clone(&core)))
@@ -143,7 +144,7 @@ impl XdsServer {
             .add_service(ClientStatusDiscoveryServiceServer::new(Csds::new(
                 Arc::clone(&core),
             )))
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+            .serve_with_incoming_shutdown(incoming, async move {
                 let _closed = stop.wait_for(|stop| *stop).await;
             })
             .await

@@ -1,0 +1,138 @@
+//! The real `weft`: a control plane as a process, and commands against it.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::process::built;
+
+/// Bound on the start, and on one command.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A running `weft serve` with a database of its own. It is killed with this guard.
+pub struct Weft {
+    xds: SocketAddr,
+    api: String,
+    _process: Child,
+    _store: TempDir,
+}
+
+/// How a command ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// What it wrote.
+    pub out: String,
+    /// What it complained of.
+    pub err: String,
+}
+
+impl Weft {
+    /// Starts `weft serve` on free ports of loopback, with these arguments besides.
+    ///
+    /// # Errors
+    /// If it cannot be started, or does not say within 60 s where it listens.
+    pub async fn serve(arguments: &[&str]) -> anyhow::Result<Self> {
+        let store = tempfile::tempdir()?;
+        let mut process = Command::new(built("weft")?)
+            .args(["serve", "--xds-listen", "127.0.0.1:0"])
+            .args(["--api-listen", "127.0.0.1:0", "--log-level", "error"])
+            .arg("--store")
+            .arg(store.path().join("store.redb"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("starting weft serve")?;
+        let mut lines = BufReader::new(process.stderr.take().context("a pipe")?).lines();
+        let place = async {
+            while let Some(line) = lines.next_line().await? {
+                if let Some((xds, api)) = line
+                    .strip_prefix("xDS on ")
+                    .and_then(|rest| rest.split_once(", HTTP API on "))
+                {
+                    return Ok((xds.parse()?, api.to_owned()));
+                }
+                eprintln!("weft serve: {line}");
+            }
+            bail!("weft serve ended")
+        };
+        let (xds, api) = tokio::time::timeout(TIMEOUT, place)
+            .await
+            .context("weft serve does not say where it listens")??;
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                eprintln!("weft serve: {line}");
+            }
+        });
+        Ok(Self {
+            xds,
+            api,
+            _process: process,
+            _store: store,
+        })
+    }
+
+    /// Where xDS is served.
+    pub fn xds(&self) -> SocketAddr {
+        self.xds
+    }
+
+    /// The URL of the HTTP API.
+    pub fn api(&self) -> &str {
+        &self.api
+    }
+
+    /// Runs `weft` with these arguments against this control plane, `input` on its standard input.
+    ///
+    /// # Errors
+    /// If it cannot be started, or has not ended after 60 s.
+    pub async fn run(&self, arguments: &[&str], input: &str) -> anyhow::Result<Ended> {
+        let mut command = Command::new(built("weft")?);
+        command.args(["--server", &self.api]).args(arguments);
+        finish(command, input).await
+    }
+}
+
+/// Runs `weft` with these arguments and no control plane.
+///
+/// # Errors
+/// As [`Weft::run`].
+pub async fn run(arguments: &[&str], input: &str) -> anyhow::Result<Ended> {
+    let mut command = Command::new(built("weft")?);
+    command.args(arguments);
+    finish(command, input).await
+}
+
+async fn finish(mut command: Command, input: &str) -> anyhow::Result<Ended> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("starting {command:?}"))?;
+    let mut pipe = child.stdin.take().context("a pipe")?;
+    let whole = async {
+        // A command that reads no input may have ended already.
+        let _ = pipe.write_all(input.as_bytes()).await;
+        drop(pipe);
+        child.wait_with_output().await
+    };
+    let output = tokio::time::timeout(TIMEOUT, whole)
+        .await
+        .with_context(|| format!("{command:?} has not ended after {TIMEOUT:?}"))??;
+    Ok(Ended {
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout)?,
+        err: String::from_utf8(output.stderr)?,
+    })
+}

@@ -1,6 +1,6 @@
 //! The xDS server: ADS and the separate services, state of the world and incremental, and CSDS.
 //!
-//! [`session`] is the whole protocol of one stream as a value without I/O; [`stream`] moves its messages. A stream
+//! `session` is the whole protocol of one stream as a value without I/O; `stream` moves its messages. A stream
 //! holds no queue: whenever the client can take a message, the session is asked what, if anything, it lacks of the
 //! snapshot in force, so changes merge by themselves while a client is slow. Nothing is sent under a lock.
 

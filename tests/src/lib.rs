@@ -1,6 +1,6 @@
 //! The harness of Weft's tests: upstreams, clients, peers and processes, all on loopback and all bounded.
 //!
-//! Nothing here sleeps: a test awaits an event or polls with [`eventually`]. Every listener binds port 0 and every
+//! Nothing here sleeps: a test awaits an event or polls with [`eventually()`]. Every listener binds port 0 and every
 //! process that is started is ended by its guard.
 
 pub mod ads;

@@ -11,7 +11,7 @@ mod publish;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -25,6 +25,7 @@ use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::source::{dns, files};
 use crate::status::StatusBoard;
 use crate::store::{Store, StoreError};
+use crate::translate::Translator;
 use crate::xds::{Registry, XdsConfig, XdsServer};
 
 /// What a control plane is started with.
@@ -139,17 +140,21 @@ impl ControlPlane {
         let xds_socket = bind(config.xds_listen, "xDS").await?;
         let api_socket = bind(config.api_listen, "the HTTP API").await?;
         let xds_address = address_of(&xds_socket, config.xds_listen);
-        let store = Arc::new(match &config.store {
-            Some(path) => Store::open(path)?,
-            None => Store::in_memory()?,
-        });
+        let translator = Arc::new(Mutex::new(Translator::new(config.domain.as_str().into())));
+        let store = Arc::new(open_store(&config, translator.clone())?);
         let mut tasks = JoinSet::new();
         let findings = watch_directory(&config, &store, &mut tasks)?;
         let registry = Arc::new(Registry::new(config.workload_grace));
         let board = Arc::new(StatusBoard::new());
         let snapshots = Arc::new(SnapshotStore::new(Snapshot::default()));
 
-        let publisher = Publisher::new(&config, store.clone(), registry.clone(), snapshots.clone());
+        let publisher = Publisher::new(
+            &config,
+            store.clone(),
+            registry.clone(),
+            snapshots.clone(),
+            translator,
+        );
         let view = publisher.view();
         let answers = follow_dns(&store, &mut tasks);
         tasks.spawn(publisher.run(answers));
@@ -226,6 +231,18 @@ async fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListener, St
 
 fn address_of(socket: &TcpListener, asked_for: SocketAddr) -> SocketAddr {
     socket.local_addr().unwrap_or(asked_for) // a bound socket has one
+}
+
+/// The store, which takes nothing that proxies would refuse.
+fn open_store(config: &Config, translator: Arc<Mutex<Translator>>) -> Result<Store, StoreError> {
+    let store = match &config.store {
+        Some(path) => Store::open(path)?,
+        None => Store::in_memory()?,
+    };
+    Ok(store.judged_by(Box::new(move |next| {
+        let translator = translator.lock().unwrap_or_else(PoisonError::into_inner);
+        translator.judge(next)
+    })))
 }
 
 /// Follows the directory, where one is given; gives what is wrong with its files.

@@ -14,15 +14,15 @@ mod wildcard;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::encode::{encode_routes, encode_virtual_host};
 pub use self::names::{AskedName, Host};
 pub use self::resource::{Resource, ResourceType, Version, content_hash};
 pub use self::store::SnapshotStore;
-pub use self::unit::{ListenerTemplate, PortUnit, RouteUnit, ServiceUnit};
+pub use self::unit::{ListenerTemplate, Outbound, PortUnit, RouteUnit, ServiceUnit};
 pub use self::wildcard::Wildcard;
 
 /// What of a node decides which resources it is given.
@@ -54,7 +54,10 @@ pub struct Snapshot {
     inbound: HashMap<Arc<str>, Arc<Resource>>,
     hosts_by_ip: HashMap<IpAddr, Arc<str>>,
     domain: Arc<str>,
-    wildcard: OnceLock<Wildcard>,
+    /// Namespaces with routes of their own for services of others.
+    consumers: BTreeSet<Arc<str>>,
+    /// The wildcard form, by the namespace of those who ask; made when first asked for.
+    wildcards: Mutex<HashMap<Arc<str>, Arc<Wildcard>>>,
 }
 
 impl Snapshot {
@@ -82,9 +85,12 @@ impl Snapshot {
                 }
             }
         }
+        let ports = units.values().flat_map(|unit| &unit.ports);
+        let consumers = ports.flat_map(|port| port.consumers.keys().cloned());
         Self {
             revision,
             serial,
+            consumers: consumers.collect(),
             units,
             inbound: inbound
                 .into_iter()
@@ -92,7 +98,7 @@ impl Snapshot {
                 .collect(),
             hosts_by_ip,
             domain,
-            wildcard: OnceLock::new(),
+            wildcards: Mutex::default(),
         }
     }
 
@@ -100,8 +106,11 @@ impl Snapshot {
     pub fn find(&self, kind: ResourceType, name: &str, node: &NodeView) -> Option<Arc<Resource>> {
         match kind {
             ResourceType::Listener => self.find_listener(name, node),
-            ResourceType::Route if name == wildcard::OUTBOUND => Some(self.wildcard().routes()),
-            ResourceType::Route => self.port(name)?.route.as_ref().map(|r| r.resource()),
+            ResourceType::Route if name == wildcard::OUTBOUND => Some(self.wildcard(node).routes()),
+            ResourceType::Route => {
+                let outbound = self.port(name)?.outbound(&node.namespace);
+                outbound.route.as_ref().map(|route| route.resource())
+            }
             ResourceType::Cluster if name.starts_with(INBOUND_CLUSTER_PREFIX) => {
                 inbound_cluster(name)
             }
@@ -113,7 +122,7 @@ impl Snapshot {
     /// Everything of a type, for nodes that subscribe to all of it; only listeners and clusters have a wildcard.
     pub fn all(&self, kind: ResourceType, node: &NodeView) -> Vec<Arc<Resource>> {
         match kind {
-            ResourceType::Listener => vec![self.wildcard().listener(node.outbound_address)],
+            ResourceType::Listener => vec![self.wildcard(node).listener(node.outbound_address)],
             ResourceType::Cluster => self
                 .units
                 .values()
@@ -146,13 +155,20 @@ impl Snapshot {
 
     fn find_listener(&self, name: &str, node: &NodeView) -> Option<Arc<Resource>> {
         if name == wildcard::OUTBOUND {
-            return Some(self.wildcard().listener(node.outbound_address));
+            return Some(self.wildcard(node).listener(node.outbound_address));
         }
         if name.starts_with(INBOUND_PREFIX) {
             return self.inbound.get(name).map(Arc::clone);
         }
-        let (_, port) = self.resolve(&AskedName::parse(name)?, &node.namespace)?;
-        Some(port.listener.named(name))
+        let asked = AskedName::parse(name)?;
+        let (_, port) = self.resolve(&asked, &node.namespace)?;
+        let outbound = port.outbound(&node.namespace);
+        // Whoever dials an address may speak anything; a name comes from an authority, so its downstream speaks HTTP.
+        let listener = match (&asked.host, &outbound.by_address) {
+            (Host::Ip(_), Some(listener)) => listener,
+            _ => &outbound.listener,
+        };
+        Some(listener.named(name))
     }
 
     fn port(&self, name: &str) -> Option<&PortUnit> {
@@ -160,9 +176,18 @@ impl Snapshot {
         self.units.get(host)?.port(port.parse().ok()?)
     }
 
-    fn wildcard(&self) -> &Wildcard {
-        self.wildcard
-            .get_or_init(|| Wildcard::build(self.units.values(), &self.domain))
+    /// The wildcard form for a node: that of its namespace where it has routes of its own, else the common one.
+    fn wildcard(&self, node: &NodeView) -> Arc<Wildcard> {
+        let namespace = match self.consumers.get(&node.namespace) {
+            Some(namespace) => Arc::clone(namespace),
+            None => Arc::from(""),
+        };
+        let mut made = self
+            .wildcards
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let build = || Wildcard::build(self.units.values(), &namespace, &self.domain).into();
+        Arc::clone(made.entry(Arc::clone(&namespace)).or_insert_with(build))
     }
 }
 

@@ -47,10 +47,14 @@ pub struct ChangeSet {
     pub message: String,
 }
 
+/// Says what is wrong with a state that is about to be stored; nothing where it can be served.
+pub type Judge = Box<dyn Fn(&Resources) -> Vec<String> + Send + Sync>;
+
 /// The store.
 pub struct Store {
     database: Mutex<Database>,
     state: watch::Sender<State>,
+    judge: Option<Judge>,
 }
 
 impl Store {
@@ -76,7 +80,16 @@ impl Store {
         Ok(Self {
             database: Mutex::new(database),
             state,
+            judge: None,
         })
+    }
+
+    /// From now on takes only changes in which `judge` finds no fault, whoever makes them.
+    pub fn judged_by(self, judge: Judge) -> Self {
+        Self {
+            judge: Some(judge),
+            ..self
+        }
     }
 
     /// The state in force.
@@ -92,12 +105,29 @@ impl Store {
     /// What a change would do to each object concerned, in the order of their keys; unchanged ones are listed too.
     ///
     /// # Errors
-    /// If an object to delete is not there, one is named twice, or there would be too many.
+    /// If an object to delete is not there, one is named twice, there would be too many, or what comes of it could not be
+    /// served.
     pub fn preview(
         &self,
         change: &ChangeSet,
     ) -> Result<(Resources, Vec<ObjectChange>), StoreError> {
-        revision::plan(&self.current().resources, change)
+        self.plan(&self.current().resources, change)
+    }
+
+    fn plan(
+        &self,
+        before: &Resources,
+        change: &ChangeSet,
+    ) -> Result<(Resources, Vec<ObjectChange>), StoreError> {
+        let planned = revision::plan(before, change, jiff::Timestamp::now())?;
+        let faults = self
+            .judge
+            .as_ref()
+            .map_or_else(Vec::new, |judge| judge(&planned.0));
+        match faults.is_empty() {
+            true => Ok(planned),
+            false => Err(StoreError::Unservable { faults }),
+        }
     }
 
     /// Stores a change and puts it in force. One that changes nothing makes no revision.
@@ -107,7 +137,7 @@ impl Store {
     pub fn apply(&self, change: &ChangeSet) -> Result<Revision, StoreError> {
         let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.current();
-        let (resources, changes) = revision::plan(&before.resources, change)?;
+        let (resources, changes) = self.plan(&before.resources, change)?;
         let unchanged = changes.iter().all(|change| change.before == change.after);
         let record = Revision {
             number: if unchanged {

@@ -1,10 +1,13 @@
 //! From what users wrote and what was discovered to what is served. Pure: values in, resources out.
 //!
 //! A service's resources are a function of [`UnitInputs`], which hold every object that was looked at and nothing else,
-//! so they are the whole cache key: [`Translator`] builds anew only the units whose inputs differ.
+//! so they are the whole cache key. [`Translator`] knows which services were made with which objects in view: a change is
+//! compared object by object with the state before, and only the services that it concerns are gathered and, where their
+//! inputs differ, built anew.
 
 mod backend;
 mod cluster;
+mod concern;
 mod conditions;
 mod discovered;
 mod endpoints;
@@ -25,7 +28,7 @@ mod tests;
 
 pub use self::conditions::{Condition, ParentStatus, RouteStatus, route_status};
 pub use self::discovered::{Discovered, DnsAnswer, DnsQuestion, DnsRecord};
-pub use self::endpoints::{EndpointAt, Origin, endpoints_of};
+pub use self::endpoints::{EndpointAt, Origin, dns_questions, endpoints_of};
 pub use self::index::Index;
 pub use self::inputs::UnitInputs;
-pub use self::translator::{Translated, Translator};
+pub use self::translator::{Refused, Translated, Translator};

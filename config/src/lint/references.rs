@@ -155,7 +155,8 @@ fn check_service(
         return false;
     }
     let namespace = &object.metadata.namespace;
-    let is_parent = path.as_str().starts_with("spec.parentRefs");
+    // Traffic may always go back to where it was going.
+    let is_parent = parents_of(object).iter().any(|it| it.service == *service);
     if !is_parent
         && !found
             .resources

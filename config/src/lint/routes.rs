@@ -46,8 +46,9 @@ pub(super) fn check(found: &mut Remarks<'_>) {
     check_kinds(found);
 }
 
-/// The exact part of a service that routes attach to.
-type Parent = (ServiceRef, Option<u16>, Option<String>);
+/// The exact part of a service that routes attach to, and the namespace of the routes: those in another namespace than the
+/// service's are for downstreams there alone, and do not meet the others (GEP-1294: consumer routes).
+type Parent = (ServiceRef, Option<u16>, Option<String>, String);
 
 /// Routes by the parent that they attach to.
 fn by_parent<'r, T>(
@@ -61,6 +62,7 @@ fn by_parent<'r, T>(
                 parent.service.clone(),
                 parent.port,
                 parent.section_name.clone(),
+                meta.namespace.clone(),
             );
             found.entry(key).or_default().push((meta, route));
         }
@@ -181,6 +183,7 @@ fn check_kinds(found: &mut Remarks<'_>) {
                     parent.service.clone(),
                     parent.port,
                     parent.section_name.clone(),
+                    object.metadata.namespace.clone(),
                 );
                 let there = kinds.entry(key).or_default();
                 if let Some((_, winner)) = there.range(..rank).next() {

@@ -86,6 +86,19 @@ fn a_grant_lets_a_route_cross_namespaces() {
 }
 
 #[test]
+fn a_consumer_route_meets_no_route_of_the_service_and_may_go_back_to_it() {
+    let own = route("r", "matches: [{path: {type: PathPrefix, value: /}}]");
+    let back = "backendRefs: [{group: mesh.weft.dev, kind: MeshService, name: reviews.default, port: 9080}]";
+    let consumer = route("c", back)
+        .replace("{name: c}", "{name: c, namespace: shop}")
+        .replace("name: reviews, port", "name: reviews.default, port");
+    assert_eq!(
+        judged(&format!("{own}---\n{consumer}")),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
 fn of_two_equal_matches_the_older_route_wins_then_the_first_by_name() {
     let two = format!("{}---\n{}", route("a", "{}"), route("b", "{}"));
     let found = judged(&two);

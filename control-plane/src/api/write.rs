@@ -251,12 +251,14 @@ pub(super) fn describe(change: &ObjectChange) -> Change {
         (before, after) if before == after => Action::Unchanged,
         _ => Action::Changed,
     };
-    let lines = |object: &Option<Arc<Object>>| {
-        object
-            .as_ref()
-            .map(|object| crate::cli::yaml(&object.to_json()))
-            .unwrap_or_default()
+    // What the store says of an object is no change that anybody asked for.
+    let written = |object: &Arc<Object>| {
+        let mut object = Object::clone(object);
+        object.metadata.generation = None;
+        object.metadata.creation_timestamp = None;
+        crate::cli::yaml(&object.to_json())
     };
+    let lines = |object: &Option<Arc<Object>>| object.as_ref().map(written).unwrap_or_default();
     Change {
         object: object_name(&change.key),
         action,
@@ -305,6 +307,12 @@ fn refuse_body(rejection: JsonRejection) -> Refused {
 
 pub(super) fn refuse(error: StoreError) -> Refused {
     use axum::http::StatusCode;
+    if let StoreError::Unservable { faults } = error {
+        return Refused::invalid(
+            "proxies would refuse what comes of it, nothing was changed",
+            faults,
+        );
+    }
     let status = match &error {
         StoreError::UnknownObject { .. } | StoreError::UnknownRevision { .. } => {
             StatusCode::NOT_FOUND

@@ -1,6 +1,6 @@
 //! From what changed to what is served: changes are gathered, translated, and published as one snapshot.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -19,7 +19,7 @@ pub(super) struct Publisher {
     store: Arc<Store>,
     registry: Arc<Registry>,
     snapshots: Arc<SnapshotStore>,
-    translator: Translator,
+    translator: Arc<Mutex<Translator>>,
     domain: Arc<str>,
     view: watch::Sender<View>,
     quiet: Duration,
@@ -37,7 +37,7 @@ pub(super) struct View {
     pub(super) index: Arc<Index>,
     /// What was found out besides.
     pub(super) discovered: Arc<Discovered>,
-    /// Resources that a proxy would refuse: a fault of ours.
+    /// Resources that are not served, because proxies would refuse them.
     pub(super) refused: Arc<[String]>,
 }
 
@@ -47,13 +47,14 @@ impl Publisher {
         store: Arc<Store>,
         registry: Arc<Registry>,
         snapshots: Arc<SnapshotStore>,
+        translator: Arc<Mutex<Translator>>,
     ) -> Self {
         let domain: Arc<str> = config.domain.as_str().into();
         Self {
             store,
             registry,
             snapshots,
-            translator: Translator::new(domain.clone()),
+            translator,
             domain,
             view: watch::Sender::new(View::default()),
             quiet: config.push_quiet,
@@ -67,7 +68,7 @@ impl Publisher {
     }
 
     /// Publishes until the future is dropped.
-    pub(super) async fn run(mut self, mut answers: watch::Receiver<Answers>) {
+    pub(super) async fn run(self, mut answers: watch::Receiver<Answers>) {
         let mut states = self.store.watch();
         let mut workloads = self.registry.changes();
         loop {
@@ -90,26 +91,25 @@ impl Publisher {
         }
     }
 
-    fn publish(&mut self, state: State, answers: &Answers) {
-        if self.view.borrow().state.revision != state.revision {
-            self.translator
-                .set_resources(Resources::clone(&state.resources));
-        }
+    fn publish(&self, state: State, answers: &Answers) {
         let discovered = Discovered {
             workloads: self.registry.workloads(),
             dns: Arc::clone(answers),
         };
-        let translated = self.translator.translate(&discovered);
-        let refused = translated.refused.iter().map(|(name, findings)| {
-            let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
-            format!("{name}: {}", findings.join("; "))
-        });
-        let refused: Arc<[String]> = refused.collect();
-        for resource in &*refused {
-            tracing::error!(
-                resource,
-                "translation made a resource that proxies will refuse"
-            );
+        let (translated, index) = {
+            let mut translator = self
+                .translator
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if self.view.borrow().state.revision != state.revision {
+                translator.set_resources(Resources::clone(&state.resources));
+            }
+            let translated = translator.translate(&discovered);
+            (translated, translator.index().clone())
+        };
+        let refused: Arc<[String]> = translated.refused.iter().map(ToString::to_string).collect();
+        for why in &*refused {
+            tracing::error!(why, "not served: the last good form stays");
         }
         let serial = self.snapshots.current().serial + 1;
         let (revision, domain) = (state.revision, self.domain.clone());
@@ -120,7 +120,6 @@ impl Publisher {
             translated.units,
             translated.inbound,
         ));
-        let index = self.translator.index().clone();
         self.view.send_replace(View {
             state,
             serial,

@@ -98,6 +98,9 @@ const ROUTER: &str = "envoy.filters.http.router";
 pub(crate) const HCM: &str = "envoy.filters.network.http_connection_manager";
 pub(crate) const TCP_PROXY: &str = "envoy.filters.network.tcp_proxy";
 
+/// What Envoy's `http_inspector` calls what is HTTP.
+pub(crate) const HTTP_PROTOCOLS: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
+
 /// The filters in use, which do nothing until a route configures them, and the router.
 ///
 /// The local rate limit is optional, for gRPC clients know the fault filter but not this one (gRFC A39).

@@ -36,16 +36,34 @@ impl ServiceUnit {
 pub struct PortUnit {
     /// The port that clients name.
     pub port: u16,
-    /// The listener, waiting for the name it is asked under.
-    pub listener: Arc<ListenerTemplate>,
-    /// The routes; `None` for a TCP service.
-    pub route: Option<Arc<RouteUnit>>,
-    /// The TCP proxy of a TCP service, an encoded network filter, for the wildcard form.
-    pub tcp_filter: Option<Bytes>,
+    /// What downstreams are given.
+    pub outbound: Outbound,
+    /// What downstreams of a namespace are given instead, where that namespace has routes of its own for this port.
+    pub consumers: BTreeMap<Arc<str>, Outbound>,
     /// The cluster.
     pub cluster: Arc<Resource>,
     /// The endpoints.
     pub endpoints: Arc<Resource>,
+}
+
+impl PortUnit {
+    /// What downstreams in `namespace` are given.
+    pub fn outbound(&self, namespace: &str) -> &Outbound {
+        self.consumers.get(namespace).unwrap_or(&self.outbound)
+    }
+}
+
+/// How downstreams reach one port.
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    /// The listener, waiting for the name it is asked under.
+    pub listener: Arc<ListenerTemplate>,
+    /// The listener under a virtual address, where it differs: a port whose protocol is found out from the first bytes.
+    pub by_address: Option<Arc<ListenerTemplate>>,
+    /// The routes; `None` for a TCP service.
+    pub route: Option<Arc<RouteUnit>>,
+    /// The TCP proxy of what is, or may be, opaque: an encoded network filter, for the wildcard form.
+    pub tcp_filter: Option<Bytes>,
 }
 
 /// The routes of one port.

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use prost::Message;
@@ -12,6 +13,7 @@ use weft_xds_proto::pb::envoy::config::core::v3::TrafficDirection;
 use weft_xds_proto::pb::envoy::config::listener::v3::{
     Filter, FilterChain, FilterChainMatch, Listener,
 };
+use weft_xds_proto::pb::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
 use weft_xds_proto::pb::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 
 use super::encode;
@@ -27,37 +29,52 @@ pub(crate) const OUTBOUND: &str = "outbound";
 #[derive(Debug)]
 pub struct Wildcard {
     routes: Arc<Resource>,
-    tcp_chains: Vec<FilterChain>,
+    /// Chains for the addresses of services that are, or may be, opaque.
+    chains: Vec<FilterChain>,
+    /// Whether a chain is chosen by the first bytes.
+    detects: bool,
 }
 
 impl Wildcard {
-    /// Gathers the services; their order does not matter.
-    pub fn build<'a>(units: impl Iterator<Item = &'a Arc<ServiceUnit>>, domain: &str) -> Self {
+    /// Gathers the services for downstreams in `namespace`; their order does not matter.
+    pub fn build<'a>(
+        units: impl Iterator<Item = &'a Arc<ServiceUnit>>,
+        namespace: &str,
+        domain: &str,
+    ) -> Self {
         let mut units: Vec<_> = units.collect();
         units.sort_by(|a, b| a.host.cmp(&b.host));
         let mut table = BytesMut::new();
         encode::put_bytes(&mut table, 1, OUTBOUND.as_bytes());
-        let mut tcp_chains = Vec::new();
+        let mut chains = Vec::new();
+        let mut detects = false;
         // Envoy refuses a whole table that names a domain twice: the service that sorts first keeps it.
         let mut taken = HashSet::new();
         for unit in units {
             for port in &unit.ports {
-                if let Some(route) = &port.route {
+                let outbound = port.outbound(namespace);
+                if let Some(route) = &outbound.route {
                     let name = format!("{}:{}", unit.host, port.port);
                     let mut domains = domains(unit, port.port, domain);
                     domains.retain(|domain| taken.insert(domain.clone()));
                     let host = encode::encode_virtual_host(&name, domains, route.routes());
                     encode::put_bytes(&mut table, 2, &host);
                 }
-                if let Some(filter) = &port.tcp_filter {
-                    tcp_chains.extend(tcp_chain(unit, port.port, filter));
+                if let Some(filter) = &outbound.tcp_filter {
+                    let before = chains.len();
+                    chains.extend(tcp_chain(unit, port.port, filter));
+                    if chains.len() > before && outbound.route.is_some() {
+                        detects = true;
+                        chains.extend(http_chain(unit, port.port));
+                    }
                 }
             }
         }
         let routes = Resource::from_value(ResourceType::Route, OUTBOUND, &table);
         Self {
             routes: Arc::new(routes),
-            tcp_chains,
+            chains,
+            detects,
         }
     }
 
@@ -66,33 +83,49 @@ impl Wildcard {
         Arc::clone(&self.routes)
     }
 
-    /// The listener, bound at `address`. Redirected connections to a TCP service's address go to it, all others are HTTP.
+    /// The listener, bound at `address`. Redirected connections to the address of a TCP service go to it, those to one that
+    /// has not said what it speaks go by their first bytes, and all others are HTTP.
     ///
-    /// Both filters always stand in it: a listener that changes makes Envoy drain every connection.
+    /// Both HTTP filters always stand in it: a listener that changes makes Envoy drain every connection.
     pub fn listener(&self, address: SocketAddr) -> Arc<Resource> {
-        let used = proto::FiltersUsed {
-            local_rate_limit: true,
-            fault: true,
-        };
-        let manager = proto::rds_connection_manager(OUTBOUND, OUTBOUND, used);
+        let mut listener_filters = vec![proto::listener_filter(
+            "envoy.filters.listener.original_dst",
+            &OriginalDst::default(),
+        )];
+        if self.detects {
+            listener_filters.push(proto::listener_filter(
+                "envoy.filters.listener.http_inspector",
+                &HttpInspector::default(),
+            ));
+        }
         let listener = Listener {
             name: OUTBOUND.to_owned(),
             address: Some(proto::address(address)),
             traffic_direction: TrafficDirection::Outbound.into(),
-            listener_filters: vec![proto::listener_filter(
-                "envoy.filters.listener.original_dst",
-                &OriginalDst::default(),
-            )],
-            filter_chains: self.tcp_chains.clone(),
+            listener_filters,
+            // Where the server speaks first there is nothing to inspect: such a connection waits no longer than this.
+            listener_filters_timeout: self.detects.then(|| proto::duration(DETECTION_TIMEOUT)),
+            continue_on_listener_filters_timeout: self.detects,
+            filter_chains: self.chains.clone(),
             default_filter_chain: Some(FilterChain {
                 name: "http".to_owned(),
-                filters: vec![proto::network_filter(proto::HCM, &manager)],
+                filters: vec![http_filter()],
                 ..FilterChain::default()
             }),
             ..Listener::default()
         };
         Arc::new(Resource::new(ResourceType::Listener, OUTBOUND, &listener))
     }
+}
+
+/// A connection manager for the whole table.
+fn http_filter() -> Filter {
+    let used = proto::FiltersUsed {
+        local_rate_limit: true,
+        fault: true,
+    };
+    let manager = proto::rds_connection_manager(OUTBOUND, OUTBOUND, used);
+    proto::network_filter(proto::HCM, &manager)
 }
 
 /// Every way to write the service as an authority, except the bare name, which two namespaces could claim; that one is
@@ -109,7 +142,7 @@ fn domains(unit: &ServiceUnit, port: u16, domain: &str) -> Vec<String> {
     let lowest = unit
         .ports
         .iter()
-        .filter(|other| other.route.is_some())
+        .filter(|other| other.outbound.route.is_some())
         .map(|other| if other.port == 80 { 0 } else { other.port })
         .min();
     // Without a port in the authority port 80 is meant, or else the only sensible choice: the service's lowest.
@@ -126,22 +159,39 @@ fn domains(unit: &ServiceUnit, port: u16, domain: &str) -> Vec<String> {
 
 /// A chain for connections to the service's own addresses; a service without any cannot be told apart.
 fn tcp_chain(unit: &ServiceUnit, port: u16, filter: &Bytes) -> Option<FilterChain> {
-    if unit.addresses.is_empty() {
-        return None;
-    }
     Some(FilterChain {
         name: format!("{}:{port}", unit.host),
-        filter_chain_match: Some(FilterChainMatch {
-            destination_port: Some(proto::u32_value(port.into())),
-            prefix_ranges: unit
-                .addresses
-                .iter()
-                .copied()
-                .map(proto::host_range)
-                .collect(),
-            ..FilterChainMatch::default()
-        }),
+        filter_chain_match: Some(to_addresses(unit, port)?),
         filters: vec![Filter::decode(filter.clone()).ok()?],
         ..FilterChain::default()
     })
 }
+
+/// The chain for those of the same connections that turn out to be HTTP.
+fn http_chain(unit: &ServiceUnit, port: u16) -> Option<FilterChain> {
+    Some(FilterChain {
+        name: format!("{}:{port}/http", unit.host),
+        filter_chain_match: Some(FilterChainMatch {
+            application_protocols: proto::HTTP_PROTOCOLS.map(str::to_owned).into(),
+            ..to_addresses(unit, port)?
+        }),
+        filters: vec![http_filter()],
+        ..FilterChain::default()
+    })
+}
+
+fn to_addresses(unit: &ServiceUnit, port: u16) -> Option<FilterChainMatch> {
+    (!unit.addresses.is_empty()).then(|| FilterChainMatch {
+        destination_port: Some(proto::u32_value(port.into())),
+        prefix_ranges: unit
+            .addresses
+            .iter()
+            .copied()
+            .map(proto::host_range)
+            .collect(),
+        ..FilterChainMatch::default()
+    })
+}
+
+/// How long the first bytes are waited for before a connection counts as opaque.
+const DETECTION_TIMEOUT: Duration = Duration::from_millis(100);

@@ -1,4 +1,4 @@
-//! Names of `MeshService`s, resolved again and again.
+//! Names that `MeshService`s of discovery `dns` and `ExternalName` services stand for, resolved again and again.
 //!
 //! A name that cannot be resolved keeps its last answer: an outage of DNS takes no endpoint away.
 
@@ -10,11 +10,9 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::proto::rr::RData;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use weft_config::gateway_api::Resources;
-use weft_config::gateway_api::mesh_service::{DnsRecord as RecordType, MeshDiscovery};
 
 use crate::store::State;
-use crate::translate::{DnsAnswer, DnsQuestion, DnsRecord};
+use crate::translate::{DnsAnswer, DnsQuestion, DnsRecord, dns_questions};
 
 /// The last good answer to each question.
 pub type Answers = Arc<BTreeMap<DnsQuestion, DnsAnswer>>;
@@ -36,7 +34,7 @@ pub async fn follow(mut state: watch::Receiver<State>, answers: watch::Sender<An
     };
     let mut due: BTreeMap<DnsQuestion, Instant> = BTreeMap::new();
     loop {
-        let questions = questions(&state.borrow_and_update().resources);
+        let questions = dns_questions(&state.borrow_and_update().resources);
         let now = Instant::now();
         due.retain(|question, _| questions.contains_key(question));
         for (question, refresh) in &questions {
@@ -64,23 +62,6 @@ pub async fn follow(mut state: watch::Receiver<State>, answers: watch::Sender<An
             () = at(next) => {}
         }
     }
-}
-
-/// The questions of a state, each with the shortest time between look-ups that is asked for.
-fn questions(resources: &Resources) -> BTreeMap<DnsQuestion, Duration> {
-    let mut questions = BTreeMap::new();
-    for (_, service) in resources.mesh_services() {
-        if let MeshDiscovery::Dns(dns) = &service.discovery {
-            let question = DnsQuestion {
-                host: dns.host.clone(),
-                srv: dns.record == RecordType::Srv,
-            };
-            let refresh = dns.refresh.duration();
-            let shortest = questions.entry(question).or_insert(refresh);
-            *shortest = refresh.min(*shortest);
-        }
-    }
-    questions
 }
 
 async fn resolve(
@@ -163,6 +144,8 @@ async fn at(next: Option<Instant>) {
 mod tests {
     use std::net::IpAddr;
 
+    use weft_config::gateway_api::Resources;
+
     use super::*;
 
     fn target(last: u8) -> DnsRecord {
@@ -204,17 +187,23 @@ mod tests {
                  [{{port: 80}}]\n  discovery: {{dns: {{host: db.test, refresh: {refresh}}}}}\n"
             )
         };
-        let text = service("a", "10s") + &service("b", "2s");
+        let elsewhere = "---\napiVersion: v1\nkind: Service\nmetadata: {name: c}\nspec: {type: ExternalName, externalName: \
+                         c.test, ports: [{port: 80}]}\n";
+        let text = service("a", "10s") + &service("b", "2s") + elsewhere;
         let parsed = weft_config::gateway_api::parse("test", &text);
         let resources: Resources = parsed
             .documents
             .into_iter()
             .map(|document| document.object)
             .collect();
-        let questions = questions(&resources);
+        let questions = dns_questions(&resources);
+        let asked: Vec<_> = questions
+            .into_iter()
+            .map(|(question, refresh)| (question.host, refresh.as_secs()))
+            .collect();
         assert_eq!(
-            questions.into_values().collect::<Vec<_>>(),
-            [Duration::from_secs(2)]
+            asked,
+            [("c.test".to_owned(), 30), ("db.test".to_owned(), 2)]
         );
     }
 }

@@ -78,6 +78,12 @@ pub enum StoreError {
         /// How many there would be.
         count: usize,
     },
+    /// What would come of a change is nothing that proxies take.
+    #[error("proxies would refuse what comes of it, nothing was changed: {}", faults.join("; "))]
+    Unservable {
+        /// Each resource with the objects that bring it about, and what is wrong with it.
+        faults: Vec<String>,
+    },
     /// A revision that is not in the history.
     #[error("revision {number} is not known; the history reaches from {oldest} to {newest}")]
     UnknownRevision {

@@ -45,15 +45,17 @@ impl Revision {
     }
 }
 
-/// The state after `change`, and what happens to each object.
+/// The state after `change`, made `now`, and what happens to each object.
 pub(super) fn plan(
     before: &Resources,
     change: &ChangeSet,
+    now: Timestamp,
 ) -> Result<(Resources, Vec<ObjectChange>), StoreError> {
     let mut after = before.clone();
     let mut changes = Vec::with_capacity(change.put.len() + change.delete.len());
     for object in &change.put {
-        let (key, object) = (object.key(), Arc::new(object.clone()));
+        let key = object.key();
+        let object = Arc::new(stamped(object, before.get(&key).map(|old| &**old), now));
         after.insert(object.clone());
         changes.push(ObjectChange {
             before: before.get(&key).cloned(),
@@ -85,4 +87,23 @@ pub(super) fn plan(
         return Err(StoreError::TooManyObjects { count: after.len() });
     }
     Ok((after, changes))
+}
+
+/// The object with what the store says of it: since when it is there, by which the older of two in conflict wins, and how often
+/// its spec has changed.
+fn stamped(object: &Object, old: Option<&Object>, now: Timestamp) -> Object {
+    let mut object = object.clone();
+    let meta = &mut object.metadata;
+    let now = || {
+        let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        whole.to_string()
+    };
+    let since = old.and_then(|old| old.metadata.creation_timestamp.clone());
+    meta.creation_timestamp = since
+        .or_else(|| meta.creation_timestamp.take())
+        .or_else(|| Some(now()));
+    let before = old.and_then(|old| old.metadata.generation).unwrap_or(0);
+    let same = old.is_some_and(|old| old.spec == object.spec);
+    object.metadata.generation = Some(if same { before.max(1) } else { before + 1 });
+    object
 }

@@ -76,8 +76,8 @@ fn any_state_of_the_history_can_be_had_again() {
 
     assert!(store.at(0).unwrap().is_empty());
     assert_eq!(
-        *store.at(1).unwrap().get(&key("a")).unwrap().as_ref(),
-        service("a", 80)
+        store.at(1).unwrap().get(&key("a")).unwrap().spec,
+        service("a", 80).spec
     );
     assert_eq!(store.at(2).unwrap().len(), 2);
     assert!(matches!(
@@ -88,6 +88,42 @@ fn any_state_of_the_history_can_be_had_again() {
     let revision = store.rollback(1, "me").unwrap();
     assert_eq!(revision.number, 4);
     assert_eq!(*store.current().resources, store.at(1).unwrap());
+}
+
+#[test]
+fn an_object_keeps_its_age_and_counts_changes_of_its_spec() {
+    let store = Store::in_memory().unwrap();
+    let meta = |port, label: &str| {
+        let mut object = service("a", port);
+        object.metadata.labels.insert("team".into(), label.into());
+        store.apply(&put(&[object])).unwrap();
+        let current = store.current().resources;
+        current.get(&key("a")).unwrap().metadata.clone()
+    };
+    let first = meta(80, "x");
+    assert!(first.creation_timestamp.is_some());
+    let generations = [meta(80, "y"), meta(81, "y"), meta(80, "y")].map(|meta| {
+        assert_eq!(meta.creation_timestamp, first.creation_timestamp);
+        meta.generation
+    });
+    assert_eq!(generations, [Some(1), Some(2), Some(3)]);
+}
+
+#[test]
+fn what_the_judge_refuses_is_neither_stored_nor_previewed() {
+    let store = Store::in_memory().unwrap().judged_by(Box::new(|next| {
+        let odd = next.iter().filter(|it| it.metadata.name == "odd");
+        odd.map(|it| it.key().to_string()).collect()
+    }));
+    store.apply(&put(&[service("a", 80)])).unwrap();
+    let change = put(&[service("odd", 80)]);
+    for refused in [
+        store.preview(&change).map(drop),
+        store.apply(&change).map(drop),
+    ] {
+        assert!(matches!(refused, Err(StoreError::Unservable { faults }) if faults.len() == 1));
+    }
+    assert_eq!(store.current().revision, 1);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Which backends of a rule can be sent to, and with what weight.
 
-use weft_config::gateway_api::{BackendRef, Kind, Resources};
+use weft_config::gateway_api::{BackendRef, Kind, Object, Resources};
+
+use super::index;
 
 /// Why a backend cannot be sent to; the reasons of Gateway API's `ResolvedRefs` condition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,21 +44,25 @@ impl BackendFault {
     }
 }
 
-/// Whether a route of `kind` in `namespace` can send to `backend`.
+/// Whether `route` can send to `backend`. Back to a service that it is attached to it always can: that is where its downstreams
+/// were going.
 ///
 /// # Errors
 /// If it cannot.
 pub(crate) fn check(
     resources: &Resources,
-    kind: Kind,
-    namespace: &str,
+    route: &Object,
     backend: &BackendRef,
 ) -> Result<(), BackendFault> {
     let key = backend.service.key();
-    if !resources.permits_reference(kind, namespace, &key) {
+    let namespace = &route.metadata.namespace;
+    let is_parent = index::parents(&route.spec)
+        .iter()
+        .any(|parent| parent.service == backend.service);
+    if !is_parent && !resources.permits_reference(route.kind(), namespace, &key) {
         return Err(BackendFault::NotPermitted {
-            kind,
-            from: namespace.to_owned(),
+            kind: route.kind(),
+            from: namespace.clone(),
             to: key.to_string(),
             namespace: key.namespace,
         });

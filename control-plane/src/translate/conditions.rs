@@ -2,10 +2,12 @@
 
 use serde::Serialize;
 use utoipa::ToSchema;
-use weft_config::gateway_api::{BackendRef, Kind, Object, ParentRef, Resources, Spec};
+use weft_config::gateway_api::resources::PortView;
+use weft_config::gateway_api::{BackendRef, Object, ParentRef, Resources, Spec};
 
 use super::backend;
 use super::index;
+use super::unit;
 
 /// The status of one route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -65,13 +67,6 @@ fn accepted(resources: &Resources, route: &Object, parent: &ParentRef) -> Condit
         reason,
         message,
     };
-    if route.metadata.namespace != parent.service.name.namespace {
-        let message = format!(
-            "{} is in another namespace: routes for the downstreams of one namespace only are not supported",
-            parent.service
-        );
-        return refuse("NotAllowedByListeners", message);
-    }
     if !resources.contains(&parent.service.key()) {
         return refuse(
             "NoMatchingParent",
@@ -88,10 +83,8 @@ fn accepted(resources: &Resources, route: &Object, parent: &ParentRef) -> Condit
         let message = format!("{} has no such port", parent.service);
         return refuse("NoMatchingParent", message);
     };
-    use weft_config::gateway_api::AppProtocol;
-    let is_tcp = |protocol| protocol == AppProtocol::Tcp;
-    let fits = |protocol| (route.kind() == Kind::TcpRoute) == is_tcp(protocol);
-    if !fits(port.app_protocol) && !matching.any(|port| fits(port.app_protocol)) {
+    let fits = |port: &PortView| unit::carries(route.kind(), port.app_protocol);
+    if !fits(port) && !matching.any(fits) {
         let message = format!(
             "no port of {} speaks what a {} routes",
             parent.service,
@@ -103,15 +96,20 @@ fn accepted(resources: &Resources, route: &Object, parent: &ParentRef) -> Condit
         kind: "Accepted",
         status: "True",
         reason: "Accepted",
-        message: format!("attached to {}", parent.service),
+        message: match route.metadata.namespace == parent.service.name.namespace {
+            true => format!("attached to {}", parent.service),
+            false => format!(
+                "attached to {} for downstreams in namespace {}",
+                parent.service, route.metadata.namespace
+            ),
+        },
     }
 }
 
 fn resolved(resources: &Resources, route: &Object) -> Condition {
-    let namespace = &route.metadata.namespace;
     let faults: Vec<_> = backends(&route.spec)
         .into_iter()
-        .filter_map(|it| backend::check(resources, route.kind(), namespace, it).err())
+        .filter_map(|it| backend::check(resources, route, it).err())
         .collect();
     let missing = index::extensions(route)
         .into_iter()

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use weft_config::gateway_api::endpoint_slice::SliceEndpoint;
 use weft_config::gateway_api::mesh_service::{DnsRecord as RecordKind, MeshDiscovery, MeshPort};
 use weft_config::gateway_api::service::{ServicePort, TargetPort};
-use weft_config::gateway_api::{MeshService, Service, ServiceRef, Spec};
+use weft_config::gateway_api::{MeshService, Resources, Service, ServiceRef, Spec};
 use weft_xds_proto::pb::envoy::config::core::v3::{HealthStatus, Locality};
 use weft_xds_proto::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
@@ -74,12 +74,47 @@ pub fn endpoints_of(
     ports
 }
 
-/// The DNS questions that `service` needs answered.
-pub(crate) fn questions(
+/// Whether a workload that registered itself is an endpoint of `service`.
+pub(crate) fn is_member(index: &Index, service: &ServiceRef, workload: &Workload) -> bool {
+    let selector = match index.resources().get(&service.key()).map(|it| &it.spec) {
+        Some(Spec::MeshService(MeshService {
+            discovery: MeshDiscovery::Workloads(workloads),
+            ..
+        })) => &workloads.selector,
+        Some(Spec::Service(service)) => &service.selector,
+        _ => return false,
+    };
+    takes(service, selector, workload)
+}
+
+/// A service takes the workloads of its namespace that have its name or that its selector matches.
+fn takes(service: &ServiceRef, selector: &BTreeMap<String, String>, workload: &Workload) -> bool {
+    workload.namespace == service.name.namespace
+        && (workload.service == service.name.name || selects(selector, workload))
+}
+
+/// Every question that the services of `resources` need answered, with the shortest time between look-ups asked for.
+pub fn dns_questions(resources: &Resources) -> BTreeMap<DnsQuestion, std::time::Duration> {
+    let mut questions = BTreeMap::new();
+    for object in resources.iter() {
+        if let Some((question, refresh)) = question_of(&object.spec) {
+            let shortest = questions.entry(question).or_insert(refresh);
+            *shortest = refresh.min(*shortest);
+        }
+    }
+    questions
+}
+
+/// The DNS question that `service` needs answered, and the time between look-ups.
+pub(crate) fn question(
     index: &Index,
     service: &ServiceRef,
 ) -> Option<(DnsQuestion, std::time::Duration)> {
-    match &index.resources().get(&service.key())?.spec {
+    question_of(&index.resources().get(&service.key())?.spec)
+}
+
+fn question_of(spec: &Spec) -> Option<(DnsQuestion, std::time::Duration)> {
+    match spec {
         Spec::MeshService(MeshService {
             discovery: MeshDiscovery::Dns(dns),
             ..
@@ -171,9 +206,7 @@ fn of_mesh_service(
                     resolved(discovered, &dns.host, srv, port.endpoint_port())
                 }
                 MeshDiscovery::Workloads(workloads) => registered(discovered, |workload| {
-                    workload.namespace == service.name.namespace
-                        && (workload.service == service.name.name
-                            || selects(&workloads.selector, workload))
+                    takes(service, &workloads.selector, workload)
                 }),
             };
             (port.port, endpoints)
@@ -252,8 +285,7 @@ fn of_service(
     service: &ServiceRef,
 ) -> BTreeMap<u16, Vec<EndpointAt>> {
     let workloads = registered(discovered, |workload| {
-        workload.namespace == service.name.namespace
-            && (workload.service == service.name.name || selects(&spec.selector, workload))
+        takes(service, &spec.selector, workload)
     });
     spec.ports
         .iter()

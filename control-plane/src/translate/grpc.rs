@@ -1,10 +1,12 @@
 //! `GRPCRoute` rules as xDS routes.
 
-use std::cmp::Reverse;
+use std::borrow::Cow;
 
 use weft_config::gateway_api::grpc_route::{GrpcFilter, GrpcMatch, GrpcMethodMatch, GrpcRule};
 use weft_config::gateway_api::http_route::HeaderModifier;
-use weft_config::gateway_api::{GrpcRoute, Kind, Object};
+use weft_config::gateway_api::precedence::grpc_order;
+use weft_config::gateway_api::resources::PortView;
+use weft_config::gateway_api::{GrpcRoute, Object};
 use weft_xds_proto::pb::envoy::config::route::v3::{
     Route, RouteAction, RouteMatch,
     route_match::{GrpcRouteMatchOptions, PathSpecifier},
@@ -13,49 +15,71 @@ use weft_xds_proto::pb::envoy::config::route::v3::{
 use super::http::regex_escape;
 use super::inputs::UnitInputs;
 use super::policies::RoutePolicy;
-use super::rules::{self, Ranked, Shares};
+use super::rules::{self, Shares};
 use crate::snapshot::proto::duration;
 
-/// All conditions of all rules of one route.
+/// All conditions of all rules of these routes, in the order in which they are tried.
 pub(crate) fn routes(
     inputs: &UnitInputs,
-    object: &Object,
-    route: &GrpcRoute,
-    port: u16,
-    port_name: Option<&str>,
-) -> Vec<Ranked> {
-    let everything = [GrpcRule {
+    attached: &[(&Object, &GrpcRoute)],
+    view: &PortView,
+) -> Vec<Route> {
+    let filled: Vec<(&Object, Cow<'_, GrpcRoute>)> = attached
+        .iter()
+        .map(|(object, route)| (*object, with_rules(route)))
+        .collect();
+    let by_age: Vec<_> = filled
+        .iter()
+        .map(|(object, route)| (&object.metadata, &**route))
+        .collect();
+    let mut built = Vec::new();
+    for place in grpc_order(&by_age) {
+        let found = filled.get(place.route).and_then(|(object, route)| {
+            let rule = route.rules.get(place.rule)?;
+            Some((*object, rule, rule.matches.get(place.matched)?))
+        });
+        let Some((object, rule, matches)) = found else {
+            continue; // The order is made of these very routes.
+        };
+        let whole = attached.get(place.route);
+        let shares = match whole.is_some_and(|(_, route)| route.rules.is_empty()) {
+            true => super::unit::itself(inputs, view.port),
+            false => shares(inputs, object, rule),
+        };
+        let name = rules::route_name(object, place);
+        let policy = RoutePolicy::find(inputs, object, rule.name.as_deref(), view.name.as_deref());
+        let template = template(inputs, object, rule, matches, &policy, name);
+        // A gRPC client reads 503 as UNAVAILABLE, which is what the specification asks for.
+        built.extend(rules::forward(template, shares, action(&policy), 503));
+    }
+    built
+}
+
+/// A route without rules sends everything to the service itself.
+fn with_rules(route: &GrpcRoute) -> Cow<'_, GrpcRoute> {
+    if !route.rules.is_empty() {
+        return Cow::Borrowed(route);
+    }
+    let everything = GrpcRule {
         name: None,
         matches: vec![GrpcMatch::default()],
         filters: Vec::new(),
         backend_refs: Vec::new(),
-    }];
-    let itself = route.rules.is_empty();
-    let rules: &[GrpcRule] = if itself { &everything } else { &route.rules };
-    let mut ranked = Vec::new();
-    for (rule_index, rule) in rules.iter().enumerate() {
-        let policy = RoutePolicy::find(inputs, object, rule.name.as_deref(), port_name);
-        for (match_index, matches) in rule.matches.iter().enumerate() {
-            let name = format!("{}/{rule_index}/{match_index}", object.key()).replace(' ', "/");
-            let template = template(inputs, object, rule, matches, &policy, name);
-            let shares = match itself {
-                true => super::unit::itself(inputs, port),
-                false => shares(inputs, object, rule),
-            };
-            let timeout = policy.request_timeout().map(|span| span.duration());
-            let action = RouteAction {
-                timeout: Some(duration(timeout.unwrap_or_default())),
-                idle_timeout: policy.idle_timeout().map(|span| duration(span.duration())),
-                retry_policy: policy.retry(),
-                ..RouteAction::default()
-            };
-            let rank = rank(matches);
-            // A gRPC client reads 503 as UNAVAILABLE, which is what the specification asks for.
-            let built = rules::forward(template, shares, action, 503);
-            ranked.extend(built.into_iter().map(|route| Ranked { rank, route }));
-        }
+    };
+    Cow::Owned(GrpcRoute {
+        rules: vec![everything],
+        ..route.clone()
+    })
+}
+
+fn action(policy: &RoutePolicy<'_>) -> RouteAction {
+    let timeout = policy.request_timeout().map(|span| span.duration());
+    RouteAction {
+        timeout: Some(duration(timeout.unwrap_or_default())),
+        idle_timeout: policy.idle_timeout().map(|span| duration(span.duration())),
+        retry_policy: policy.retry(),
+        ..RouteAction::default()
     }
-    ranked
 }
 
 fn shares(inputs: &UnitInputs, object: &Object, rule: &GrpcRule) -> Shares {
@@ -63,12 +87,7 @@ fn shares(inputs: &UnitInputs, object: &Object, rule: &GrpcRule) -> Shares {
         let (request, response) = header_filters(&backend.filters);
         (&backend.backend, request, response)
     });
-    Shares::new(
-        inputs,
-        Kind::GrpcRoute,
-        &object.metadata.namespace,
-        backends,
-    )
+    Shares::new(inputs, object, backends)
 }
 
 fn template(
@@ -124,32 +143,6 @@ fn path(method: Option<&GrpcMethodMatch>) -> PathSpecifier {
             PathSpecifier::SafeRegex(rules::regex(&format!("/{service}/{method}")))
         }
     }
-}
-
-/// Gateway API, `GRPCRouteRule.matches`: the longest service, then the longest method, then the most headers.
-fn rank(matches: &GrpcMatch) -> rules::Rank {
-    let (kind, service, method) = match &matches.method {
-        Some(GrpcMethodMatch::Exact { service, method }) => (
-            0,
-            service.as_ref().map_or(0, String::len),
-            method.as_ref().map_or(0, String::len),
-        ),
-        Some(GrpcMethodMatch::RegularExpression { service, method }) => (
-            1,
-            service.as_ref().map_or(0, |text| text.as_str().len()),
-            method.as_ref().map_or(0, |text| text.as_str().len()),
-        ),
-        None => (2, 0, 0),
-    };
-    (
-        0,
-        kind,
-        Reverse(service),
-        Reverse(method),
-        Reverse(false),
-        Reverse(matches.headers.len()),
-        Reverse(0),
-    )
 }
 
 fn header_filters(filters: &[GrpcFilter]) -> (HeaderModifier, HeaderModifier) {

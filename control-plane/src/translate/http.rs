@@ -1,12 +1,14 @@
 //! `HTTPRoute` rules as xDS routes.
 
-use std::cmp::Reverse;
+use std::borrow::Cow;
 
 use weft_config::gateway_api::http_route::{
     HeaderModifier, HttpFilter, HttpMatch, HttpRule, HttpTimeouts, PathMatch, PathModifier,
     RequestRedirect, UrlRewrite,
 };
-use weft_config::gateway_api::{HttpRoute, Kind, Object};
+use weft_config::gateway_api::precedence::http_order;
+use weft_config::gateway_api::resources::PortView;
+use weft_config::gateway_api::{HttpRoute, Object};
 use weft_xds_proto::pb::envoy::config::route::v3::{
     QueryParameterMatcher, RedirectAction, RetryPolicy, Route, RouteAction, RouteMatch,
     query_parameter_matcher::QueryParameterMatchSpecifier, redirect_action,
@@ -17,50 +19,69 @@ use weft_xds_proto::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 
 use super::inputs::UnitInputs;
 use super::policies::RoutePolicy;
-use super::rules::{self, Ranked, Shares};
+use super::rules::{self, Shares};
 use crate::snapshot::proto::{duration, u32_value};
 
-/// All conditions of all rules of one route.
+/// All conditions of all rules of these routes, in the order in which they are tried.
 pub(crate) fn routes(
     inputs: &UnitInputs,
-    object: &Object,
-    route: &HttpRoute,
-    port: u16,
-    port_name: Option<&str>,
-) -> Vec<Ranked> {
-    let everything = [HttpRule {
+    attached: &[(&Object, &HttpRoute)],
+    view: &PortView,
+) -> Vec<Route> {
+    let filled: Vec<(&Object, Cow<'_, HttpRoute>)> = attached
+        .iter()
+        .map(|(object, route)| (*object, with_rules(route)))
+        .collect();
+    let by_age: Vec<_> = filled
+        .iter()
+        .map(|(object, route)| (&object.metadata, &**route))
+        .collect();
+    let mut built = Vec::new();
+    for place in http_order(&by_age) {
+        let found = filled.get(place.route).and_then(|(object, route)| {
+            let rule = route.rules.get(place.rule)?;
+            Some((*object, rule, rule.matches.get(place.matched)?))
+        });
+        let Some((object, rule, matches)) = found else {
+            continue; // The order is made of these very routes.
+        };
+        let whole = attached.get(place.route);
+        let itself = whole.is_some_and(|(_, route)| route.rules.is_empty());
+        let name = rules::route_name(object, place);
+        let policy = RoutePolicy::find(inputs, object, rule.name.as_deref(), view.name.as_deref());
+        let template = template(inputs, object, rule, matches, &policy, name);
+        built.extend(match redirect(rule) {
+            Some(redirect) => vec![Route {
+                action: Some(Action::Redirect(redirect_action(redirect, &matches.path))),
+                ..template
+            }],
+            None => {
+                let action = action(rule, &matches.path, &policy);
+                let shares = shares(inputs, object, rule, itself.then_some(view.port));
+                rules::forward(template, shares, action, 500)
+            }
+        });
+    }
+    built
+}
+
+/// A route without rules sends everything to the service itself.
+fn with_rules(route: &HttpRoute) -> Cow<'_, HttpRoute> {
+    if !route.rules.is_empty() {
+        return Cow::Borrowed(route);
+    }
+    let everything = HttpRule {
         name: None,
         matches: vec![HttpMatch::default()],
         filters: Vec::new(),
         backend_refs: Vec::new(),
         timeouts: HttpTimeouts::default(),
         retry: None,
-    }];
-    // A route without rules sends everything to the service itself.
-    let itself = route.rules.is_empty();
-    let rules: &[HttpRule] = if itself { &everything } else { &route.rules };
-    let mut ranked = Vec::new();
-    for (rule_index, rule) in rules.iter().enumerate() {
-        let policy = RoutePolicy::find(inputs, object, rule.name.as_deref(), port_name);
-        for (match_index, matches) in rule.matches.iter().enumerate() {
-            let name = format!("{}/{rule_index}/{match_index}", object.key()).replace(' ', "/");
-            let template = template(inputs, object, rule, matches, &policy, name);
-            let built = match redirect(rule) {
-                Some(redirect) => vec![Route {
-                    action: Some(Action::Redirect(redirect_action(redirect, &matches.path))),
-                    ..template
-                }],
-                None => {
-                    let action = action(rule, &matches.path, &policy);
-                    let shares = shares(inputs, object, rule, itself.then_some(port));
-                    rules::forward(template, shares, action, 500)
-                }
-            };
-            let rank = rank(matches);
-            ranked.extend(built.into_iter().map(|route| Ranked { rank, route }));
-        }
-    }
-    ranked
+    };
+    Cow::Owned(HttpRoute {
+        rules: vec![everything],
+        ..route.clone()
+    })
 }
 
 /// The service itself where the route has no rules, else the rule's backends.
@@ -72,12 +93,7 @@ fn shares(inputs: &UnitInputs, object: &Object, rule: &HttpRule, itself: Option<
         let (request, response) = header_filters(&backend.filters);
         (&backend.backend, request, response)
     });
-    Shares::new(
-        inputs,
-        Kind::HttpRoute,
-        &object.metadata.namespace,
-        backends,
-    )
+    Shares::new(inputs, object, backends)
 }
 
 /// Name, conditions, header edits and filter configuration: everything but the action.
@@ -106,23 +122,6 @@ fn template(
         response_headers_to_remove,
         ..Route::default()
     }
-}
-
-fn rank(matches: &HttpMatch) -> rules::Rank {
-    let (kind, length) = match &matches.path {
-        PathMatch::Exact(path) => (0, path.len()),
-        PathMatch::RegularExpression(text) => (1, text.as_str().len()),
-        PathMatch::PathPrefix(prefix) => (2, prefix.trim_end_matches('/').len()),
-    };
-    (
-        1,
-        kind,
-        Reverse(length),
-        Reverse(0),
-        Reverse(matches.method.is_some()),
-        Reverse(matches.headers.len()),
-        Reverse(matches.query_params.len()),
-    )
 }
 
 fn route_match(matches: &HttpMatch) -> RouteMatch {

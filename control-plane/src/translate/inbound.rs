@@ -1,10 +1,11 @@
 //! The inbound side of a registered sidecar: `inbound/NAMESPACE/SERVICE`, to the application beside it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use weft_config::gateway_api::service::TargetPort;
-use weft_config::gateway_api::{AppProtocol, ServiceRef, Spec};
+use weft_config::gateway_api::{AppProtocol, ServiceName, ServiceRef, Spec};
 use weft_xds_proto::pb::envoy::config::core::v3::TrafficDirection;
 use weft_xds_proto::pb::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
 use weft_xds_proto::pb::envoy::config::route::v3::{
@@ -22,17 +23,107 @@ use weft_xds_proto::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
 
 use super::index::Index;
 use super::rules;
+use super::translator::{Refused, check};
 use crate::snapshot::proto::{
-    FiltersUsed, HCM, TCP_PROXY, address, connection_manager, duration, listener_filter,
-    network_filter, u32_value,
+    FiltersUsed, HCM, HTTP_PROTOCOLS, TCP_PROXY, address, connection_manager, duration,
+    listener_filter, network_filter, u32_value,
 };
 use crate::snapshot::{INBOUND_CLUSTER_PREFIX, INBOUND_PREFIX, Resource, ResourceType};
-use crate::xds::Workload;
+use crate::xds::{Registration, Workload};
+
+/// The inbound listeners of all registered workloads.
+#[derive(Debug, Default)]
+pub(crate) struct Inbound {
+    listeners: BTreeMap<String, InboundListener>,
+}
+
+#[derive(Debug)]
+struct InboundListener {
+    service: ServiceName,
+    ports: BTreeSet<u16>,
+    /// The last that proxies take; `None`: there never was one.
+    good: Option<Arc<Resource>>,
+    refused: Option<Refused>,
+}
+
+impl Inbound {
+    /// Takes over a new set of workloads, where there is one, and makes the listeners of `changed` services anew.
+    pub(crate) fn update(
+        &mut self,
+        index: &Index,
+        workloads: Option<&[Arc<Registration>]>,
+        changed: &BTreeSet<ServiceName>,
+    ) {
+        let mut due = BTreeSet::new();
+        if let Some(workloads) = workloads {
+            let wanted = wanted(workloads);
+            self.listeners.retain(|name, _| wanted.contains_key(name));
+            for (name, (service, ports)) in wanted {
+                let known = self.listeners.get(&name);
+                if known.is_none_or(|known| known.ports != ports) {
+                    due.insert(name.clone());
+                }
+                let listener = self.listeners.entry(name).or_insert(InboundListener {
+                    service,
+                    ports: BTreeSet::new(),
+                    good: None,
+                    refused: None,
+                });
+                listener.ports = ports;
+            }
+        }
+        for (name, listener) in &mut self.listeners {
+            if due.contains(name) || changed.contains(&listener.service) {
+                listener.make(index, name);
+            }
+        }
+    }
+
+    /// The listeners that are served.
+    pub(crate) fn resources(&self) -> impl Iterator<Item = Arc<Resource>> {
+        let listeners = self.listeners.values();
+        listeners.filter_map(|listener| listener.good.clone())
+    }
+
+    /// Those that proxies would refuse.
+    pub(crate) fn refused(&self) -> impl Iterator<Item = &Refused> {
+        let listeners = self.listeners.values();
+        listeners.filter_map(|listener| listener.refused.as_ref())
+    }
+}
+
+impl InboundListener {
+    fn make(&mut self, index: &Index, name: &str) {
+        let made = listener(index, name, &self.service, &self.ports);
+        self.refused = check(&made);
+        let same = |old: &Arc<Resource>| old.version == made.version;
+        if self.refused.is_none() && !self.good.as_ref().is_some_and(same) {
+            self.good = Some(Arc::new(made));
+        }
+    }
+}
+
+/// The names of the listeners that `workloads` look for, with their service and ports.
+fn wanted(workloads: &[Arc<Registration>]) -> BTreeMap<String, (ServiceName, BTreeSet<u16>)> {
+    let mut wanted = BTreeMap::new();
+    for registration in workloads {
+        let workload = &registration.workload;
+        for name in names(workload) {
+            let service = ServiceName {
+                namespace: workload.namespace.clone(),
+                name: workload.service.clone(),
+            };
+            let (_, ports) = wanted.entry(name).or_insert((service, BTreeSet::new()));
+            ports.extend(&workload.ports);
+        }
+    }
+    wanted
+}
 
 /// The names under which a workload finds its listener: `inbound/NAMESPACE/SERVICE`, which has the ports of all workloads
 /// of the service, and `inbound/NAMESPACE/SERVICE/PORT-PORT…`, which has its own alone. A sidecar that is dialled on its
 /// inbound port, without an original destination, can tell ports apart only where there is one.
-pub(crate) fn names(workload: &Workload) -> Vec<String> {
+fn names(workload: &Workload) -> Vec<String> {
     let ports: BTreeSet<u16> = workload.ports.iter().copied().collect();
     if ports.is_empty() {
         return Vec::new();
@@ -45,19 +136,13 @@ pub(crate) fn names(workload: &Workload) -> Vec<String> {
     vec![format!("{all}/{}", ports.join("-")), all]
 }
 
-/// The listener `name` of workloads like `workload`, whose applications listen on `ports`.
-pub(crate) fn listener(
-    index: &Index,
-    name: &str,
-    workload: &Workload,
-    ports: &BTreeSet<u16>,
-) -> Resource {
-    let (namespace, service) = (&workload.namespace, &workload.service);
+/// The listener `name` of workloads of `service`, whose applications listen on `ports`.
+fn listener(index: &Index, name: &str, service: &ServiceName, ports: &BTreeSet<u16>) -> Resource {
     let single = ports.len() == 1;
     let mut detects = false;
     let mut filter_chains = Vec::new();
     for port in ports {
-        let protocol = protocol(index, namespace, service, *port, single);
+        let protocol = protocol(index, service, *port, single);
         detects |= protocol == AppProtocol::Detect;
         filter_chains.extend(chains(*port, protocol, single));
     }
@@ -86,12 +171,8 @@ pub(crate) fn listener(
 }
 
 /// What the application speaks on `port`: what the service of its name says of the port that leads there.
-fn protocol(index: &Index, namespace: &str, service: &str, port: u16, single: bool) -> AppProtocol {
-    let name = weft_config::gateway_api::ServiceName {
-        namespace: namespace.to_owned(),
-        name: service.to_owned(),
-    };
-    let Some(found) = index.services().get(&name) else {
+fn protocol(index: &Index, service: &ServiceName, port: u16, single: bool) -> AppProtocol {
+    let Some(found) = index.services().get(service) else {
         return AppProtocol::Detect;
     };
     let ports = leads_to(index, found);
@@ -158,7 +239,7 @@ fn chains(port: u16, protocol: AppProtocol, single: bool) -> Vec<FilterChain> {
         AppProtocol::Detect => vec![
             FilterChain {
                 filters: vec![http],
-                ..chain("http", &["http/1.0", "http/1.1", "h2c"])
+                ..chain("http", &HTTP_PROTOCOLS)
             },
             FilterChain {
                 filters: vec![tcp],

@@ -1,8 +1,10 @@
 //! Everything that the resources of one service depend on, endpoints apart.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use weft_config::gateway_api::{Object, Resources, ServiceName, ServiceRef, Spec};
+use weft_config::gateway_api::precedence::route_rank;
+use weft_config::gateway_api::{Kind, Object, ObjectKey, Resources, ServiceName, ServiceRef};
 
 use super::index::{self, Index};
 
@@ -20,58 +22,60 @@ pub struct UnitInputs {
     /// The service itself, the backends of its routes that exist, the filters that they name, and the grants that cross
     /// namespaces.
     pub objects: Resources,
+    /// Every object that was looked for, there or not, by which the service may differ; grants apart.
+    pub(crate) looked_at: BTreeSet<ObjectKey>,
+    /// Whether a route refers to another namespace, so that grants matter.
+    pub(crate) crosses: bool,
 }
 
 impl UnitInputs {
     /// Gathers what concerns `service`.
     pub fn gather(index: &Index, service: &ServiceRef, domain: &Arc<str>) -> Self {
-        let mut objects = Resources::new();
-        let mut policies = Vec::new();
-        let mut crosses = false;
-        let all = index.resources();
-        if let Some(object) = all.get(&service.key()) {
-            objects.insert(Arc::clone(object));
-        }
-        policies.extend(index.policies(&service.key()).iter().cloned());
-        // A route of another namespace than the service's would concern only downstreams there (GAMMA: consumer routes);
-        // a unit is the same for all, so such a route is not accepted, and its conditions say so.
-        let mut routes: Vec<_> = index
-            .routes(service)
-            .iter()
-            .filter(|route| route.metadata.namespace == service.name.namespace)
-            .cloned()
-            .collect();
-        for route in &routes {
-            policies.extend(index.policies(&route.key()).iter().cloned());
-            for backend in index::backends(&route.spec) {
-                crosses |= backend.name.namespace != route.metadata.namespace;
-                if let Some(object) = all.get(&backend.key()) {
-                    objects.insert(Arc::clone(object));
-                }
-            }
-            for key in index::extensions(route) {
-                if let Some(object) = all.get(&key) {
-                    objects.insert(Arc::clone(object));
-                }
-            }
-        }
-        if crosses {
-            for object in all.iter() {
-                if matches!(object.spec, Spec::ReferenceGrant(_)) {
-                    objects.insert(Arc::clone(object));
-                }
-            }
-        }
-        routes.sort_by(|a, b| age(a).cmp(&age(b)));
-        policies.sort_by(|a, b| age(a).cmp(&age(b)));
-        policies.dedup_by(|a, b| Arc::ptr_eq(a, b));
-        Self {
+        let mut inputs = Self {
             service: service.clone(),
             domain: Arc::clone(domain),
-            routes,
-            policies,
-            objects,
+            routes: index.routes(service).to_vec(),
+            policies: Vec::new(),
+            objects: Resources::new(),
+            looked_at: BTreeSet::new(),
+            crosses: false,
+        };
+        inputs.look_at(index, service.key());
+        inputs.find_policies(index, &service.key());
+        for route in inputs.routes.clone() {
+            inputs.looked_at.insert(route.key());
+            inputs.find_policies(index, &route.key());
+            for backend in index::backends(&route.spec) {
+                inputs.crosses |= backend.name.namespace != route.metadata.namespace;
+                inputs.look_at(index, backend.key());
+            }
+            for key in index::extensions(&route) {
+                inputs.look_at(index, key);
+            }
         }
+        if inputs.crosses {
+            let grants = index.resources().of_kind(Kind::ReferenceGrant);
+            grants.for_each(|grant| drop(inputs.objects.insert(Arc::clone(grant))));
+        }
+        // Of objects in conflict the older wins, then the first by namespace and name.
+        let by_age = |a: &Arc<Object>, b: &Arc<Object>| {
+            route_rank(&a.metadata).cmp(&route_rank(&b.metadata))
+        };
+        inputs.routes.sort_by(by_age);
+        inputs.policies.sort_by(by_age);
+        inputs.policies.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        inputs
+    }
+
+    fn look_at(&mut self, index: &Index, key: ObjectKey) {
+        if let Some(object) = index.resources().get(&key) {
+            self.objects.insert(Arc::clone(object));
+        }
+        self.looked_at.insert(key);
+    }
+
+    fn find_policies(&mut self, index: &Index, target: &ObjectKey) {
+        self.policies.extend(index.policies(target).iter().cloned());
     }
 
     /// The service's canonical host.
@@ -100,12 +104,4 @@ impl UnitInputs {
     pub(crate) fn resource_name(&self, service: &ServiceName, port: u16) -> String {
         format!("{}:{port}", service.host(&self.domain))
     }
-}
-
-/// Gateway API's order of conflicting objects: the oldest first, then by namespace and name.
-pub(crate) fn age(object: &Object) -> (&str, &str, &str) {
-    let meta = &object.metadata;
-    // One without a time is as old as can be: it was there before the store was.
-    let created = meta.creation_timestamp.as_deref().unwrap_or_default();
-    (created, &meta.namespace, &meta.name)
 }

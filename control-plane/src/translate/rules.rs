@@ -1,9 +1,8 @@
-//! Rules of HTTP and gRPC routes on their common ground: conditions by precedence, shares, and what xDS says of both.
-
-use std::cmp::Reverse;
+//! Rules of HTTP and gRPC routes on their common ground: shares, and what xDS says of both.
 
 use weft_config::gateway_api::http_route::{HeaderMatch, HeaderModifier, ValueMatch};
-use weft_config::gateway_api::{BackendRef, Kind};
+use weft_config::gateway_api::precedence::RuleMatch;
+use weft_config::gateway_api::{BackendRef, Object};
 use weft_xds_proto::pb::envoy::config::core::v3::{DataSource, data_source};
 use weft_xds_proto::pb::envoy::config::core::v3::{
     HeaderValue, HeaderValueOption, RuntimeFractionalPercent,
@@ -24,27 +23,10 @@ use super::backend;
 use super::inputs::UnitInputs;
 use crate::snapshot::proto::u32_value;
 
-/// Where a condition stands among all conditions of all routes of a service: the lower, the earlier.
-///
-/// Gateway API, `HTTPRouteRule.matches`: an exact path, then the longest prefix, then a method, then the most headers,
-/// then the most query parameters; ties go to the older route, then by its name, then by the order in it. A gRPC call
-/// belongs to a `GRPCRoute` before an `HTTPRoute`. Regular expressions, which the specification leaves open, stand after
-/// exact paths and before prefixes.
-pub(crate) type Rank = (
-    u8,
-    u8,
-    Reverse<usize>,
-    Reverse<usize>,
-    Reverse<bool>,
-    Reverse<usize>,
-    Reverse<usize>,
-);
-
-/// A route with its rank; equal ranks keep their order.
-#[derive(Debug)]
-pub(crate) struct Ranked {
-    pub(crate) rank: Rank,
-    pub(crate) route: Route,
+/// Names the route of one condition after the object that it comes from: `HTTPRoute/NAMESPACE/NAME/RULE/MATCH`.
+pub(crate) fn route_name(object: &Object, place: RuleMatch) -> String {
+    let RuleMatch { rule, matched, .. } = place;
+    format!("{}/{rule}/{matched}", object.key()).replace(' ', "/")
 }
 
 /// A share of a rule's traffic.
@@ -70,8 +52,7 @@ impl Shares {
     /// Sorts a rule's backends into those that can be sent to and those that cannot.
     pub(crate) fn new<'a>(
         inputs: &UnitInputs,
-        kind: Kind,
-        namespace: &str,
+        route: &Object,
         backends: impl Iterator<Item = (&'a BackendRef, HeaderModifier, HeaderModifier)>,
     ) -> Self {
         let mut shares = Self {
@@ -80,7 +61,7 @@ impl Shares {
             why: "the rule has no backend that takes traffic".to_owned(),
         };
         for (backend, request, response) in backends {
-            match backend::check(&inputs.objects, kind, namespace, backend) {
+            match backend::check(&inputs.objects, route, backend) {
                 Ok(()) if backend.weight > 0 => shares.valid.push(Share {
                     cluster: inputs.resource_name(&backend.service.name, backend.port),
                     weight: backend.weight,

@@ -1,5 +1,10 @@
 //! YAML in, resources out.
 
+mod consumers;
+mod incremental;
+mod kinds;
+mod refused;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -64,8 +69,22 @@ fn workload(service: &str, version: &str, port: u16) -> Arc<Registration> {
 }
 
 fn read<M: Message + Default>(snapshot: &Snapshot, kind: ResourceType, name: &str) -> M {
+    read_as(snapshot, kind, name, "default")
+}
+
+/// The resource as a node in `namespace` is given it.
+fn read_as<M: Message + Default>(
+    snapshot: &Snapshot,
+    kind: ResourceType,
+    name: &str,
+    namespace: &str,
+) -> M {
+    let node = NodeView {
+        namespace: namespace.into(),
+        ..NodeView::default()
+    };
     let resource = snapshot
-        .find(kind, name, &NodeView::default())
+        .find(kind, name, &node)
         .unwrap_or_else(|| panic!("{name} does not exist"));
     M::decode(resource.value()).expect("encoded here")
 }
@@ -268,29 +287,4 @@ fn a_listener_is_served_under_exactly_the_name_asked_for() {
             "{name}"
         );
     }
-}
-
-#[test]
-fn only_services_that_a_change_concerns_are_made_anew() {
-    let yaml = |weight| {
-        reviews(&format!(
-            "  - backendRefs: [{V1}, weight: {weight}}}, {V2}}}]\n"
-        ))
-    };
-    let mut translator = Translator::new("cluster.local".into());
-    let mut state = resources(&yaml(1));
-    translator.set_resources(state.clone());
-    let mut discovered = Discovered::default();
-    assert_eq!(translator.translate(&discovered).rebuilt, 3);
-    assert_eq!(translator.translate(&discovered).rebuilt, 0);
-    let changed = resources(&yaml(2));
-    let route = changed
-        .iter()
-        .find(|it| it.kind().is_route())
-        .expect("there");
-    state.insert(Arc::clone(route));
-    translator.set_resources(state);
-    assert_eq!(translator.translate(&discovered).rebuilt, 1);
-    discovered.workloads.push(workload("reviews", "v2", 7002));
-    assert_eq!(translator.translate(&discovered).rebuilt, 2);
 }

@@ -1,36 +1,71 @@
-//! Translation from one state to the next: only what differs is made anew.
+//! Translation from one state to the next: only services that a change concerns are looked at.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use weft_config::diag::Finding;
 use weft_config::gateway_api::{Resources, ServiceName, ServiceRef, Spec};
 use weft_xds_proto::pb::google::protobuf::Any;
 
-use super::discovered::{Discovered, DnsQuestion};
+use super::concern::{Concerns, differences};
+use super::discovered::Discovered;
 use super::endpoints::{self, EndpointAt};
-use super::inbound;
+use super::inbound::Inbound;
 use super::index::Index;
 use super::inputs::UnitInputs;
 use super::unit::{self, PortParts};
 use crate::snapshot::{PortUnit, Resource, ResourceType, ServiceUnit};
-use crate::xds::Workload;
 
 /// Keeps what was translated, to be shared by the next state.
 #[derive(Debug)]
 pub struct Translator {
     domain: Arc<str>,
     index: Arc<Index>,
-    units: HashMap<ServiceName, Cached>,
-    inbound: BTreeMap<String, Arc<Resource>>,
+    discovered: Discovered,
+    units: BTreeMap<ServiceName, Translation>,
+    inbound: Inbound,
+    concerns: Concerns,
+    /// Services that changed since the last translation.
+    due: BTreeSet<ServiceName>,
 }
 
-#[derive(Debug)]
-struct Cached {
+/// What became of one service.
+#[derive(Debug, Default)]
+struct Translation {
+    /// The last that proxies take.
+    good: Option<Good>,
+    /// What proxies would not take of the newest.
+    refused: Vec<Refused>,
+}
+
+#[derive(Clone, Debug)]
+struct Good {
     inputs: UnitInputs,
     parts: Vec<PortParts>,
     endpoints: BTreeMap<u16, Vec<EndpointAt>>,
     unit: Arc<ServiceUnit>,
+}
+
+/// A resource that proxies would refuse.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refused {
+    /// Its type and name: `RDS reviews.default.svc.cluster.local:9080`.
+    pub resource: String,
+    /// What is wrong with it.
+    pub findings: Vec<Finding>,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "proxies would refuse {}", self.resource)?;
+        let mut separator = ": ";
+        for finding in &self.findings {
+            write!(f, "{separator}{finding}")?;
+            separator = "; ";
+        }
+        Ok(())
+    }
 }
 
 /// What a state is served as.
@@ -40,10 +75,12 @@ pub struct Translated {
     pub units: Vec<Arc<ServiceUnit>>,
     /// The inbound listeners.
     pub inbound: Vec<Arc<Resource>>,
+    /// Services that were looked at.
+    pub looked_at: usize,
     /// Services that were made anew.
     pub rebuilt: usize,
-    /// Resources that a proxy finds fault with, by type and name: a fault of ours, reported and served nonetheless.
-    pub refused: Vec<(String, Vec<Finding>)>,
+    /// Resources that are not served, because proxies would refuse them: the last good form of their service stays.
+    pub refused: Vec<Refused>,
 }
 
 impl Translator {
@@ -52,8 +89,11 @@ impl Translator {
         Self {
             domain,
             index: Arc::default(),
-            units: HashMap::new(),
-            inbound: BTreeMap::new(),
+            discovered: Discovered::default(),
+            units: BTreeMap::new(),
+            inbound: Inbound::default(),
+            concerns: Concerns::default(),
+            due: BTreeSet::new(),
         }
     }
 
@@ -64,157 +104,169 @@ impl Translator {
 
     /// Takes over a new desired state.
     pub fn set_resources(&mut self, resources: Resources) {
+        for difference in differences(self.index.resources(), &resources) {
+            self.due.extend(self.concerns.of(&difference));
+        }
         self.index = Arc::new(Index::new(resources));
     }
 
-    /// The DNS questions that the state needs answered, with the time between look-ups.
-    pub fn questions(&self) -> BTreeMap<DnsQuestion, std::time::Duration> {
-        let services = self.index.services().values();
-        let mut questions = BTreeMap::new();
-        for (question, refresh) in services.filter_map(|it| endpoints::questions(&self.index, it)) {
-            let known = questions.entry(question).or_insert(refresh);
-            *known = refresh.min(*known);
+    /// What proxies would refuse if `next` took the place of the state last given; each with the objects that bring it about.
+    pub fn judge(&self, next: &Resources) -> Vec<String> {
+        let mut causes: BTreeMap<ServiceName, Vec<String>> = BTreeMap::new();
+        for difference in differences(self.index.resources(), next) {
+            for service in self.concerns.of(&difference) {
+                let cause = difference.key.to_string();
+                causes.entry(service).or_default().push(cause);
+            }
         }
-        questions
+        if causes.is_empty() {
+            return Vec::new();
+        }
+        let index = Index::new(next.clone());
+        let services = causes.iter().filter_map(|(name, causes)| {
+            let inputs = UnitInputs::gather(&index, index.services().get(name)?, &self.domain);
+            let refused = unit::build(&inputs).iter().flat_map(check_parts).collect();
+            Some((causes.join(", "), refused))
+        });
+        let lines = services.flat_map(|(causes, refused): (String, Vec<Refused>)| {
+            refused.into_iter().map(move |it| format!("{causes}: {it}"))
+        });
+        lines.collect()
     }
 
     /// Translates the state with what was discovered.
     pub fn translate(&mut self, discovered: &Discovered) -> Translated {
         let index = Arc::clone(&self.index);
-        let mut done = Translated {
-            units: Vec::with_capacity(index.services().len()),
-            inbound: Vec::new(),
-            rebuilt: 0,
-            refused: Vec::new(),
-        };
-        self.units
-            .retain(|name, _| index.services().contains_key(name));
-        for (name, service) in index.services() {
+        let mut due = std::mem::take(&mut self.due);
+        let moved = discovered.services_that_differ(&self.discovered, &index);
+        due.extend(moved);
+        let mut rebuilt = 0;
+        for name in &due {
+            let Some(service) = index.services().get(name) else {
+                self.units.remove(name);
+                self.concerns.forget(name);
+                continue;
+            };
             let inputs = UnitInputs::gather(&index, service, &self.domain);
             let endpoints = endpoints::endpoints_of(&index, discovered, service);
-            let cached = match self.units.remove(name) {
-                Some(cached) if cached.inputs.is_same(&inputs) && cached.endpoints == endpoints => {
-                    cached
-                }
-                old => {
-                    done.rebuilt += 1;
-                    let addresses = addresses(&index, service);
-                    rebuild(old, inputs, endpoints, addresses, &mut done.refused)
-                }
-            };
-            done.units.push(Arc::clone(&cached.unit));
-            self.units.insert(name.clone(), cached);
+            self.concerns.note(&inputs);
+            let addresses = addresses(&index, service);
+            let translation = self.units.entry(name.clone()).or_default();
+            rebuilt += usize::from(translation.update(inputs, endpoints, addresses));
         }
-        done.inbound = self.translate_inbound(discovered, &mut done.refused);
-        done
+        let registered_anew = discovered.workloads != self.discovered.workloads;
+        let workloads = registered_anew.then_some(discovered.workloads.as_slice());
+        self.inbound.update(&index, workloads, &due);
+        self.discovered = discovered.clone();
+        let units = self.units.values();
+        Translated {
+            units: units
+                .clone()
+                .filter_map(|it| Some(Arc::clone(&it.good.as_ref()?.unit)))
+                .collect(),
+            inbound: self.inbound.resources().collect(),
+            looked_at: due.len(),
+            rebuilt,
+            refused: units
+                .flat_map(|it| &it.refused)
+                .chain(self.inbound.refused())
+                .cloned()
+                .collect(),
+        }
     }
+}
 
-    fn translate_inbound(
+impl Translation {
+    /// Makes the service anew where anything differs; whether it did.
+    fn update(
         &mut self,
-        discovered: &Discovered,
-        refused: &mut Vec<(String, Vec<Finding>)>,
-    ) -> Vec<Arc<Resource>> {
-        let mut ports: BTreeMap<String, (&Workload, BTreeSet<u16>)> = BTreeMap::new();
-        for registration in &discovered.workloads {
-            let workload = &registration.workload;
-            for name in inbound::names(workload) {
-                let (_, known) = ports.entry(name).or_insert((workload, BTreeSet::new()));
-                known.extend(&workload.ports);
-            }
+        inputs: UnitInputs,
+        endpoints: BTreeMap<u16, Vec<EndpointAt>>,
+        addresses: Vec<std::net::IpAddr>,
+    ) -> bool {
+        let same_inputs = self.good.as_ref().filter(|old| old.inputs.is_same(&inputs));
+        if same_inputs.is_some_and(|old| old.endpoints == endpoints) {
+            self.refused.clear();
+            return false;
         }
-        let mut next = BTreeMap::new();
-        for (name, (workload, ports)) in ports {
-            let made = inbound::listener(&self.index, &name, workload, &ports);
-            let resource = match self.inbound.remove(&name) {
-                Some(old) if old.version == made.version => old,
-                _ => {
-                    check(&made, refused);
-                    Arc::new(made)
-                }
-            };
-            next.insert(name, resource);
+        let parts = match same_inputs {
+            Some(old) => old.parts.clone(),
+            None => unit::build(&inputs),
+        };
+        let mut refused: Vec<Refused> = match same_inputs {
+            Some(_) => Vec::new(),
+            None => parts.iter().flat_map(check_parts).collect(),
+        };
+        let ports = parts.iter().map(|part| PortUnit {
+            port: part.port,
+            outbound: part.outbound.clone(),
+            consumers: part.consumers.clone(),
+            cluster: Arc::clone(&part.cluster),
+            endpoints: self.endpoint_resource(part, &endpoints, &mut refused),
+        });
+        let unit = ServiceUnit {
+            host: inputs.host().into(),
+            name: inputs.service.name.name.as_str().into(),
+            namespace: inputs.service.name.namespace.as_str().into(),
+            addresses,
+            ports: ports.collect(),
+        };
+        self.refused = refused;
+        if self.refused.is_empty() {
+            self.good = Some(Good {
+                inputs,
+                parts,
+                endpoints,
+                unit: Arc::new(unit),
+            });
         }
-        self.inbound = next;
-        self.inbound.values().cloned().collect()
+        true
+    }
+
+    /// The endpoints of a port; the very resource of before where they are the same.
+    fn endpoint_resource(
+        &self,
+        part: &PortParts,
+        endpoints: &BTreeMap<u16, Vec<EndpointAt>>,
+        refused: &mut Vec<Refused>,
+    ) -> Arc<Resource> {
+        let now = endpoints.get(&part.port).map_or(&[][..], Vec::as_slice);
+        if let Some(old) = &self.good
+            && old.endpoints.get(&part.port).is_some_and(|it| it == now)
+            && let Some(port) = old.unit.port(part.port)
+        {
+            return Arc::clone(&port.endpoints);
+        }
+        let name = &part.cluster.name;
+        let assignment = endpoints::assignment(name, now);
+        let resource = Resource::new(ResourceType::Endpoint, Arc::clone(name), &assignment);
+        refused.extend(check(&resource));
+        Arc::new(resource)
     }
 }
 
-fn rebuild(
-    old: Option<Cached>,
-    inputs: UnitInputs,
-    endpoints: BTreeMap<u16, Vec<EndpointAt>>,
-    addresses: Vec<std::net::IpAddr>,
-    refused: &mut Vec<(String, Vec<Finding>)>,
-) -> Cached {
-    let parts = match &old {
-        Some(old) if old.inputs.is_same(&inputs) => old.parts.clone(),
-        _ => {
-            let parts = unit::build(&inputs);
-            for part in &parts {
-                check(&part.cluster, refused);
-                check(&part.listener.named(&part.cluster.name), refused);
-                if let Some(route) = &part.route {
-                    check(&route.resource(), refused);
-                }
-            }
-            parts
-        }
-    };
-    let ports = parts.iter().map(|part| PortUnit {
-        port: part.port,
-        listener: Arc::clone(&part.listener),
-        route: part.route.clone(),
-        tcp_filter: part.tcp_filter.clone(),
-        cluster: Arc::clone(&part.cluster),
-        endpoints: endpoint_resource(&old, part, &endpoints, refused),
-    });
-    let unit = ServiceUnit {
-        host: inputs.host().into(),
-        name: inputs.service.name.name.as_str().into(),
-        namespace: inputs.service.name.namespace.as_str().into(),
-        addresses,
-        ports: ports.collect(),
-    };
-    Cached {
-        inputs,
-        parts,
-        endpoints,
-        unit: Arc::new(unit),
-    }
-}
-
-fn endpoint_resource(
-    old: &Option<Cached>,
-    part: &PortParts,
-    endpoints: &BTreeMap<u16, Vec<EndpointAt>>,
-    refused: &mut Vec<(String, Vec<Finding>)>,
-) -> Arc<Resource> {
-    let none = Vec::new();
-    let now = endpoints.get(&part.port).unwrap_or(&none);
-    if let Some(old) = old
-        && old.endpoints.get(&part.port) == Some(now)
-        && let Some(port) = old.unit.port(part.port)
-    {
-        return Arc::clone(&port.endpoints);
-    }
+fn check_parts(part: &PortParts) -> Vec<Refused> {
     let name = &part.cluster.name;
-    let assignment = endpoints::assignment(name, now);
-    let resource = Resource::new(ResourceType::Endpoint, Arc::clone(name), &assignment);
-    check(&resource, refused);
-    Arc::new(resource)
+    let outbounds = part.outbounds().flat_map(|outbound| {
+        let listeners = std::iter::once(&outbound.listener).chain(&outbound.by_address);
+        let listeners = listeners.map(|listener| listener.named(name));
+        listeners.chain(outbound.route.iter().map(|route| route.resource()))
+    });
+    let resources = std::iter::once(Arc::clone(&part.cluster)).chain(outbounds);
+    resources.filter_map(|resource| check(&resource)).collect()
 }
 
 /// Asks the code that a proxy reads resources with.
-fn check(resource: &Resource, refused: &mut Vec<(String, Vec<Finding>)>) {
+pub(crate) fn check(resource: &Resource) -> Option<Refused> {
     let packed = Any {
         type_url: resource.kind.type_url().to_owned(),
         value: resource.value().to_vec(),
     };
     let found = weft_config::resource::check(&packed);
-    if !found.is_empty() {
-        let name = format!("{} {}", resource.kind.short(), resource.name);
-        refused.push((name, found.findings().to_vec()));
-    }
+    (!found.is_empty()).then(|| Refused {
+        resource: format!("{} {}", resource.kind.short(), resource.name),
+        findings: found.findings().to_vec(),
+    })
 }
 
 fn addresses(index: &Index, service: &ServiceRef) -> Vec<std::net::IpAddr> {

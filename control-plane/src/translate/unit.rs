@@ -1,12 +1,12 @@
-//! One service: for each port its listener, routes and cluster.
+//! One service: for each port its listeners, routes and cluster.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use prost::Message;
 use weft_config::gateway_api::http_route::HeaderModifier;
 use weft_config::gateway_api::resources::PortView;
-use weft_config::gateway_api::{AppProtocol, Spec};
+use weft_config::gateway_api::{AppProtocol, Kind, Object, Spec};
 use weft_xds_proto::any;
 use weft_xds_proto::pb::envoy::config::core::v3::TrafficDirection;
 use weft_xds_proto::pb::envoy::config::listener::v3::{ApiListener, Listener};
@@ -19,16 +19,24 @@ use super::{cluster, filters, grpc, http, index, tcp};
 use crate::snapshot::proto::{
     FAULT, FiltersUsed, LOCAL_RATE_LIMIT, duration, rds_connection_manager,
 };
-use crate::snapshot::{ListenerTemplate, Resource, ResourceType, RouteUnit, encode_routes};
+use crate::snapshot::{
+    ListenerTemplate, Outbound, Resource, ResourceType, RouteUnit, encode_routes,
+};
 
 /// The resources of one port, its endpoints apart.
 #[derive(Clone, Debug)]
 pub(crate) struct PortParts {
     pub(crate) port: u16,
-    pub(crate) listener: Arc<ListenerTemplate>,
-    pub(crate) route: Option<Arc<RouteUnit>>,
-    pub(crate) tcp_filter: Option<Bytes>,
+    pub(crate) outbound: Outbound,
+    pub(crate) consumers: BTreeMap<Arc<str>, Outbound>,
     pub(crate) cluster: Arc<Resource>,
+}
+
+impl PortParts {
+    /// Every form in which downstreams are given the port.
+    pub(crate) fn outbounds(&self) -> impl Iterator<Item = &Outbound> {
+        std::iter::once(&self.outbound).chain(self.consumers.values())
+    }
 }
 
 /// Translates the service of `inputs`.
@@ -58,51 +66,80 @@ fn ports(inputs: &UnitInputs) -> Vec<PortView> {
 
 fn build_port(inputs: &UnitInputs, view: &PortView) -> PortParts {
     let name = inputs.resource_name(&inputs.service.name, view.port);
-    let port_name = view.name.as_deref();
-    let policy = RoutePolicy::of_service(inputs, port_name);
+    let policy = RoutePolicy::of_service(inputs, view.name.as_deref());
     let cluster = cluster::cluster(&name, view.app_protocol, &policy);
-    let cluster = Arc::new(Resource::new(
-        ResourceType::Cluster,
-        name.as_str(),
-        &cluster,
-    ));
+    let attached: Vec<&Object> = inputs
+        .routes
+        .iter()
+        .map(|route| &**route)
+        .filter(|route| attaches(inputs, route, view))
+        .collect();
+    let of_namespace = |namespace: &str| {
+        let routes = attached.iter().copied();
+        let routes: Vec<&Object> = routes
+            .filter(|route| route.metadata.namespace == namespace)
+            .collect();
+        outbound(inputs, view, &routes)
+    };
+    // Routes of another namespace than the service's are for its downstreams alone, and take the place of the service's
+    // own for them (GEP-1294: consumer routes).
+    let home = inputs.service.name.namespace.as_str();
+    let namespaces = attached
+        .iter()
+        .map(|route| route.metadata.namespace.as_str());
+    let consumers: BTreeSet<&str> = namespaces.filter(|it| *it != home).collect();
+    PortParts {
+        port: view.port,
+        outbound: of_namespace(home),
+        consumers: consumers
+            .into_iter()
+            .map(|namespace| (namespace.into(), of_namespace(namespace)))
+            .collect(),
+        cluster: Arc::new(Resource::new(
+            ResourceType::Cluster,
+            name.as_str(),
+            &cluster,
+        )),
+    }
+}
+
+/// What downstreams are given who follow `attached`, the oldest route first.
+fn outbound(inputs: &UnitInputs, view: &PortView, attached: &[&Object]) -> Outbound {
+    let name = inputs.resource_name(&inputs.service.name, view.port);
     if view.app_protocol == AppProtocol::Tcp {
-        let filter = tcp::filter(inputs, view.port, port_name);
-        return PortParts {
-            port: view.port,
+        let filter = tcp::filter(inputs, view, attached);
+        return Outbound {
             tcp_filter: Some(filter.encode_to_vec().into()),
             listener: template(&tcp::listener(filter)),
+            by_address: None,
             route: None,
-            cluster,
         };
     }
-    let routes = routes(inputs, view.port, port_name);
+    let routes = routes(inputs, view, attached);
     let used = |filter: &str| {
         routes
             .iter()
             .any(|it| it.typed_per_filter_config.contains_key(filter))
     };
-    let manager = rds_connection_manager(
-        &name,
-        &name,
-        FiltersUsed {
-            local_rate_limit: used(LOCAL_RATE_LIMIT),
-            fault: used(FAULT),
-        },
-    );
-    let listener = Listener {
+    let used = FiltersUsed {
+        local_rate_limit: used(LOCAL_RATE_LIMIT),
+        fault: used(FAULT),
+    };
+    let manager = rds_connection_manager(&name, &name, used);
+    let by_requests = Listener {
         traffic_direction: TrafficDirection::Outbound.into(),
         api_listener: Some(ApiListener {
             api_listener: Some(any::pack(&manager)),
         }),
         ..Listener::default()
     };
-    PortParts {
-        port: view.port,
-        listener: template(&listener),
+    let opaque =
+        (view.app_protocol == AppProtocol::Detect).then(|| tcp::filter(inputs, view, attached));
+    Outbound {
+        listener: template(&by_requests),
+        tcp_filter: opaque.as_ref().map(|it| it.encode_to_vec().into()),
+        by_address: opaque.map(|filter| template(&tcp::detecting_listener(filter, &manager))),
         route: Some(Arc::new(RouteUnit::new(&name, encode_routes(routes)))),
-        tcp_filter: None,
-        cluster,
     }
 }
 
@@ -110,37 +147,29 @@ fn template(listener: &Listener) -> Arc<ListenerTemplate> {
     Arc::new(ListenerTemplate::new(listener.encode_to_vec()))
 }
 
-/// All routes of a port in the order in which they are tried.
-fn routes(inputs: &UnitInputs, port: u16, port_name: Option<&str>) -> Vec<Route> {
-    let mut attached = false;
-    let mut ranked = Vec::new();
-    for object in &inputs.routes {
-        if !attaches(inputs, &object.spec, port, port_name) {
-            continue;
-        }
+/// All routes of a port in the order in which they are tried: a gRPC call belongs to a `GRPCRoute` before an `HTTPRoute`, and
+/// to either before a `TCPRoute` (GEP-1294).
+fn routes(inputs: &UnitInputs, view: &PortView, attached: &[&Object]) -> Vec<Route> {
+    let mut grpc_routes = Vec::new();
+    let mut http_routes = Vec::new();
+    for object in attached {
         match &object.spec {
-            Spec::HttpRoute(route) => {
-                attached = true;
-                ranked.extend(http::routes(inputs, object, route, port, port_name));
-            }
-            Spec::GrpcRoute(route) => {
-                attached = true;
-                ranked.extend(grpc::routes(inputs, object, route, port, port_name));
-            }
+            Spec::HttpRoute(route) => http_routes.push((*object, route)),
+            Spec::GrpcRoute(route) => grpc_routes.push((*object, route)),
             _ => {}
         }
     }
-    if !attached {
-        return unrouted(inputs, port, port_name);
+    if grpc_routes.is_empty() && http_routes.is_empty() {
+        return unrouted(inputs, view, attached);
     }
-    // Stable: routes come by age, rules and conditions as written.
-    ranked.sort_by_key(|it| it.rank);
-    ranked.into_iter().map(|it| it.route).collect()
+    let mut routes = grpc::routes(inputs, &grpc_routes, view);
+    routes.extend(http::routes(inputs, &http_routes, view));
+    routes
 }
 
-/// Without a route, everything goes to the service itself.
-fn unrouted(inputs: &UnitInputs, port: u16, port_name: Option<&str>) -> Vec<Route> {
-    let policy = RoutePolicy::of_service(inputs, port_name);
+/// Without a route for requests, all of them go where connections go: by a `TCPRoute`, or to the service itself.
+fn unrouted(inputs: &UnitInputs, view: &PortView, attached: &[&Object]) -> Vec<Route> {
+    let policy = RoutePolicy::of_service(inputs, view.name.as_deref());
     let timeout = policy.request_timeout().map(|span| span.duration());
     let action = RouteAction {
         timeout: Some(duration(timeout.unwrap_or_default())),
@@ -152,7 +181,8 @@ fn unrouted(inputs: &UnitInputs, port: u16, port_name: Option<&str>) -> Vec<Rout
         typed_per_filter_config: filters::of_service(&policy),
         ..rules::everything(&format!("{}", inputs.service).replace(' ', "/"))
     };
-    rules::forward(template, itself(inputs, port), action, 500)
+    let shares = tcp::shares(inputs, attached).unwrap_or_else(|| itself(inputs, view.port));
+    rules::forward(template, shares, action, 500)
 }
 
 /// The service's own cluster, all of it.
@@ -170,18 +200,20 @@ pub(crate) fn itself(inputs: &UnitInputs, port: u16) -> Shares {
 }
 
 /// Whether a route applies to this port of the service.
-pub(crate) fn attaches(
-    inputs: &UnitInputs,
-    spec: &Spec,
-    port: u16,
-    port_name: Option<&str>,
-) -> bool {
-    index::parents(spec).iter().any(|parent| {
+fn attaches(inputs: &UnitInputs, route: &Object, view: &PortView) -> bool {
+    let names = |parent: &weft_config::gateway_api::ParentRef| {
         parent.service == inputs.service
-            && parent.port.is_none_or(|wanted| wanted == port)
-            && parent
-                .section_name
-                .as_deref()
-                .is_none_or(|wanted| Some(wanted) == port_name)
-    })
+            && parent.port.is_none_or(|wanted| wanted == view.port)
+            && (parent.section_name.is_none() || parent.section_name == view.name)
+    };
+    carries(route.kind(), view.app_protocol) && index::parents(&route.spec).iter().any(names)
+}
+
+/// Whether routes of this kind say anything of what is spoken on a port.
+pub(crate) fn carries(kind: Kind, protocol: AppProtocol) -> bool {
+    match protocol {
+        AppProtocol::Detect => true,
+        AppProtocol::Tcp => kind == Kind::TcpRoute,
+        AppProtocol::Http | AppProtocol::Http2 | AppProtocol::Grpc => kind != Kind::TcpRoute,
+    }
 }

@@ -6,7 +6,7 @@ mod wire;
 use std::sync::Arc;
 
 use crate::snapshot::{
-    ListenerTemplate, PortUnit, Resource, ResourceType, RouteUnit, ServiceUnit, Snapshot,
+    ListenerTemplate, Outbound, PortUnit, Resource, ResourceType, RouteUnit, ServiceUnit, Snapshot,
     encode_routes,
 };
 
@@ -29,9 +29,13 @@ fn unit(name: &str, version: &str) -> ServiceUnit {
         addresses: vec![],
         ports: vec![PortUnit {
             port: 80,
-            listener: Arc::new(ListenerTemplate::new(Vec::new())),
-            route: Some(Arc::new(RouteUnit::new(&canonical, encode_routes(vec![])))),
-            tcp_filter: None,
+            outbound: Outbound {
+                listener: Arc::new(ListenerTemplate::new(Vec::new())),
+                by_address: None,
+                route: Some(Arc::new(RouteUnit::new(&canonical, encode_routes(vec![])))),
+                tcp_filter: None,
+            },
+            consumers: Default::default(),
             cluster: resource(ResourceType::Cluster, &value("cluster")),
             endpoints: resource(ResourceType::Endpoint, b"endpoints"),
         }],

@@ -213,6 +213,13 @@ impl Codec {
         }
     }
 
+    /// Whether the message being written has its end in that of the connection alone.
+    pub fn ends_with_connection(&self) -> bool {
+        match self {
+            Self::H1(conn) => conn.ends_with_connection(),
+        }
+    }
+
     /// Whether no exchange is under way, not even the first bytes of one.
     pub fn is_idle(&self) -> bool {
         match self {

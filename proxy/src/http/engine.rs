@@ -21,6 +21,8 @@ mod pool;
 mod request;
 mod response;
 mod retry;
+#[cfg(test)]
+mod sim;
 mod switching;
 mod timers;
 mod upstream;
@@ -45,6 +47,7 @@ use self::pool::Pools;
 pub(crate) use self::switching::Switched;
 use self::timers::Timers;
 use self::wires::Wires;
+use crate::balance::EndpointId;
 use crate::http::codec::{Event, ReadBuf};
 use crate::http::head::HeadPool;
 use crate::listener::ConnectionFacts;
@@ -76,6 +79,10 @@ pub(crate) struct Engine {
     heads: HeadPool,
     /// Connections with input that waited for its turn.
     ready: Vec<ConnId>,
+    /// Upstream connections whose exchange is over, until everything read from them was looked at.
+    freed: Vec<ConnId>,
+    /// Endpoints that lost a connection, or the making of one, while requests may wait for it.
+    short: Vec<EndpointId>,
     actions: Vec<Action>,
     /// Room to write names and paths in.
     text: String,
@@ -96,6 +103,8 @@ pub(crate) enum Action {
     },
     /// Close the write side, after everything pending was written.
     Shutdown(ConnId),
+    /// Have the socket reset its peer when it is dropped, which is now.
+    Abort(ConnId),
     /// Await the answer and tell it.
     Name {
         exchange: ExchangeId,
@@ -118,6 +127,8 @@ impl Engine {
             timers: Timers::new(options.now),
             heads: HeadPool::new(),
             ready: Vec::new(),
+            freed: Vec::new(),
+            short: Vec::new(),
             actions: Vec::new(),
             text: String::new(),
             bytes: Vec::new(),
@@ -272,10 +283,18 @@ impl Engine {
         }
     }
 
-    /// Gives input its turn that waited for an exchange to end.
+    /// Gives freed connections to whom waits for them, and input its turn that waited for an exchange to end.
     fn settle(&mut self) {
-        while let Some(id) = self.ready.pop() {
-            self.resume(id);
+        loop {
+            if let Some(id) = self.freed.pop() {
+                self.reuse(id);
+            } else if let Some(endpoint) = self.short.pop() {
+                self.refill(endpoint);
+            } else if let Some(id) = self.ready.pop() {
+                self.resume(id);
+            } else {
+                break;
+            }
         }
     }
 }

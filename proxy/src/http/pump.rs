@@ -8,7 +8,7 @@
 mod side;
 mod socket;
 #[cfg(test)]
-mod tests;
+pub(in crate::http) mod tests;
 mod tunnels;
 
 use std::cell::RefCell;
@@ -174,6 +174,7 @@ impl Worker {
                 });
             }
             Action::Shutdown(id) => state.sockets.shutdown(id),
+            Action::Abort(id) => state.sockets.abort(id),
             Action::Name { exchange, ticket } => {
                 spawn_local(async move {
                     let answer = ticket.await;

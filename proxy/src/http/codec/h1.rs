@@ -220,6 +220,11 @@ impl Conn {
         self.over
     }
 
+    /// See [`Codec::ends_with_connection`](super::Codec::ends_with_connection).
+    pub fn ends_with_connection(&self) -> bool {
+        matches!(self.write, Write::Body(Framing::Close))
+    }
+
     /// See [`Codec::is_idle`](super::Codec::is_idle).
     pub fn is_idle(&self) -> bool {
         !self.active && self.partial.is_none()

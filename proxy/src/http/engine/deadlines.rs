@@ -41,6 +41,7 @@ impl Engine {
         if self.wires.len() > 0 {
             self.timers.arm(Owner::Sweep, self.now + SWEEP);
         }
+        self.settle();
     }
 
     fn exchange_due(&mut self, id: ExchangeId) {

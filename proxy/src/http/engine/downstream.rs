@@ -234,6 +234,7 @@ impl Engine {
             && let Role::Upstream(up) = connection.role
         {
             self.pools.closed(up.endpoint.id, id);
+            self.short.push(up.endpoint.id);
         }
     }
 
@@ -268,7 +269,8 @@ impl Engine {
                 down.head_since = None;
             }
             if over || (idle && down.draining) {
-                return self.close_flushed(id);
+                // Requests may be on their way that we will not answer, and a reset would take the last answer along.
+                return self.close_after_flush(id, true);
             }
         }
         self.wires.unblock(id);
@@ -317,7 +319,7 @@ impl Engine {
             return false;
         }
         // Once stopped, reading goes on when half of the room is free again.
-        let room = exchange.limits.buffer_bytes_max.max(1) >> u32::from(connection.starved);
+        let room = (exchange.limits.buffer_bytes_max >> u32::from(connection.starved)).max(1);
         let held = match &connection.role {
             Role::Downstream(_) if connection.input.is_some() => return false,
             Role::Downstream(_) => match exchange.attempt.up.and_then(|up| self.wires.get(up)) {

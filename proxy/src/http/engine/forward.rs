@@ -188,7 +188,7 @@ impl Exchange {
     }
 }
 
-fn overflow(cluster: &Cluster, of: &str) -> Refusal {
+pub(super) fn overflow(cluster: &Cluster, of: &str) -> Refusal {
     refuse(
         503,
         ResponseFlag::UO,

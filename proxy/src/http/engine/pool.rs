@@ -13,11 +13,13 @@ use super::arena::{Arena, Key};
 use super::connection::{Closing, ConnId, Connection, Role, Upstream};
 use super::exchange::{ExchangeId, Phase};
 use super::failure::Failure;
+use super::forward::overflow;
 use super::{Action, Engine};
 use crate::balance::{BreakerGuard, Cluster, EndpointId, EndpointState, Outcome};
 use crate::endpoint::ConnectError;
 use crate::http::codec::h1::{self, H1Limits};
 use crate::http::codec::{Codec, StreamId};
+use crate::route::Routed;
 
 /// The name of a connection in the making.
 pub(crate) type AttemptId = Key<ConnectAttempt>;
@@ -28,8 +30,8 @@ pub(super) const SWEEP: std::time::Duration = std::time::Duration::from_secs(5);
 /// The pools of one worker.
 #[derive(Default)]
 pub(super) struct Pools {
-    by_endpoint: HashMap<EndpointId, Pool, foldhash::fast::RandomState>,
-    attempts: Arena<ConnectAttempt>,
+    pub(super) by_endpoint: HashMap<EndpointId, Pool, foldhash::fast::RandomState>,
+    pub(super) attempts: Arena<ConnectAttempt>,
 }
 
 /// A connection in the making.
@@ -41,7 +43,7 @@ pub(crate) struct ConnectAttempt {
 }
 
 /// The connections to one endpoint.
-struct Pool {
+pub(super) struct Pool {
     cluster: Arc<Cluster>,
     endpoint: Arc<EndpointState>,
     idle: Vec<ConnId>,
@@ -58,6 +60,16 @@ pub(super) enum Offer {
     Connect(Action),
     /// Nothing: no connection may be opened and none will become free.
     Overflow,
+}
+
+/// What a pool needs that lost a connection.
+enum Refill {
+    /// Nothing.
+    Enough,
+    /// Another connection; there may be more to open.
+    Connect(Action),
+    /// No connection may be opened and none will become free: this request is refused; there may be more.
+    Refuse(ExchangeId),
 }
 
 impl Pools {
@@ -84,6 +96,37 @@ impl Pools {
             return Offer::Overflow;
         };
         pool.connecting += 1;
+        Offer::Connect(self.open(cluster, endpoint, open))
+    }
+
+    /// Opens a connection for the request that waits longest, if none is on its way to it.
+    fn refill(&mut self, endpoint: EndpointId) -> Refill {
+        let Some(pool) = self.by_endpoint.get_mut(&endpoint) else {
+            return Refill::Enough;
+        };
+        if pool.connecting >= pool.waiting.len() {
+            return Refill::Enough;
+        }
+        let (cluster, endpoint) = (pool.cluster.clone(), pool.endpoint.clone());
+        match cluster.breakers.try_acquire_connection() {
+            Some(open) => {
+                pool.connecting += 1;
+                Refill::Connect(self.open(&cluster, &endpoint, open))
+            }
+            None if pool.connecting + pool.open > 0 => Refill::Enough,
+            None => pool
+                .waiting
+                .pop_front()
+                .map_or(Refill::Enough, Refill::Refuse),
+        }
+    }
+
+    fn open(
+        &mut self,
+        cluster: &Arc<Cluster>,
+        endpoint: &Arc<EndpointState>,
+        open: BreakerGuard,
+    ) -> Action {
         let config = cluster.config();
         let (timeout, keepalive) = (config.connect_timeout, config.tcp_keepalive);
         let attempt = ConnectAttempt {
@@ -92,12 +135,12 @@ impl Pools {
             config,
             open,
         };
-        Offer::Connect(Action::Connect {
+        Action::Connect {
             attempt: self.attempts.insert(attempt),
             address: endpoint.address.clone(),
             timeout,
             keepalive,
-        })
+        }
     }
 
     /// A connection is gone.
@@ -216,10 +259,29 @@ impl Engine {
             pool.waiting.pop_front()
         });
         self.pools.forget_empty(endpoint);
+        self.short.push(endpoint);
         if let Some(waiting) = waiting {
             self.upstream_failed(waiting, &Failure::Connect(error.to_string()));
         }
         self.settle();
+    }
+
+    /// Requests that waited for a connection now gone get another.
+    pub(super) fn refill(&mut self, endpoint: EndpointId) {
+        loop {
+            match self.pools.refill(endpoint) {
+                Refill::Enough => return self.pools.forget_empty(endpoint),
+                Refill::Connect(action) => self.actions.push(action),
+                Refill::Refuse(id) => {
+                    let cluster = self.exchanges.get(id).and_then(|exchange| {
+                        exchange.routed.as_ref().and_then(Routed::cluster).cloned()
+                    });
+                    if let Some(cluster) = cluster {
+                        self.reply(id, &overflow(&cluster, "connections"));
+                    }
+                }
+            }
+        }
     }
 
     /// Gives a free connection to the request that waits longest, or lets it rest.
@@ -244,8 +306,17 @@ impl Engine {
         self.arm_connection(id);
     }
 
-    /// The exchange on `id` is over: the connection serves again if it can, else it is closed.
+    /// The exchange on `id` is over. The connection serves another only when this turn has found nothing behind the
+    /// answer, which the next request would take for its own.
     pub(super) fn release(&mut self, id: ConnId) {
+        if let Some(up) = self.wires.get_mut(id).and_then(Connection::as_upstream) {
+            up.exchange = None;
+            self.freed.push(id);
+        }
+    }
+
+    /// A released connection serves again if it can, else it is closed.
+    pub(super) fn reuse(&mut self, id: ConnId) {
         let draining = self.draining;
         let Some(connection) = self.wires.get_mut(id) else {
             return;
@@ -253,13 +324,13 @@ impl Engine {
         let clean = connection.codec.is_idle()
             && !connection.codec.wants_close()
             && connection.out.is_empty()
+            && connection.input.is_none()
             && !connection.eof
             && connection.closing == Closing::No
             && !draining;
         let Some(up) = connection.as_upstream() else {
             return;
         };
-        up.exchange = None;
         let worn = up.config.requests_per_connection_max;
         let fits = connects_alike(&up.config, &up.cluster.config());
         if !clean || !fits || (worn > 0 && up.requests >= worn) {

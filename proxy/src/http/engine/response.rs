@@ -3,10 +3,11 @@
 use weft_config::flag::ResponseFlag;
 use weft_config::route::RequestHead;
 
-use super::Engine;
+use super::connection::Connection;
 use super::edits::apply;
 use super::exchange::{Exchange, ExchangeId};
 use super::failure::Failure;
+use super::{Action, Engine};
 use crate::balance::Outcome;
 use crate::http::head::{Head, Known};
 use crate::route::Routed;
@@ -137,7 +138,12 @@ impl Engine {
         };
         let down = exchange.down;
         self.finish(id);
-        if self.wires.get(down).is_some_and(|down| down.out.is_empty()) {
+        // A body that ends with its connection would look complete (RFC 9112 §8).
+        let ends_so = |down: &Connection| down.codec.ends_with_connection();
+        if self.wires.get(down).is_some_and(ends_so) {
+            self.actions.push(Action::Abort(down));
+            self.close(down);
+        } else if self.wires.get(down).is_some_and(|down| down.out.is_empty()) {
             self.close(down);
         } else {
             self.close_after_flush(down, false);

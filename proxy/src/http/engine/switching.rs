@@ -112,6 +112,7 @@ impl Engine {
         };
         if let Role::Upstream(up_role) = &connection.role {
             self.pools.closed(up_role.endpoint.id, up);
+            self.short.push(up_role.endpoint.id);
         }
         let idle_timeout = exchange.deadlines.idle;
         self.actions.push(Action::Switch(Box::new(Switched {

@@ -47,7 +47,7 @@ impl Timers {
     /// Makes sure that `owner` comes up at `at` or before.
     pub(crate) fn arm(&mut self, owner: Owner, at: Instant) {
         let since = at.saturating_duration_since(self.epoch);
-        let tick = u64::try_from(since.as_micros().div_ceil(1000)).unwrap_or(UNARMED - 1);
+        let tick = u64::try_from(since.as_nanos().div_ceil(1_000_000)).unwrap_or(UNARMED - 1);
         let armed = self.armed(owner);
         if *armed <= tick {
             return;
@@ -119,7 +119,10 @@ mod tests {
     fn nothing_fires_before_its_time() {
         let start = Instant::now();
         let mut timers = Timers::new(start);
-        timers.arm(Owner::Connection(0), start + Duration::from_micros(1500));
+        timers.arm(
+            Owner::Connection(0),
+            start + Duration::from_nanos(1_000_001),
+        );
         assert_eq!(timers.next_due(start + Duration::from_micros(1999)), None);
         assert!(timers.next_due(start + Duration::from_millis(2)).is_some());
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -74,6 +75,17 @@ impl Sockets {
                 Stream::Tcp(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Write),
                 Stream::Unix(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Write),
             };
+        }
+    }
+
+    /// Has the peer find a reset once the socket is dropped, and not the end of what was written.
+    pub(super) fn abort(&mut self, id: ConnId) {
+        if let Some(Socket {
+            stream: Stream::Tcp(stream),
+            ..
+        }) = self.get(id)
+        {
+            let _ = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
         }
     }
 }

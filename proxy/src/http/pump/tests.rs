@@ -38,20 +38,20 @@ struct Rig {
     metrics: Arc<Metrics>,
 }
 
-struct Setup {
-    forward: Forward,
-    limits: HttpLimits,
-    filters: Vec<HttpFilter>,
-    upgrades: Vec<Arc<str>>,
-    endpoints: Vec<SocketAddr>,
-    connect_timeout: Duration,
-    idle_timeout: Duration,
-    requests_max: u32,
-    path: PathMatch,
+pub(in crate::http) struct Setup {
+    pub(in crate::http) forward: Forward,
+    pub(in crate::http) limits: HttpLimits,
+    pub(in crate::http) filters: Vec<HttpFilter>,
+    pub(in crate::http) upgrades: Vec<Arc<str>>,
+    pub(in crate::http) endpoints: Vec<SocketAddr>,
+    pub(in crate::http) connect_timeout: Duration,
+    pub(in crate::http) idle_timeout: Duration,
+    pub(in crate::http) requests_max: u32,
+    pub(in crate::http) path: PathMatch,
 }
 
 impl Setup {
-    fn to(endpoints: impl IntoIterator<Item = SocketAddr>) -> Self {
+    pub(in crate::http) fn to(endpoints: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self {
             forward: Forward::to("c".into()),
             limits: HttpLimits::default(),
@@ -108,7 +108,7 @@ impl Setup {
         }
     }
 
-    fn cluster(&self) -> Cluster {
+    pub(in crate::http) fn cluster(&self) -> Cluster {
         let endpoint = |address: &SocketAddr| Endpoint {
             address: Address::Socket(*address),
             weight: 1,
@@ -144,7 +144,7 @@ impl Setup {
         }
     }
 
-    fn listener(&self) -> Listener {
+    pub(in crate::http) fn listener(&self) -> Listener {
         let route = Route {
             id: RouteId(0),
             name: "r".into(),

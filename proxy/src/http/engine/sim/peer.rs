@@ -1,0 +1,276 @@
+//! The other ends of simulated connections: clients and origins.
+
+use fastrand::Rng;
+
+use super::message::{End, Message};
+use super::plan::{self, Answer, Fate, Framing, Manners, Request};
+
+/// Who is at the other end of a connection.
+pub(super) enum Peer {
+    Client(Client),
+    Origin(Origin),
+}
+
+/// What a peer wants done with its side of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    Stay,
+    /// Nothing more will be sent.
+    Shutdown,
+    Close,
+    Reset,
+}
+
+/// A client with its requests, and what it has heard.
+pub(super) struct Client {
+    pub(super) requests: Vec<Request>,
+    pub(super) manners: Manners,
+    pipelines: bool,
+    /// Requests put into `out`.
+    begun: usize,
+    out: Vec<u8>,
+    sent: usize,
+    got: Vec<u8>,
+    at: usize,
+    /// Statuses of complete answers, by request.
+    pub(super) heard: Vec<u16>,
+    /// What the proxy said itself.
+    pub(super) refusals: Vec<String>,
+    /// An answer said that it was the last.
+    pub(super) told_last: bool,
+    pub(super) reset: bool,
+}
+
+impl Client {
+    pub(super) fn new(rng: &mut Rng, requests: Vec<Request>, manners: Manners) -> Self {
+        Self {
+            requests,
+            manners,
+            pipelines: rng.u8(..3) == 0,
+            begun: 0,
+            out: Vec::new(),
+            sent: 0,
+            got: Vec::new(),
+            at: 0,
+            heard: Vec::new(),
+            refusals: Vec::new(),
+            told_last: false,
+            reset: false,
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.heard.len() == self.requests.len() || self.told_last
+    }
+
+    /// Everything that is to be sent now and was not.
+    pub(super) fn unsent(&mut self, rng: &mut Rng) -> &[u8] {
+        while self.begun < self.requests.len()
+            && !self.told_last
+            && (self.pipelines || self.begun == self.heard.len())
+        {
+            self.out.extend(self.requests[self.begun].bytes(rng));
+            self.begun += 1;
+        }
+        let until = match self.manners {
+            Manners::Leaves(at) | Manners::Resets(at) => self.out.len().min(at),
+            _ => self.out.len(),
+        };
+        &self.out[self.sent.min(until)..until]
+    }
+
+    pub(super) fn sent(&mut self, n: usize) {
+        self.sent += n;
+    }
+
+    pub(super) fn reads(&self) -> bool {
+        !matches!(self.manners, Manners::StopsReading(at) if self.got.len() >= at)
+    }
+
+    pub(super) fn received(&mut self, bytes: &[u8]) {
+        self.got.extend_from_slice(bytes);
+        while self.look(false) {}
+    }
+
+    /// The proxy closed, in order or not.
+    pub(super) fn ended(&mut self, reset: bool) {
+        self.reset = reset;
+        if !reset {
+            self.look(true);
+        }
+    }
+
+    fn look(&mut self, closed: bool) -> bool {
+        let Some(request) = self.requests.get(self.heard.len()) else {
+            assert_eq!(self.got.len(), self.at, "bytes behind the last answer");
+            return false;
+        };
+        let head_only = request.method == "HEAD";
+        let Some(message) = Message::read(&self.got[self.at..], head_only, true) else {
+            return false;
+        };
+        assert!(
+            !self.told_last,
+            "an answer behind the last: {}",
+            message.start
+        );
+        let complete = match message.end {
+            End::Here => true,
+            End::Later => false,
+            End::WithConnection => closed,
+        };
+        if message.status() >= 200 && (complete || closed) {
+            check(request, &message, complete);
+        }
+        if !complete {
+            return false;
+        }
+        self.at += message.taken;
+        if message.status() >= 200 {
+            assert!(self.begun > self.heard.len(), "an answer to nothing");
+            self.told_last = message.field("connection") == Some("close")
+                || message.end == End::WithConnection
+                || request.last
+                || request.old;
+            self.heard.push(message.status());
+            if message.field("x-id").is_none() {
+                let said = String::from_utf8_lossy(&message.body);
+                self.refusals.push(said.into_owned());
+            }
+        }
+        true
+    }
+
+    pub(super) fn wish(&self, closed: bool) -> Wish {
+        let all_sent = self.begun == self.requests.len() && self.sent == self.out.len();
+        match self.manners {
+            Manners::Leaves(at) if self.sent >= at => Wish::Close,
+            Manners::Resets(at) if self.sent >= at => Wish::Reset,
+            _ if self.is_done() || closed => Wish::Close,
+            Manners::HalfCloses if all_sent => Wish::Shutdown,
+            _ => Wish::Stay,
+        }
+    }
+}
+
+/// An answer is one of ours, or a true copy of what an origin said to this request.
+fn check(request: &Request, message: &Message, complete: bool) {
+    let Some(id) = message.field("x-id") else {
+        assert!(
+            message.field("x-weft-response-flag").is_some(),
+            "an answer from nowhere: {message:?}"
+        );
+        return;
+    };
+    let (id, attempt) = id.split_once('.').unwrap();
+    let attempt: usize = attempt.parse().unwrap();
+    assert_eq!(id, request.id.to_string(), "the answer to another request");
+    let answer = request.answer(attempt);
+    assert_eq!(message.status(), answer.status);
+    if request.method == "HEAD" {
+        return;
+    }
+    let told = plan::body(Answer::salt(request.id, attempt), answer.body);
+    if complete {
+        assert_eq!(
+            message.body.len(),
+            told.len(),
+            "a cut answer looks complete"
+        );
+    }
+    assert!(told.starts_with(&message.body), "another body");
+}
+
+/// An origin's end of one connection.
+#[derive(Default)]
+pub(super) struct Origin {
+    /// What it sends arrives undivided, so that nobody could take what it sends too much for an answer to what follows.
+    pub(super) whole: bool,
+    got: Vec<u8>,
+    at: usize,
+    out: Vec<u8>,
+    sent: usize,
+    /// The request that is being answered, and what happens behind its answer.
+    answering: Option<(Fate, bool)>,
+    pub(super) over: Option<Wish>,
+}
+
+impl Origin {
+    pub(super) fn new(whole: bool) -> Self {
+        Self {
+            whole,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn unsent(&self) -> &[u8] {
+        &self.out[self.sent..]
+    }
+
+    pub(super) fn sent(&mut self, n: usize) {
+        self.sent += n;
+    }
+
+    /// Looks at what came. `attempts`: how often each request was seen.
+    pub(super) fn look(
+        &mut self,
+        bytes: &[u8],
+        requests: &[Request],
+        attempts: &mut [usize],
+        rng: &mut Rng,
+    ) {
+        self.got.extend_from_slice(bytes);
+        if self.over.is_some() {
+            return;
+        }
+        while let Some(message) = Message::read(&self.got[self.at..], false, false) {
+            let id = message.start.split(' ').nth(1).unwrap();
+            let id: usize = id.strip_prefix('/').unwrap().parse().unwrap();
+            let request = &requests[id];
+            let complete = message.end == End::Here;
+            if self.answering.is_none() {
+                let attempt = attempts[id];
+                let mut answer = request.answer(attempt).clone();
+                if answer.fate == Fate::Surplus && !self.whole {
+                    answer.fate = Fate::Kept;
+                }
+                if !complete && !answer.early {
+                    break;
+                }
+                let told = plan::body(id, request.body);
+                assert!(told.starts_with(&message.body), "another request's body");
+                // The last chunk may still be on its way behind all of the data.
+                let whole = told.len() == message.body.len();
+                assert!(whole || !complete, "a cut request looks complete");
+                attempts[id] += 1;
+                self.out.extend(answer.bytes(rng, request, attempt));
+                self.answering = Some((answer.fate, answer.framing == Framing::Close));
+            }
+            if self.sent < self.out.len() {
+                break;
+            }
+            let (fate, close) = self.answering.unwrap();
+            match fate {
+                Fate::Reset(_) => self.over = Some(Wish::Reset),
+                Fate::Stalled(_) => self.over = Some(Wish::Stay),
+                Fate::Cut(_) | Fate::Closed => self.over = Some(Wish::Close),
+                Fate::Kept | Fate::Surplus if close => self.over = Some(Wish::Close),
+                Fate::Kept | Fate::Surplus if complete => {
+                    self.answering = None;
+                    self.at += message.taken;
+                    continue;
+                }
+                Fate::Kept | Fate::Surplus => {}
+            }
+            break;
+        }
+    }
+
+    pub(super) fn wish(&self, closed: bool) -> Wish {
+        match self.over {
+            _ if closed => Wish::Close,
+            Some(wish) => wish,
+            None => Wish::Stay,
+        }
+    }
+}

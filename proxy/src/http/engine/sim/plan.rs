@@ -1,0 +1,257 @@
+//! What is drawn before a run: requests, what origins do with them, and how the peers misbehave.
+
+use std::fmt::Write;
+
+use fastrand::Rng;
+
+/// How a body is delimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    None,
+    Length,
+    Chunked,
+    Close,
+}
+
+/// One request, and what becomes of each attempt at it.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    pub(super) id: usize,
+    pub(super) method: &'static str,
+    pub(super) old: bool,
+    pub(super) last: bool,
+    pub(super) framing: Framing,
+    pub(super) body: usize,
+    /// What the first, second, … attempt meets; the last holds for all that follow.
+    pub(super) answers: Vec<Answer>,
+}
+
+/// What an origin does with a request.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) framing: Framing,
+    pub(super) body: usize,
+    /// Answers on the head alone.
+    pub(super) early: bool,
+    pub(super) interim: bool,
+    /// Says that it is the last on its connection.
+    pub(super) says_close: bool,
+    pub(super) fate: Fate,
+}
+
+/// How an answer ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// As it should, and the connection stays.
+    Kept,
+    /// As it should, and the origin closes without having said so.
+    Closed,
+    /// As it should, with bytes behind it that belong to nobody.
+    Surplus,
+    /// After some bytes, with a FIN.
+    Cut(usize),
+    /// After some bytes, with a RST.
+    Reset(usize),
+    /// After some bytes nothing comes any more.
+    Stalled(usize),
+}
+
+/// How a client behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manners {
+    /// Sends all, reads all, closes.
+    Good,
+    /// Closes its write side once all is sent.
+    HalfCloses,
+    /// Closes after having sent so many bytes.
+    Leaves(usize),
+    /// Resets after having sent so many bytes.
+    Resets(usize),
+    /// Reads no more after so many bytes.
+    StopsReading(usize),
+}
+
+/// The `at`th byte of a body.
+fn byte(salt: usize, at: usize) -> u8 {
+    let mixed = (salt * 7919 + at * 31) ^ (at >> 7);
+    b'a' + u8::try_from(mixed % 26).unwrap()
+}
+
+/// A body that says whose it is.
+pub(super) fn body(salt: usize, len: usize) -> Vec<u8> {
+    (0..len).map(|at| byte(salt, at)).collect()
+}
+
+/// Sizes that matter: none, small, some reads long.
+fn size(rng: &mut Rng) -> usize {
+    match rng.u8(..20) {
+        0..5 => 0,
+        5..15 => rng.usize(1..300),
+        15..19 => rng.usize(300..20_000),
+        _ => rng.usize(20_000..80_000),
+    }
+}
+
+fn frame(rng: &mut Rng, out: &mut Vec<u8>, framing: Framing, body: &[u8]) {
+    if framing != Framing::Chunked {
+        return out.extend_from_slice(body);
+    }
+    let mut rest = body;
+    while !rest.is_empty() {
+        let (chunk, behind) = rest.split_at(rng.usize(1..=rest.len()));
+        out.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+        out.extend_from_slice(chunk);
+        out.extend_from_slice(b"\r\n");
+        rest = behind;
+    }
+    out.extend_from_slice(b"0\r\n\r\n");
+}
+
+fn framing_fields(framing: Framing, len: usize) -> String {
+    match framing {
+        Framing::Length => format!("Content-Length: {len}\r\n"),
+        Framing::Chunked => "Transfer-Encoding: chunked\r\n".to_owned(),
+        Framing::None | Framing::Close => String::new(),
+    }
+}
+
+impl Request {
+    pub(super) fn draw(rng: &mut Rng, id: usize, last: bool, clean: bool) -> Self {
+        let method = *rng
+            .choice(&["GET", "GET", "HEAD", "POST", "POST", "PUT"])
+            .unwrap();
+        let old = last && rng.u8(..6) == 0;
+        let framing = match method {
+            "POST" | "PUT" if old || rng.bool() => Framing::Length,
+            "POST" | "PUT" => Framing::Chunked,
+            _ => Framing::None,
+        };
+        let attempts = rng.usize(1..4);
+        Self {
+            id,
+            method,
+            old,
+            last: last && rng.bool(),
+            framing,
+            body: if framing == Framing::None {
+                0
+            } else {
+                size(rng)
+            },
+            answers: (0..attempts).map(|_| Answer::draw(rng, clean)).collect(),
+        }
+    }
+
+    pub(super) fn bytes(&self, rng: &mut Rng) -> Vec<u8> {
+        let version = if self.old { "1.0" } else { "1.1" };
+        let mut head = format!("{} /{} HTTP/{version}\r\nHost: a\r\n", self.method, self.id);
+        head += &framing_fields(self.framing, self.body);
+        if self.last {
+            head += "Connection: close\r\n";
+        }
+        head += "\r\n";
+        let mut out = head.into_bytes();
+        frame(rng, &mut out, self.framing, &body(self.id, self.body));
+        out
+    }
+
+    pub(super) fn answer(&self, attempt: usize) -> &Answer {
+        &self.answers[attempt.min(self.answers.len() - 1)]
+    }
+}
+
+impl Answer {
+    fn draw(rng: &mut Rng, clean: bool) -> Self {
+        let framing = *rng
+            .choice(&[
+                Framing::Length,
+                Framing::Length,
+                Framing::Chunked,
+                Framing::Close,
+            ])
+            .unwrap();
+        let at = rng.usize(..400);
+        let fate = match rng.u8(..14) {
+            0 | 1 => Fate::Closed,
+            2 if !clean => Fate::Cut(at),
+            3 if !clean => Fate::Reset(at),
+            4 if !clean => Fate::Stalled(at),
+            5 if !clean => Fate::Surplus,
+            6 if !clean => Fate::Cut(0),
+            _ => Fate::Kept,
+        };
+        // Where the end of the connection is the end of the body, nobody can tell that it was cut.
+        let fate = match fate {
+            Fate::Cut(at) if framing == Framing::Close => Fate::Reset(at),
+            fate => fate,
+        };
+        let status = if !clean && rng.u8(..5) == 0 { 503 } else { 200 };
+        let body = match fate {
+            Fate::Surplus => size(rng).min(5000),
+            _ => size(rng),
+        };
+        Self {
+            status,
+            framing,
+            body,
+            // An answer before the end of the request costs the connection, and so what is pipelined behind.
+            early: !clean && rng.u8(..4) == 0,
+            interim: rng.u8(..8) == 0,
+            says_close: framing == Framing::Close
+                || (fate == Fate::Closed && (clean || rng.bool())),
+            fate,
+        }
+    }
+
+    /// Says which attempt at which request it answers; the body is that of [`Self::salt`].
+    pub(super) fn bytes(&self, rng: &mut Rng, request: &Request, attempt: usize) -> Vec<u8> {
+        let mut head = String::new();
+        if self.interim && !request.old {
+            head += "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
+        }
+        write!(
+            head,
+            "HTTP/1.1 {} Said\r\nX-Id: {}.{attempt}\r\n",
+            self.status, request.id
+        )
+        .unwrap();
+        head += &framing_fields(self.framing, self.body);
+        if self.says_close {
+            head += "Connection: close\r\n";
+        }
+        head += "\r\n";
+        let mut out = head.into_bytes();
+        if request.method != "HEAD" {
+            let body = body(Self::salt(request.id, attempt), self.body);
+            frame(rng, &mut out, self.framing, &body);
+        }
+        match self.fate {
+            Fate::Cut(at) | Fate::Reset(at) | Fate::Stalled(at) => out.truncate(at),
+            Fate::Surplus if self.framing != Framing::Close => {
+                out.extend_from_slice(
+                    b"HTTP/1.1 200 Smuggled\r\nX-Id: 9999.0\r\nContent-Length: 0\r\n\r\n",
+                );
+            }
+            Fate::Surplus | Fate::Kept | Fate::Closed => {}
+        }
+        out
+    }
+
+    pub(super) fn salt(id: usize, attempt: usize) -> usize {
+        id * 100 + attempt + 50
+    }
+}
+
+impl Manners {
+    pub(super) fn draw(rng: &mut Rng, clean: bool) -> Self {
+        let at = rng.usize(..3000);
+        match rng.u8(..10) {
+            0 => Self::HalfCloses,
+            1 if !clean => Self::Leaves(at),
+            2 if !clean => Self::Resets(at),
+            3 if !clean => Self::StopsReading(at),
+            _ => Self::Good,
+        }
+    }
+}

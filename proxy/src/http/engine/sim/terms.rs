@@ -1,0 +1,69 @@
+//! The configuration of a run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use weft_config::cluster::{CircuitBreakers, Cluster};
+use weft_config::listener::Listener;
+use weft_config::policy::{RetryOn, RetryPolicy};
+
+use crate::http::pump::tests::Setup;
+
+/// What is in force during a run.
+pub(super) struct Terms {
+    /// Nothing fails, so that every answer is to be whole.
+    pub(super) clean: bool,
+    pub(super) retries: bool,
+    /// Bytes of an exchange that may be held, per direction.
+    pub(super) stash_max: usize,
+    pub(super) cluster: Cluster,
+    pub(super) listener: Listener,
+}
+
+impl Terms {
+    pub(super) fn draw(rng: &mut Rng, clean: bool) -> Self {
+        // Where connections are few, requests to one endpoint find that another has them all.
+        let endpoints = 1 + usize::from(!clean && rng.bool());
+        let addresses = ["10.0.0.1:80", "10.0.0.2:80"].map(|address| address.parse().unwrap());
+        let mut setup = Setup::to(addresses.into_iter().take(endpoints));
+        setup.limits.buffer_bytes_max = *rng.choice(&[1, 1000, 65_536, 3_000_000]).unwrap();
+        setup.limits.requests_per_connection_max = *rng.choice(&[0, 0, 2]).unwrap();
+        setup.forward.timeout = (!clean && rng.bool()).then_some(Duration::from_secs(10));
+        let retries = !clean && rng.bool();
+        let body_limit_bytes = *rng.choice(&[0, 1000, 65_536]).unwrap();
+        setup.forward.retry = retries.then(|| Arc::new(retry_policy(rng, body_limit_bytes)));
+        let stash_max = setup.limits.buffer_bytes_max + body_limit_bytes;
+        let mut cluster = setup.cluster();
+        cluster.circuit_breakers = CircuitBreakers {
+            connections_max: *rng.choice(&[1, 2, 1024]).unwrap(),
+            pending_max: if clean { 1024 } else { rng.u32(1..10) },
+            requests_max: if clean { 1024 } else { rng.u32(1..10) },
+            ..CircuitBreakers::default()
+        };
+        cluster.requests_per_connection_max = *rng.choice(&[0, 0, 1, 3]).unwrap();
+        Self {
+            clean,
+            retries,
+            stash_max,
+            cluster,
+            listener: setup.listener(),
+        }
+    }
+}
+
+fn retry_policy(rng: &mut Rng, body_limit_bytes: usize) -> RetryPolicy {
+    RetryPolicy {
+        on: RetryOn {
+            any_5xx: true,
+            reset: rng.bool(),
+            connect_failure: rng.bool(),
+            ..RetryOn::default()
+        },
+        retries_max: 2,
+        per_try_timeout: rng.bool().then_some(Duration::from_secs(2)),
+        backoff_base: Duration::from_millis(rng.u64(..2) * 20),
+        backoff_max: Duration::from_millis(100),
+        body_limit_bytes,
+    }
+}

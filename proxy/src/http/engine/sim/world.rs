@@ -1,0 +1,328 @@
+//! One run: the engine, its pump, and everything around it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use tokio::time::Instant;
+use weft_config::listener::Direction;
+
+use super::link::Link;
+use super::peer::{Client, Origin, Peer};
+use super::plan::{Manners, Request};
+use super::terms::Terms;
+use crate::balance::Cluster;
+use crate::endpoint::ConnectError;
+use crate::http::engine::wires::READ_BYTES;
+use crate::http::engine::{AttemptId, ConnId, Engine, EngineOptions};
+use crate::listener::ConnectionFacts;
+use crate::snapshot::{Builder, SnapshotStore};
+use crate::telemetry::{Metrics, Resource, Scope};
+
+pub(super) struct World {
+    pub(super) rng: Rng,
+    pub(super) now: Instant,
+    pub(super) engine: Engine,
+    cluster: Arc<Cluster>,
+    pub(super) links: Vec<Link>,
+    pub(super) aborted: Vec<ConnId>,
+    pub(super) connects: Vec<Connecting>,
+    requests: Vec<Request>,
+    attempts: Vec<usize>,
+    /// Clients that have not come yet.
+    coming: Vec<Client>,
+    /// Nothing fails, so that every answer is to be whole.
+    pub(super) clean: bool,
+    retries: bool,
+    stash_max: usize,
+}
+
+pub(super) struct Connecting {
+    pub(super) attempt: AttemptId,
+    pub(super) at: Instant,
+    pub(super) ok: bool,
+}
+
+/// What may happen next.
+enum Step {
+    Poll(usize),
+    Act,
+    Connect(usize),
+    Accept,
+    Drain,
+    Pass(Duration),
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let now = Instant::now();
+        let terms = Terms::draw(&mut rng, seed.is_multiple_of(3));
+        let metrics = Metrics::new();
+        let store = SnapshotStore::new();
+        let mut builder = Builder::new(store.clone(), metrics.clone());
+        builder.put_cluster(Arc::new(terms.cluster), now);
+        builder.put_listener(Arc::new(terms.listener), now);
+        builder.commit(now);
+        let cluster = store.current().cluster("c").unwrap().clone();
+        let engine = Engine::new(EngineOptions {
+            snapshots: store,
+            scope: Scope::build(&metrics, &"none".into(), Direction::Inbound, &[]).unwrap(),
+            rng: Rng::with_seed(seed),
+            now,
+        });
+        let mut world = Self {
+            engine,
+            now,
+            cluster,
+            links: Vec::new(),
+            aborted: Vec::new(),
+            connects: Vec::new(),
+            requests: Vec::new(),
+            attempts: Vec::new(),
+            coming: Vec::new(),
+            clean: terms.clean,
+            retries: terms.retries,
+            stash_max: terms.stash_max,
+            rng,
+        };
+        world.draw_clients();
+        world
+    }
+
+    fn draw_clients(&mut self) {
+        for _ in 0..self.rng.usize(1..8) {
+            let count = self.rng.usize(1..6);
+            let mut requests = Vec::new();
+            for at in 0..count {
+                let id = self.requests.len();
+                let request = Request::draw(&mut self.rng, id, at + 1 == count, self.clean);
+                self.requests.push(request.clone());
+                requests.push(request);
+            }
+            let manners = Manners::draw(&mut self.rng, self.clean);
+            self.coming
+                .push(Client::new(&mut self.rng, requests, manners));
+        }
+        self.attempts = vec![0; self.requests.len()];
+    }
+
+    pub(super) fn run(mut self) {
+        for step in 0.. {
+            assert!(step < 400_000, "never comes to rest");
+            self.check_bounds();
+            if let Some(step) = self.draw_step() {
+                self.take(step);
+                continue;
+            }
+            if self.coming.is_empty() && self.clients().all(|(_, link)| link.left) {
+                break;
+            }
+            if !self.pass_time() {
+                break;
+            }
+        }
+        self.check_clients();
+        for link in &mut self.links {
+            if matches!(link.peer, Peer::Client(_)) {
+                link.vanish();
+            }
+        }
+        while self.settle() || self.pass_time() {}
+        self.check_empty();
+    }
+
+    fn clients(&self) -> impl Iterator<Item = (&Client, &Link)> {
+        self.links.iter().filter_map(|link| match &link.peer {
+            Peer::Client(client) => Some((client, link)),
+            Peer::Origin(_) => None,
+        })
+    }
+
+    /// Runs everything that needs no time. Whether there was anything.
+    fn settle(&mut self) -> bool {
+        let mut any = false;
+        while let Some(step) = self.draw_step() {
+            if !matches!(step, Step::Pass(_) | Step::Drain) {
+                any = true;
+            }
+            self.take(step);
+        }
+        any
+    }
+
+    fn draw_step(&mut self) -> Option<Step> {
+        let mut tried: Vec<usize> = (0..self.links.len() + self.connects.len() + 1).collect();
+        self.rng.shuffle(&mut tried);
+        if !self.clean && self.rng.u16(..400) == 0 && !self.coming.is_empty() {
+            return Some(Step::Pass(Duration::from_millis(self.rng.u64(..3000))));
+        }
+        if !self.clean && self.rng.u16(..4000) == 0 {
+            return Some(Step::Drain);
+        }
+        for at in tried {
+            if let Some(link) = self.links.get(at) {
+                let polls = link.scheduled && !link.dropped;
+                if polls && self.rng.bool() {
+                    return Some(Step::Poll(at));
+                }
+                if self.act(at) {
+                    return Some(Step::Act);
+                }
+                if polls {
+                    return Some(Step::Poll(at));
+                }
+            } else if let Some(connecting) = self.connects.get(at - self.links.len()) {
+                if connecting.at <= self.now {
+                    return Some(Step::Connect(at - self.links.len()));
+                }
+            } else if !self.coming.is_empty() {
+                return Some(Step::Accept);
+            }
+        }
+        None
+    }
+
+    /// Lets a peer do something.
+    fn act(&mut self, at: usize) -> bool {
+        let (requests, attempts) = (&self.requests, &mut self.attempts);
+        self.links[at].act(&mut self.rng, |peer, bytes, rng| match peer {
+            Peer::Client(client) => client.received(bytes),
+            Peer::Origin(origin) => origin.look(bytes, requests, attempts, rng),
+        })
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Poll(at) => self.poll(at),
+            Step::Act => {}
+            Step::Connect(at) => self.connect(at),
+            Step::Accept => self.accept(),
+            Step::Drain => {
+                self.engine.drain(self.now);
+                self.end_turn();
+            }
+            Step::Pass(time) => {
+                self.now += time;
+                self.expire();
+            }
+        }
+    }
+
+    /// Time passes until something is due. Whether there is anything to wait for.
+    fn pass_time(&mut self) -> bool {
+        let connects = self.connects.iter().map(|connecting| connecting.at).min();
+        let Some(next) = connects
+            .into_iter()
+            .chain(self.engine.next_deadline())
+            .min()
+        else {
+            return false;
+        };
+        self.now = self.now.max(next);
+        self.expire();
+        true
+    }
+
+    fn expire(&mut self) {
+        if self.engine.next_deadline().is_some_and(|at| at <= self.now) {
+            self.engine.expire(self.now);
+            self.end_turn();
+        }
+    }
+
+    fn accept(&mut self) {
+        let Some(client) = self.coming.pop() else {
+            return;
+        };
+        let facts = ConnectionFacts {
+            listener: "in".into(),
+            peer: "10.0.0.9:1".parse().unwrap(),
+            local: "127.0.0.1:1".parse().unwrap(),
+            original_dst: None,
+            direction: Direction::Inbound,
+            protocol: None,
+        };
+        let id = self.engine.accepted(Rc::new(facts), self.now);
+        self.links
+            .push(Link::new(&mut self.rng, id, Peer::Client(client)));
+        self.end_turn();
+    }
+
+    fn connect(&mut self, at: usize) {
+        let Connecting { attempt, ok, .. } = self.connects.swap_remove(at);
+        if ok {
+            if let Some(id) = self.engine.connected(attempt, self.now) {
+                let peer = Peer::Origin(Origin::new(self.rng.bool()));
+                self.links.push(Link::new(&mut self.rng, id, peer));
+            }
+        } else {
+            let error = ConnectError::Timeout {
+                address: "nowhere".to_owned(),
+                limit: Duration::from_secs(2),
+            };
+            self.engine.connect_failed(attempt, &error, self.now);
+        }
+        self.end_turn();
+    }
+
+    /// What waits in memory is bounded, whatever the peers do.
+    fn check_bounds(&self) {
+        let most = self.stash_max + 4 * READ_BYTES + 160_000;
+        for link in &self.links {
+            let waiting = self.engine.pending(link.id).len();
+            assert!(
+                waiting <= most,
+                "{waiting} bytes wait to be written, {most} may"
+            );
+        }
+    }
+
+    /// Everybody has heard what was to be heard, or found the connection closed.
+    fn check_clients(&self) {
+        for (client, link) in self.clients() {
+            let heard = client.heard.len();
+            let tame = matches!(client.manners, Manners::Good | Manners::HalfCloses);
+            assert!(
+                !tame || client.is_done() || link.told,
+                "a client waits for answer {heard} for ever"
+            );
+            if self.clean {
+                assert!(
+                    client.is_done(),
+                    "closed before answer {heard}, reset: {}",
+                    client.reset
+                );
+                assert!(client.refusals.is_empty(), "{:?}", client.refusals);
+            }
+        }
+        for (request, attempts) in self.requests.iter().zip(&self.attempts) {
+            let repeats = self.retries || request.method != "POST";
+            assert!(*attempts <= 1 || repeats, "{} was sent twice", request.id);
+            assert!(*attempts <= 4, "{} was sent {attempts} times", request.id);
+        }
+    }
+
+    fn check_empty(&self) {
+        assert_eq!(self.engine.population(), (0, 0), "connections, exchanges");
+        assert!(
+            self.links.iter().all(|link| link.dropped),
+            "a socket was kept"
+        );
+        assert!(self.engine.pools.by_endpoint.is_empty(), "a pool was kept");
+        assert_eq!(self.engine.pools.attempts.len(), 0, "a connect was kept");
+        assert_eq!(self.engine.next_deadline(), None);
+        for resource in [
+            Resource::Connection,
+            Resource::Pending,
+            Resource::Request,
+            Resource::Retry,
+        ] {
+            assert_eq!(self.cluster.stats.active(resource), 0, "{resource:?}");
+        }
+        for endpoint in self.cluster.endpoints(self.now) {
+            assert_eq!(endpoint.state.active(), 0, "requests of an endpoint");
+        }
+    }
+}

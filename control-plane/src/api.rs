@@ -5,6 +5,7 @@
 
 pub mod check;
 mod guard;
+mod metrics;
 pub mod model;
 mod openapi;
 mod read;
@@ -110,6 +111,10 @@ fn router(mesh: Arc<Mesh>, token: Option<Token>, address: SocketAddr) -> Router 
         .route("/v1/rollback", post(write::rollback))
         .route("/v1/objects", get(read::objects))
         .route("/v1/objects/{kind}/{namespace}/{name}", get(read::object))
+        .route(
+            "/v1/objects/{kind}/{namespace}/{name}/description",
+            get(read::object_description),
+        )
         .route("/v1/services", get(read::services))
         .route("/v1/services/{namespace}/{name}", get(read::service))
         .route("/v1/endpoints", get(read::endpoints))
@@ -125,6 +130,8 @@ fn router(mesh: Arc<Mesh>, token: Option<Token>, address: SocketAddr) -> Router 
         .merge(api)
         .route("/openapi.json", get(openapi::document))
         .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(metrics::ready))
+        .route("/metrics", get(metrics::metrics))
         .fallback(|| async { Refused::not_found("no such page: see /openapi.json") })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(Shared { mesh })

@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+pub(crate) use self::mesh::Vitals;
 pub use self::mesh::{Mesh, Standing};
 use self::publish::Publisher;
 use crate::api;
@@ -165,7 +166,14 @@ impl ControlPlane {
             ..XdsConfig::default()
         };
         let server = XdsServer::new(xds_config, snapshots, board.clone(), registry, stopped);
-        let mesh = Arc::new(Mesh::new(store, view, board, findings));
+        let mesh = Arc::new(Mesh::new(
+            store,
+            view,
+            board,
+            findings,
+            server.clone(),
+            &config.domain,
+        ));
         let xds = tokio::spawn(async move {
             if let Err(error) = server.serve(xds_socket).await {
                 tracing::error!(error = &error as &dyn std::error::Error, "xDS server ended");

@@ -50,6 +50,8 @@ pub struct Snapshot {
     pub revision: u64,
     /// Counts snapshots; endpoints that come and go make new ones within a revision.
     pub serial: u64,
+    /// The change of the registry up to which workloads are in it.
+    pub registered: u64,
     units: HashMap<Arc<str>, Arc<ServiceUnit>>,
     inbound: HashMap<Arc<str>, Arc<Resource>>,
     hosts_by_ip: HashMap<IpAddr, Arc<str>>,
@@ -90,6 +92,7 @@ impl Snapshot {
         Self {
             revision,
             serial,
+            registered: 0,
             consumers: consumers.collect(),
             units,
             inbound: inbound

@@ -11,8 +11,10 @@ mod tests;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use weft_config::gateway_api::{Object, ObjectKey, Resources};
 
 use self::database::Database;
@@ -55,6 +57,18 @@ pub struct Store {
     database: Mutex<Database>,
     state: watch::Sender<State>,
     judge: Option<Judge>,
+    writes: Mutex<Writes>,
+}
+
+/// What writing revisions has cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Writes {
+    /// Revisions written.
+    pub done: u64,
+    /// Those that could not be.
+    pub failed: u64,
+    /// How long all of it took.
+    pub time: Duration,
 }
 
 impl Store {
@@ -81,6 +95,7 @@ impl Store {
             database: Mutex::new(database),
             state,
             judge: None,
+            writes: Mutex::default(),
         })
     }
 
@@ -151,13 +166,30 @@ impl Store {
             changes,
         };
         if !unchanged {
-            database.write(&record)?;
+            let started = Instant::now();
+            let written = database.write(&record);
+            self.count_write(started.elapsed(), written.is_ok());
+            written?;
             self.state.send_replace(State {
                 revision: record.number,
                 resources: Arc::new(resources),
             });
         }
         Ok(record)
+    }
+
+    /// What writing revisions has cost since the start.
+    pub fn writes(&self) -> Writes {
+        *self.writes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count_write(&self, took: Duration, done: bool) {
+        let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        writes.time += took;
+        match done {
+            true => writes.done += 1,
+            false => writes.failed += 1,
+        }
     }
 
     /// The newest `limit` revisions, newest first.

@@ -23,7 +23,7 @@ pub use self::node::{NodeFault, NodeInfo, Registration, Workload};
 pub use self::push::{DeltaPush, Push, SotwPush};
 pub use self::registry::{Registry, RegistryEvent};
 pub use self::request::{DeltaRequest, Refusal, SotwRequest};
-pub use self::server::{XdsConfig, XdsCounters, XdsServer};
-pub use self::session::{Mark, Nack, Session, SessionLimits, TypeReport};
+pub use self::server::{TypeCounters, XdsConfig, XdsCounters, XdsServer};
+pub use self::session::{Answer, Mark, Nack, Session, SessionLimits, TypeReport};
 
 pub(crate) use self::session::EntryReport;

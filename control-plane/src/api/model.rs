@@ -127,6 +127,18 @@ pub enum Action {
     Deleted,
 }
 
+impl Action {
+    /// What has happened, in a word.
+    pub fn past(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Changed => "changed",
+            Self::Unchanged => "unchanged",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
 /// Why a request was refused.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
@@ -249,5 +261,18 @@ pub struct ServiceDescription {
     /// Its endpoints.
     pub endpoints: Vec<EndpointBody>,
     /// Faults and warnings about any of these.
+    pub findings: Vec<String>,
+}
+
+/// Everything about one object.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ObjectDescription {
+    /// The object.
+    pub object: Value,
+    /// The services that it is attached to or aims at: `NAMESPACE/NAME`.
+    pub services: Vec<String>,
+    /// Of a route: for each parent whether it is accepted and whether its references hold.
+    pub conditions: Vec<String>,
+    /// Faults and warnings about it.
     pub findings: Vec<String>,
 }

@@ -22,7 +22,7 @@ type Operation = (
     bool,
 );
 
-const OPERATIONS: [Operation; 11] = [
+const OPERATIONS: [Operation; 12] = [
     (
         "post",
         "/v1/apply",
@@ -53,6 +53,14 @@ const OPERATIONS: [Operation; 11] = [
         "One object.",
         None,
         "Object",
+        false,
+    ),
+    (
+        "get",
+        "/v1/objects/{kind}/{namespace}/{name}/description",
+        "One object, what it is attached to, and what is found about it.",
+        None,
+        "ObjectDescription",
         false,
     ),
     (
@@ -134,6 +142,7 @@ fn build() -> Value {
         RollbackRequest,
         ServiceBody,
         ServiceDescription,
+        ObjectDescription,
         SourceFile
     );
     let info = InfoBuilder::new()

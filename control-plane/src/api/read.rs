@@ -15,7 +15,8 @@ use serde_json::Value;
 
 use super::Refused;
 use super::model::{
-    EndpointBody, ObjectName, ProxyBody, RevisionBody, ServiceBody, ServiceDescription,
+    EndpointBody, ObjectDescription, ObjectName, ProxyBody, RevisionBody, ServiceBody,
+    ServiceDescription,
 };
 use super::write::{describe, object_key, refuse};
 use crate::app::Mesh;
@@ -49,6 +50,21 @@ pub(super) async fn object(
     let object = mesh.resources().get(&key).map(|object| object.to_json());
     object
         .map(Json)
+        .ok_or_else(|| Refused::not_found(format!("there is no {key}")))
+}
+
+/// `GET /v1/objects/KIND/NAMESPACE/NAME/description`.
+pub(super) async fn object_description(
+    State(mesh): State<Arc<Mesh>>,
+    Path((kind, namespace, name)): Path<(String, String, String)>,
+) -> Result<Json<ObjectDescription>, Refused> {
+    let key = object_key(&ObjectName {
+        kind,
+        namespace,
+        name,
+    })?;
+    let page = mesh.describe_object(&key);
+    page.map(Json)
         .ok_or_else(|| Refused::not_found(format!("there is no {key}")))
 }
 

@@ -40,7 +40,7 @@ pub(super) async fn apply(
     let planned = ApplyEvent::Planned {
         changes: changes.iter().map(describe).collect(),
         warnings,
-        proxies: mesh.proxies_concerned(&change).await,
+        proxies: mesh.proxies_concerned(&changes).await,
     };
     if request.dry_run {
         return Ok(stream(vec![planned], None));
@@ -78,7 +78,7 @@ pub(super) async fn rollback(
     let planned = ApplyEvent::Planned {
         changes: revision.changes.iter().map(describe).collect(),
         warnings: Vec::new(),
-        proxies: Vec::new(),
+        proxies: mesh.proxies_concerned(&revision.changes).await,
     };
     let events = vec![
         planned,
@@ -100,7 +100,10 @@ fn change_set(mesh: &Mesh, request: &ApplyRequest) -> Result<(ChangeSet, Vec<Str
     let faults = manifests.faults();
     if !faults.is_empty() {
         return Err(Refused::invalid(
-            format!("{} faults, nothing was changed", faults.len()),
+            match faults.len() {
+                1 => "a fault, nothing was changed".to_owned(),
+                count => format!("{count} faults, nothing was changed"),
+            },
             faults,
         ));
     }

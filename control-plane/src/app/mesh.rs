@@ -1,6 +1,6 @@
 //! What the mesh looks like from the control plane: the questions of the API, answered.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,14 @@ use weft_config::gateway_api::{
 
 use super::publish::View;
 use crate::api::model::{
-    EndpointBody, PortBody, ProxyBody, Refusal, ServiceBody, ServiceDescription,
+    EndpointBody, ObjectDescription, PortBody, ProxyBody, Refusal, ServiceBody, ServiceDescription,
 };
+use crate::snapshot::{AskedName, Host, INBOUND_PREFIX, NodeView};
 use crate::source::files;
 use crate::status::{ProxyState, ProxyStatus, StatusBoard, Waiting};
-use crate::store::{ChangeSet, Store};
+use crate::store::{ObjectChange, Store, Writes};
 use crate::translate::{endpoints_of, route_status};
+use crate::xds::{XdsCounters, XdsServer};
 
 /// How long a revision may take from the store into a snapshot; above every gathering of changes.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +31,39 @@ pub struct Mesh {
     view: watch::Receiver<View>,
     board: Arc<StatusBoard>,
     file_findings: watch::Receiver<Vec<Finding>>,
+    xds: XdsServer,
+    domain: Arc<str>,
+}
+
+/// What is counted and measured.
+#[derive(Debug)]
+pub(crate) struct Vitals<'a> {
+    /// Connected proxies by state: synced, pending, refused.
+    pub(crate) proxies: BTreeMap<&'static str, usize>,
+    /// Open streams.
+    pub(crate) streams: usize,
+    /// Of the xDS server.
+    pub(crate) counters: &'a XdsCounters,
+    /// The newest revision stored.
+    pub(crate) revision: u64,
+    /// The revision that is served; `None`: nothing is yet.
+    pub(crate) revision_served: Option<u64>,
+    /// Counts snapshots.
+    pub(crate) snapshot: u64,
+    /// Objects in force.
+    pub(crate) objects: u64,
+    /// Services among them.
+    pub(crate) services: u64,
+    /// Registered workloads.
+    pub(crate) workloads: u64,
+    /// Resources that proxies would refuse.
+    pub(crate) unservable: u64,
+    /// Time spent on translating, and how often.
+    pub(crate) translations: (Duration, u64),
+    /// Services made anew.
+    pub(crate) translated_services: u64,
+    /// What writing revisions has cost.
+    pub(crate) writes: Writes,
 }
 
 /// Where the proxies stand with a revision, by node id.
@@ -48,12 +83,40 @@ impl Mesh {
         view: watch::Receiver<View>,
         board: Arc<StatusBoard>,
         file_findings: watch::Receiver<Vec<Finding>>,
+        xds: XdsServer,
+        domain: &str,
     ) -> Self {
         Self {
             store,
             view,
             board,
             file_findings,
+            xds,
+            domain: domain.into(),
+        }
+    }
+
+    /// What is counted and measured, now.
+    pub(crate) fn vitals(&self) -> Vitals<'_> {
+        let mut proxies: BTreeMap<_, _> = ["synced", "pending", "refused"].map(|it| (it, 0)).into();
+        for proxy in self.board.proxies() {
+            *proxies.entry(proxy.state).or_default() += 1;
+        }
+        let view = self.view.borrow();
+        Vitals {
+            proxies,
+            streams: self.xds.streams(),
+            counters: self.xds.counters(),
+            revision: self.store.current().revision,
+            revision_served: (view.serial > 0).then_some(view.state.revision),
+            snapshot: view.serial,
+            objects: view.state.resources.len() as u64,
+            services: view.index.services().len() as u64,
+            workloads: view.discovered.workloads.len() as u64,
+            unservable: view.refused.len() as u64,
+            translations: (view.translations.time, view.translations.count),
+            translated_services: view.translations.services,
+            writes: self.store.writes(),
         }
     }
 
@@ -91,28 +154,41 @@ impl Mesh {
         self.board.ticks()
     }
 
-    /// Names of the connected proxies that have subscribed to something of the services that a change concerns.
-    pub(crate) async fn proxies_concerned(&self, change: &ChangeSet) -> Vec<String> {
-        let keys = change
-            .put
+    /// Names of the connected proxies that have subscribed to something of the services that `changes` concern.
+    pub(crate) async fn proxies_concerned(&self, changes: &[ObjectChange]) -> Vec<String> {
+        let changes = changes
             .iter()
-            .map(Object::key)
-            .chain(change.delete.iter().cloned());
-        let resources = self.resources();
-        let services: Vec<String> = keys
-            .flat_map(|key| services_of(&key, change.put.iter(), &resources))
+            .filter(|change| change.before != change.after);
+        let hosts: BTreeSet<String> = changes
+            .flat_map(services_of)
+            .map(|service| service.host(&self.domain))
             .collect();
         let mut concerned = BTreeSet::new();
         for stream in self.board.streams() {
             let names = stream.subscribed().await;
-            if names
+            let mut asked = names
                 .iter()
-                .any(|name| services.iter().any(|host| is_of_host(name, host)))
-            {
+                .filter_map(|name| self.host_of(name, &stream.node.view));
+            if asked.any(|host| hosts.contains(&host)) {
                 concerned.insert(stream.node.id.to_string());
             }
         }
         concerned.into_iter().collect()
+    }
+
+    /// The canonical host of the service that a node means by the name of a resource: `reviews:9080`, `inbound/shop/cart/80`.
+    fn host_of(&self, resource: &str, node: &NodeView) -> Option<String> {
+        if let Some(inbound) = resource.strip_prefix(INBOUND_PREFIX) {
+            let mut parts = inbound.split('/');
+            let (namespace, name) = (parts.next()?, parts.next()?);
+            return Some(service_name(namespace, name).host(&self.domain));
+        }
+        match AskedName::parse(resource)?.host {
+            Host::Name(name) => {
+                Some(ServiceName::qualify(&name, &node.namespace, &self.domain)?.host(&self.domain))
+            }
+            Host::Ip(_) => None, // Whoever asks by address has the service's routes and clusters by name.
+        }
     }
 
     /// All services, by namespace and name.
@@ -162,6 +238,28 @@ impl Mesh {
                 .filter(|e| e.service.starts_with(&prefix))
                 .collect(),
             findings: self.findings_of(|key| concerned.contains(key)),
+        })
+    }
+
+    /// Everything about one object.
+    pub fn describe_object(&self, key: &ObjectKey) -> Option<ObjectDescription> {
+        let resources = self.resources();
+        let object = resources.get(key)?;
+        let conditions = route_status(&resources, object)
+            .into_iter()
+            .flat_map(|it| it.parents);
+        let conditions = conditions.flat_map(|parent| parent.conditions);
+        let remarks = weft_config::lint::lint(&resources).into_iter();
+        Some(ObjectDescription {
+            object: object.to_json(),
+            services: parents(object).iter().map(ToString::to_string).collect(),
+            conditions: conditions
+                .map(|it| format!("{} {}: {} ({})", it.kind, it.status, it.message, it.reason))
+                .collect(),
+            findings: remarks
+                .filter(|remark| remark.object == *key)
+                .map(|remark| remark.finding.to_string())
+                .collect(),
         })
     }
 
@@ -304,6 +402,28 @@ impl Mesh {
     }
 }
 
+#[cfg(test)]
+impl<'a> Vitals<'a> {
+    /// Of a control plane that has done nothing.
+    pub(crate) fn empty(counters: &'a XdsCounters) -> Self {
+        Self {
+            proxies: BTreeMap::new(),
+            streams: 0,
+            counters,
+            revision: 0,
+            revision_served: None,
+            snapshot: 0,
+            objects: 0,
+            services: 0,
+            workloads: 0,
+            unservable: 0,
+            translations: (Duration::ZERO, 0),
+            translated_services: 0,
+            writes: Writes::default(),
+        }
+    }
+}
+
 impl Standing {
     /// From what the board says.
     pub(crate) fn new(waiting: &Waiting) -> Self {
@@ -325,29 +445,17 @@ impl Standing {
     }
 }
 
-/// Whether a resource belongs to a service: `HOST:PORT`.
-fn is_of_host(resource: &str, host: &str) -> bool {
-    resource
-        .strip_prefix(host)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
-}
-
-/// The canonical hosts of the services that an object says something of.
-fn services_of<'a>(
-    key: &ObjectKey,
-    put: impl Iterator<Item = &'a Object>,
-    resources: &'a Resources,
-) -> Vec<String> {
-    let host = |name: &ServiceName| name.host("cluster.local");
-    let mut hosts = Vec::new();
+/// The services that a change of an object says something of.
+fn services_of(change: &ObjectChange) -> Vec<ServiceName> {
+    let key = &change.key;
+    let mut services = Vec::new();
     if matches!(key.kind, Kind::Service | Kind::MeshService) {
-        hosts.push(host(&service_name(&key.namespace, &key.name)));
+        services.push(service_name(&key.namespace, &key.name));
     }
-    let before = resources.get(key).map(|object| &**object);
-    for object in put.filter(|object| object.key() == *key).chain(before) {
-        hosts.extend(parents(object).iter().map(host));
+    for object in [&change.before, &change.after].into_iter().flatten() {
+        services.extend(parents(object));
     }
-    hosts
+    services
 }
 
 /// Services that a route is attached to or a policy aims at.

@@ -12,7 +12,7 @@ use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::source::dns::Answers;
 use crate::store::{State, Store};
 use crate::translate::{Discovered, Index, Translator};
-use crate::xds::Registry;
+use crate::xds::{Registry, RegistryEvent};
 
 /// The task that publishes.
 pub(super) struct Publisher {
@@ -39,6 +39,19 @@ pub(super) struct View {
     pub(super) discovered: Arc<Discovered>,
     /// Resources that are not served, because proxies would refuse them.
     pub(super) refused: Arc<[String]>,
+    /// What translating has cost since the start.
+    pub(super) translations: Translations,
+}
+
+/// What translating has cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Translations {
+    /// How often.
+    pub(super) count: u64,
+    /// How long all of it took.
+    pub(super) time: Duration,
+    /// Services made anew.
+    pub(super) services: u64,
 }
 
 impl Publisher {
@@ -73,10 +86,10 @@ impl Publisher {
         let mut workloads = self.registry.changes();
         loop {
             let state = states.borrow_and_update().clone();
-            workloads.borrow_and_update();
+            let registered = *workloads.borrow_and_update();
             let answers_now = answers.borrow_and_update().clone();
             let next_sweep = self.registry.sweep(Instant::now());
-            self.publish(state, &answers_now);
+            self.publish(state, registered, &answers_now);
 
             let mut changes = Changes {
                 states: &mut states,
@@ -91,11 +104,12 @@ impl Publisher {
         }
     }
 
-    fn publish(&self, state: State, answers: &Answers) {
+    fn publish(&self, state: State, registered: RegistryEvent, answers: &Answers) {
         let discovered = Discovered {
             workloads: self.registry.workloads(),
             dns: Arc::clone(answers),
         };
+        let started = Instant::now();
         let (translated, index) = {
             let mut translator = self
                 .translator
@@ -111,21 +125,23 @@ impl Publisher {
         for why in &*refused {
             tracing::error!(why, "not served: the last good form stays");
         }
+        let mut translations = self.view.borrow().translations;
+        translations.count += 1;
+        translations.time += started.elapsed();
+        translations.services += translated.rebuilt as u64;
         let serial = self.snapshots.current().serial + 1;
         let (revision, domain) = (state.revision, self.domain.clone());
-        self.snapshots.publish(Snapshot::new(
-            revision,
-            serial,
-            domain,
-            translated.units,
-            translated.inbound,
-        ));
+        let (units, inbound) = (translated.units, translated.inbound);
+        let mut snapshot = Snapshot::new(revision, serial, domain, units, inbound);
+        snapshot.registered = registered;
+        self.snapshots.publish(snapshot);
         self.view.send_replace(View {
             state,
             serial,
             index,
             discovered: Arc::new(discovered),
             refused,
+            translations,
         });
     }
 }

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::client::Client;
 use super::manifest::Files;
-use super::output::OutputFormat;
+use super::output::{OutputFormat, count};
 use crate::api::model::{Action, ApplyEvent, ApplyRequest, Change, Refusal};
 
 /// Options of `weft apply`.
@@ -124,10 +124,10 @@ pub(super) async fn watch(
     output.print_structured(&events)?;
     match events.last() {
         Some(ApplyEvent::Done { refused, .. }) if !refused.is_empty() => {
-            bail!("{} proxies refused it", refused.len())
+            bail!("{} refused it", count(refused.len(), "proxy"))
         }
         Some(ApplyEvent::Done { waiting, .. }) if !waiting.is_empty() => {
-            bail!("{} proxies did not answer in time", waiting.len())
+            bail!("{} did not answer in time", count(waiting.len(), "proxy"))
         }
         Some(ApplyEvent::Done { .. } | ApplyEvent::Stored { .. }) => Ok(()),
         Some(ApplyEvent::Planned { .. }) if dry_run => Ok(()),
@@ -149,7 +149,7 @@ fn show(event: &ApplyEvent, dry_run: bool, bar: &ProgressBar) {
                 .iter()
                 .for_each(|change| show_change(change, dry_run));
             if dry_run {
-                println!("would concern {} connected proxies", proxies.len());
+                println!("would concern {}", count(proxies.len(), "connected proxy"));
                 proxies.iter().for_each(|proxy| println!("  {proxy}"));
             }
         }
@@ -169,7 +169,11 @@ fn show(event: &ApplyEvent, dry_run: bool, bar: &ProgressBar) {
             ..
         } => {
             bar.finish_and_clear();
-            println!("acknowledged by {} proxies", acknowledged.len());
+            if acknowledged.len() + refused.len() + waiting.len() == 0 {
+                println!("no connected proxy has anything of it");
+            } else {
+                println!("acknowledged by {}", count(acknowledged.len(), "proxy"));
+            }
             acknowledged.iter().for_each(|proxy| println!("  {proxy}"));
             refused
                 .iter()
@@ -183,13 +187,10 @@ fn show(event: &ApplyEvent, dry_run: bool, bar: &ProgressBar) {
 
 fn show_change(change: &Change, dry_run: bool) {
     let word = match (change.action, dry_run) {
-        (Action::Created, false) => "created",
         (Action::Created, true) => "would be created",
-        (Action::Changed, false) => "changed",
         (Action::Changed, true) => "would change",
-        (Action::Unchanged, _) => "unchanged",
-        (Action::Deleted, false) => "deleted",
         (Action::Deleted, true) => "would be deleted",
+        (action, _) => action.past(),
     };
     println!("{} {word}", change.object);
     if dry_run {

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use weft_config::gateway_api::Kind;
 
 use super::apply::{Wait, author, change};
 use super::client::Client;
@@ -39,18 +40,28 @@ pub(super) async fn run(
     client: &Client,
     output: OutputFormat,
 ) -> anyhow::Result<()> {
+    let kind = Kind::ALL
+        .iter()
+        .find(|kind| kind.name().eq_ignore_ascii_case(&delete.kind));
+    let kind = kind.with_context(|| {
+        let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        format!(
+            "{} is not a kind; there are {}",
+            delete.kind,
+            known.join(", ")
+        )
+    })?;
     let objects: Vec<serde_json::Value> = client.get("/v1/objects").await?;
     let known: Vec<ObjectName> = objects.iter().map(name_of).collect();
     let names = delete.names.iter().map(|name| {
-        let found = known.iter().find(|k| {
-            k.kind.eq_ignore_ascii_case(&delete.kind)
-                && k.namespace == delete.namespace
-                && k.name == *name
-        });
+        let found = known
+            .iter()
+            .find(|k| k.kind == kind.name() && k.namespace == delete.namespace && k.name == *name);
         found.cloned().with_context(|| {
             format!(
-                "no {} {name} in namespace {}",
-                delete.kind, delete.namespace
+                "there is no {} {name} in namespace {}",
+                kind.name(),
+                delete.namespace
             )
         })
     });

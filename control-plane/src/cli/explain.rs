@@ -33,12 +33,15 @@ pub(super) fn run(explain: &Explain, output: OutputFormat) -> anyhow::Result<()>
     if subject.contains("://") {
         bail!("explaining URLs is not part of this version yet; `weft explain FLAG` is");
     }
-    let flag: ResponseFlag = subject.to_uppercase().parse().map_err(|error| {
+    let flag: ResponseFlag = subject.to_uppercase().parse().map_err(|_| {
         let known: Vec<&str> = ResponseFlag::ALL
             .iter()
             .map(|flag| flag.letters())
             .collect();
-        anyhow::anyhow!("{error}; the flags are {}", known.join(", "))
+        anyhow::anyhow!(
+            "{subject:?} is not a response flag, and explaining services is not part of this version yet; the flags are {}",
+            known.join(", ")
+        )
     })?;
     let page = Page {
         flag: flag.letters(),

@@ -8,6 +8,12 @@ use super::client::Client;
 use super::output::{OutputFormat, print_table};
 use crate::api::model::{EndpointBody, ObjectName, ServiceBody};
 
+/// Kinds of routes.
+pub(super) const ROUTE_KINDS: [&str; 3] = ["HTTPRoute", "GRPCRoute", "TCPRoute"];
+
+/// Kinds of policies.
+pub(super) const POLICY_KINDS: [&str; 3] = ["TrafficPolicy", "RateLimitPolicy", "FaultInjection"];
+
 /// Options of `weft get`.
 #[derive(Debug, Args)]
 pub(super) struct Get {
@@ -43,6 +49,7 @@ enum What {
     #[value(alias = "revision")]
     Revisions,
     /// Every object.
+    #[value(alias = "object")]
     Objects,
 }
 
@@ -54,19 +61,11 @@ pub(super) async fn run(get: &Get, client: &Client, output: OutputFormat) -> any
     match get.what {
         What::Services => services(get, client, output).await,
         What::Endpoints => endpoints(get, client, output).await,
-        What::Routes => objects(get, client, output, &["HTTPRoute", "GRPCRoute", "TCPRoute"]).await,
-        What::Policies => {
-            objects(
-                get,
-                client,
-                output,
-                &["TrafficPolicy", "RateLimitPolicy", "FaultInjection"],
-            )
-            .await
-        }
+        What::Routes => objects(get, client, output, &ROUTE_KINDS).await,
+        What::Policies => objects(get, client, output, &POLICY_KINDS).await,
         What::Objects => objects(get, client, output, &[]).await,
         What::Proxies => super::proxies::list(get.name.as_deref(), client, output).await,
-        What::Revisions => super::history::list(100, client, output).await,
+        What::Revisions => super::history::list(100, get.name.as_deref(), client, output).await,
     }
 }
 
@@ -114,19 +113,7 @@ async fn endpoints(get: &Get, client: &Client, output: OutputFormat) -> anyhow::
     if output.print_structured(&endpoints)? {
         return Ok(());
     }
-    let rows = endpoints.iter().map(|e| {
-        vec![
-            e.service.clone(),
-            e.address.clone(),
-            e.health.clone(),
-            e.weight.to_string(),
-        ]
-    });
-    print_table(
-        &["service", "address", "health", "weight"],
-        rows.collect(),
-        "no endpoints",
-    )
+    super::describe::print_endpoints(&endpoints)
 }
 
 async fn objects(

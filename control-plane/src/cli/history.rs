@@ -1,10 +1,11 @@
 //! `weft history` and `weft rollback`.
 
+use anyhow::ensure;
 use clap::Args;
 
 use super::apply::{Wait, author, watch};
 use super::client::Client;
-use super::output::{OutputFormat, print_table};
+use super::output::{OutputFormat, print_table, to_the_second};
 use crate::api::model::{Action, RevisionBody, RollbackRequest};
 
 /// Options of `weft history`.
@@ -33,7 +34,7 @@ pub(super) async fn history(
     client: &Client,
     output: OutputFormat,
 ) -> anyhow::Result<()> {
-    list(history.limit, client, output).await
+    list(history.limit, None, client, output).await
 }
 
 /// Goes back, as a new revision.
@@ -53,19 +54,32 @@ pub(super) async fn rollback(
     watch("/v1/rollback", &request, false, client, output).await
 }
 
-/// The newest `limit` revisions.
+/// The newest `limit` revisions, or the one among them of this number.
 ///
 /// # Errors
-/// If the control plane cannot be reached.
-pub(super) async fn list(limit: u32, client: &Client, output: OutputFormat) -> anyhow::Result<()> {
-    let revisions: Vec<RevisionBody> = client.get(&format!("/v1/revisions?limit={limit}")).await?;
+/// If the control plane cannot be reached, or there is none of that number.
+pub(super) async fn list(
+    limit: u32,
+    number: Option<&str>,
+    client: &Client,
+    output: OutputFormat,
+) -> anyhow::Result<()> {
+    let path = format!("/v1/revisions?limit={limit}");
+    let mut revisions: Vec<RevisionBody> = client.get(&path).await?;
+    if let Some(number) = number {
+        revisions.retain(|r| r.revision.to_string() == number);
+        ensure!(
+            !revisions.is_empty(),
+            "revision {number} is not among the newest {limit}"
+        );
+    }
     if output.print_structured(&revisions)? {
         return Ok(());
     }
     let rows = revisions.iter().map(|r| {
         vec![
             r.revision.to_string(),
-            r.time.clone(),
+            to_the_second(&r.time),
             r.author.clone(),
             r.message.clone(),
             summary(r),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use weft_config::diag::{Finding, Severity};
 
 use super::manifest::Files;
-use super::output::OutputFormat;
+use super::output::{OutputFormat, count};
 
 /// Options of `weft lint`.
 #[derive(Debug, Args)]
@@ -49,14 +49,15 @@ pub(super) fn run(lint: &Lint, output: OutputFormat) -> anyhow::Result<()> {
         }
         if faults == 0 {
             println!(
-                "{} files, no faults, {} warnings",
-                files.len(),
-                findings.len()
+                "{}, no faults, {}",
+                count(files.len(), "file"),
+                count(findings.len(), "warning")
             );
         }
     }
     if faults > 0 {
-        bail!("{faults} faults, {} warnings", findings.len() - faults);
+        let warnings = findings.len() - faults;
+        bail!("{}, {}", count(faults, "fault"), count(warnings, "warning"));
     }
     Ok(())
 }

@@ -65,6 +65,23 @@ pub(super) fn print_table(
     Ok(())
 }
 
+/// A number of things, in words: `1 proxy`, `2 proxies`.
+pub(super) fn count(number: usize, one: &str) -> String {
+    match (number, one.strip_suffix('y')) {
+        (1, _) => format!("1 {one}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        (_, None) => format!("{number} {one}s"),
+    }
+}
+
+/// A time as people want it: `2026-01-31T23:59:59Z` without what comes after the seconds.
+pub(super) fn to_the_second(time: &str) -> String {
+    match time.split_once('.') {
+        Some((whole, _)) => format!("{whole}Z"),
+        None => time.to_owned(),
+    }
+}
+
 /// A JSON value as a YAML document.
 pub(crate) fn yaml(value: &serde_json::Value) -> String {
     let mut text = String::new();
@@ -145,6 +162,26 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn one_thing_is_not_several() {
+        let counted = [
+            (0, "proxy"),
+            (1, "proxy"),
+            (2, "proxy"),
+            (1, "fault"),
+            (2, "fault"),
+        ];
+        let counted = counted.map(|(number, one)| count(number, one));
+        assert_eq!(
+            counted,
+            ["0 proxies", "1 proxy", "2 proxies", "1 fault", "2 faults"]
+        );
+        assert_eq!(
+            to_the_second("2026-11-21T15:16:52.149940573Z"),
+            "2026-11-21T15:16:52Z"
+        );
+    }
 
     #[test]
     fn strings_that_yaml_would_read_as_something_else_are_quoted() {

@@ -4,7 +4,7 @@ use anyhow::bail;
 use clap::Args;
 
 use super::client::Client;
-use super::output::{OutputFormat, print_table};
+use super::output::{OutputFormat, print_table, to_the_second};
 use crate::api::model::ProxyBody;
 
 /// Options of `weft proxies`.
@@ -21,6 +21,15 @@ pub(super) async fn run(
     output: OutputFormat,
 ) -> anyhow::Result<()> {
     list(None, client, output).await
+}
+
+/// Where a proxy stands, in a word.
+pub(super) fn state(proxy: &ProxyBody) -> &'static str {
+    match &proxy.refused {
+        Some(_) => "refused",
+        None if proxy.acknowledged < proxy.intended => "waiting",
+        None => "in force",
+    }
 }
 
 /// Lists connected proxies, or the one whose name is or starts with `name`.
@@ -43,18 +52,13 @@ pub(super) async fn list(
         return Ok(());
     }
     let rows = proxies.iter().map(|p| {
-        let state = match &p.refused {
-            Some(_) => "refused",
-            None if p.acknowledged < p.intended => "waiting",
-            None => "in force",
-        };
         let mut row = vec![
             p.name.clone(),
             p.service.clone(),
             p.intended.to_string(),
             p.sent.to_string(),
             p.acknowledged.to_string(),
-            state.to_owned(),
+            state(p).to_owned(),
         ];
         if output == OutputFormat::Wide {
             let resources: Vec<String> = p
@@ -64,7 +68,7 @@ pub(super) async fn list(
                 .collect();
             row.extend([
                 p.user_agent.clone(),
-                p.connected_since.clone(),
+                to_the_second(&p.connected_since),
                 resources.join(", "),
             ]);
         }

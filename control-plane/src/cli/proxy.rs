@@ -43,8 +43,8 @@ impl What {
         match self {
             Self::Config => "config_dump",
             Self::Clusters => "clusters?format=json",
-            Self::Endpoints => "config_dump?resource=endpoints",
-            Self::Routes => "config_dump?resource=routes",
+            Self::Endpoints => "config_dump?resource=dynamic_endpoint_configs&include_eds",
+            Self::Routes => "config_dump?resource=dynamic_route_configs",
             Self::Listeners => "listeners?format=json",
             Self::Certs => "certs",
             Self::Stats => "stats/prometheus",

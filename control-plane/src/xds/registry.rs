@@ -33,6 +33,7 @@ struct Slot {
 pub(crate) struct RegistrationGuard {
     registry: Arc<Registry>,
     node_id: Arc<str>,
+    since: RegistryEvent,
 }
 
 impl Registry {
@@ -63,6 +64,7 @@ impl Registry {
         RegistrationGuard {
             registry: Arc::clone(self),
             node_id,
+            since: *self.changes.borrow(),
         }
     }
 
@@ -100,6 +102,13 @@ impl Registry {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RegistrationGuard {
+    /// The change since which the registry knows the workload.
+    pub(crate) fn since(&self) -> RegistryEvent {
+        self.since
     }
 }
 

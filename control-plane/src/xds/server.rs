@@ -15,8 +15,8 @@ use super::csds::Csds;
 use super::push::Push;
 use super::registry::Registry;
 use super::service::{Aggregated, Clusters, Discovery, Endpoints, Listeners, Routes};
-use super::session::SessionLimits;
-use crate::snapshot::SnapshotStore;
+use super::session::{Answer, SessionLimits};
+use crate::snapshot::{ResourceType, SnapshotStore};
 use crate::status::StatusBoard;
 
 /// Bounds of the xDS server.
@@ -65,20 +65,57 @@ pub(crate) struct Core {
 /// What is counted.
 #[derive(Debug, Default)]
 pub struct XdsCounters {
-    /// Responses sent.
-    pub pushes: AtomicU64,
-    /// Resources in them.
-    pub pushed_resources: AtomicU64,
+    /// By type, in the order of [`ResourceType::ALL`].
+    pub types: [TypeCounters; 4],
     /// Streams ended for a broken rule.
     pub refused_streams: AtomicU64,
 }
 
+/// What is counted of one type.
+#[derive(Debug, Default)]
+pub struct TypeCounters {
+    /// Responses sent.
+    pub pushes: AtomicU64,
+    /// Resources in them.
+    pub resources: AtomicU64,
+    /// Responses acknowledged.
+    pub acks: AtomicU64,
+    /// Responses refused.
+    pub nacks: AtomicU64,
+}
+
 impl XdsCounters {
+    /// Each type with its counters.
+    pub fn by_type(&self) -> impl Iterator<Item = (ResourceType, &TypeCounters)> {
+        ResourceType::ALL.into_iter().zip(&self.types)
+    }
+
     pub(crate) fn pushed(&self, push: &Push) {
-        self.pushes.fetch_add(1, Ordering::Relaxed);
+        let Some(counters) =
+            ResourceType::from_type_url(push.type_url()).and_then(|it| self.of(it))
+        else {
+            return; // A type that is not served: what is said of it is that it is not there.
+        };
+        counters.pushes.fetch_add(1, Ordering::Relaxed);
         let resources = push.resources().len() as u64;
-        self.pushed_resources
-            .fetch_add(resources, Ordering::Relaxed);
+        counters.resources.fetch_add(resources, Ordering::Relaxed);
+    }
+
+    pub(crate) fn answered(&self, answer: Option<Answer>) {
+        let Some((answer, counters)) = answer.and_then(|it| Some((it, self.of(it.kind)?))) else {
+            return;
+        };
+        let counter = match answer.accepted {
+            true => &counters.acks,
+            false => &counters.nacks,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn of(&self, kind: ResourceType) -> Option<&TypeCounters> {
+        self.by_type()
+            .find(|(it, _)| *it == kind)
+            .map(|(_, counters)| counters)
     }
 }
 

@@ -86,6 +86,37 @@ pub struct TypeReport {
     pub in_flight: bool,
 }
 
+/// What a request said of the response before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Of which type.
+    pub kind: ResourceType,
+    /// Acknowledged rather than refused.
+    pub accepted: bool,
+}
+
+/// What a request is to the response before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reply {
+    /// There is none that it could answer, or it was answered before.
+    None,
+    /// It answers an older one, so it is out of date.
+    Stale,
+    Accepted,
+    Refused,
+}
+
+impl Reply {
+    fn answer(self, kind: ResourceType) -> Option<Answer> {
+        let accepted = match self {
+            Self::None | Self::Stale => return None,
+            Self::Accepted => true,
+            Self::Refused => false,
+        };
+        Some(Answer { kind, accepted })
+    }
+}
+
 /// One resource of one stream, for CSDS.
 #[derive(Clone, Debug)]
 pub(crate) struct EntryReport {
@@ -156,15 +187,20 @@ impl Session {
     ///
     /// # Errors
     /// If the client breaks a rule that ends the stream.
-    pub fn on_sotw(&mut self, request: SotwRequest, now: Timestamp) -> Result<(), Refusal> {
+    pub fn on_sotw(
+        &mut self,
+        request: SotwRequest,
+        now: Timestamp,
+    ) -> Result<Option<Answer>, Refusal> {
         self.take_node(request.node)?;
         self.check_names(&request.names)?;
         let Some(kind) = self.kind(&request.type_url)? else {
-            return Ok(()); // Nothing of a type that is not served exists, and SotW says so by silence.
+            return Ok(None); // Nothing of a type that is not served exists, and SotW says so by silence.
         };
         let state = self.state(kind);
-        if !state.take_answer(&request.nonce, request.refusal, now) {
-            return Ok(());
+        let reply = state.take_answer(&request.nonce, request.refusal, now);
+        if reply == Reply::Stale {
+            return Ok(None);
         }
         let first = !state.report.started;
         state.report.started = true;
@@ -177,23 +213,28 @@ impl Session {
             state.first_answer_due = state.subscription.wildcard;
             state.resume = Some(request.version).filter(|version| !version.is_empty());
         }
-        Ok(())
+        Ok(reply.answer(kind))
     }
 
     /// Takes in an incremental request.
     ///
     /// # Errors
     /// If the client breaks a rule that ends the stream.
-    pub fn on_delta(&mut self, request: DeltaRequest, now: Timestamp) -> Result<(), Refusal> {
+    pub fn on_delta(
+        &mut self,
+        request: DeltaRequest,
+        now: Timestamp,
+    ) -> Result<Option<Answer>, Refusal> {
         self.take_node(request.node)?;
         self.check_names(&request.subscribe)?;
         let Some(kind) = self.kind(&request.type_url)? else {
-            return self.note_unserved(request.type_url, &request.subscribe);
+            self.note_unserved(request.type_url, &request.subscribe)?;
+            return Ok(None);
         };
         let names_max = self.limits.names_max;
         let state = self.state(kind);
         // A stale nonce voids the answer, not the subscriptions: those are changes, and come once.
-        state.take_answer(&request.nonce, request.refusal, now);
+        let reply = state.take_answer(&request.nonce, request.refusal, now);
         let first = !state.report.started;
         state.report.started = true;
         let implied = first && request.subscribe.is_empty() && kind.is_full_state();
@@ -224,7 +265,7 @@ impl Session {
         if named.count() > names_max {
             return Err(Refusal::TooManyNames { limit: names_max });
         }
-        Ok(())
+        Ok(reply.answer(kind))
     }
 
     /// The next response that this client is to have of `snapshot`; `None`: nothing now.
@@ -507,32 +548,30 @@ impl TypeState {
         !self.report.started || self.level_with == Some(snapshot.serial)
     }
 
-    /// Notes what a request says of the last response. `false`: it answers an older one, so it is out of date.
-    fn take_answer(&mut self, nonce: &str, refusal: Option<String>, now: Timestamp) -> bool {
+    /// Notes what a request says of the last response.
+    fn take_answer(&mut self, nonce: &str, refusal: Option<String>, now: Timestamp) -> Reply {
         if nonce.is_empty() || self.nonce == 0 {
-            return true;
+            return Reply::None;
         }
         if nonce.parse() != Ok(self.nonce) {
-            return false;
+            return Reply::Stale;
         }
-        if let Some(sent) = self.in_flight.take() {
-            let mark = Mark { at: now, ..sent };
-            match refusal {
-                None => {
-                    self.report.acked = Some(mark);
-                    self.report.nacked = None;
-                }
-                Some(reason) => {
-                    let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
-                    self.nacked_nonce = self.nonce;
-                    self.report.nacked = Some(Nack {
-                        mark,
-                        reason: reason.into(),
-                    });
-                }
-            }
-        }
-        true
+        let Some(sent) = self.in_flight.take() else {
+            return Reply::None;
+        };
+        let mark = Mark { at: now, ..sent };
+        let Some(reason) = refusal else {
+            self.report.acked = Some(mark);
+            self.report.nacked = None;
+            return Reply::Accepted;
+        };
+        let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+        self.nacked_nonce = self.nonce;
+        self.report.nacked = Some(Nack {
+            mark,
+            reason: reason.into(),
+        });
+        Reply::Refused
     }
 
     /// SotW: makes the subscription exactly these names.

@@ -15,7 +15,7 @@ use super::push::Push;
 use super::registry::RegistrationGuard;
 use super::request::{DeltaRequest, Refusal, SotwRequest};
 use super::server::Core;
-use super::session::Session;
+use super::session::{Answer, Session};
 use crate::snapshot::Snapshot;
 use crate::status::{BoardGuard, Inspect, StreamStatus};
 
@@ -38,7 +38,7 @@ pub(crate) struct StreamContext {
 /// What is held while the node is known.
 struct Presence {
     board: BoardGuard,
-    _registration: Option<RegistrationGuard>,
+    registration: Option<RegistrationGuard>,
     inspections: mpsc::Receiver<Inspect>,
 }
 
@@ -67,11 +67,14 @@ pub(crate) async fn run<S>(
             }
             request = requests.next() => {
                 let Some(Ok(request)) = request else { return };
-                if let Err(refusal) = take(&mut session, request) {
-                    debug!(peer = ?context.peer, %refusal, "stream refused");
-                    context.core.counters.refused_streams.fetch_add(1, Ordering::Relaxed);
-                    let _gone = responses.send(Err(status_of(&refusal))).await;
-                    return;
+                match take(&mut session, request) {
+                    Ok(answer) => context.core.counters.answered(answer),
+                    Err(refusal) => {
+                        debug!(peer = ?context.peer, %refusal, "stream refused");
+                        context.core.counters.refused_streams.fetch_add(1, Ordering::Relaxed);
+                        let _gone = responses.send(Err(status_of(&refusal))).await;
+                        return;
+                    }
                 }
                 if presence.is_none() && let Some(node) = session.node() {
                     presence = Some(context.enter(Arc::clone(node), &snapshot));
@@ -88,7 +91,7 @@ pub(crate) async fn run<S>(
             Some(ask) = inspection(&mut presence) => {
                 let _gone = ask.send(session.entries());
             }
-            permit = responses.reserve(), if restless => {
+            permit = responses.reserve(), if restless && knows(&snapshot, &presence) => {
                 let Ok(permit) = permit else { return };
                 match session.next_push(&snapshot, Timestamp::now()) {
                     Some(push) => {
@@ -106,12 +109,19 @@ pub(crate) async fn run<S>(
     }
 }
 
+/// Whether a snapshot has the workload that the stream registered, where it did: before that its inbound listener would be
+/// said not to exist.
+fn knows(snapshot: &Snapshot, presence: &Option<Presence>) -> bool {
+    let registration = presence.as_ref().and_then(|it| it.registration.as_ref());
+    registration.is_none_or(|registration| snapshot.registered >= registration.since())
+}
+
 /// Ends when the server is to stop, or is gone.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _gone = stop.wait_for(|stop| *stop).await;
 }
 
-fn take(session: &mut Session, request: Request) -> Result<(), Refusal> {
+fn take(session: &mut Session, request: Request) -> Result<Option<Answer>, Refusal> {
     match request {
         Request::Sotw(request) => session.on_sotw(request, Timestamp::now()),
         Request::Delta(request) => session.on_delta(request, Timestamp::now()),
@@ -167,7 +177,7 @@ impl StreamContext {
         });
         Presence {
             board,
-            _registration: registration,
+            registration,
             inspections,
         }
     }

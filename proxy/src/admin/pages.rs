@@ -29,7 +29,8 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 const HELP: &str = "weft-proxy admin
   GET  /ready  /live              whether requests can be served; whether the process runs
   GET  /server_info               version, state, uptime, node
-  GET  /config_dump               configuration in force
+  GET  /config_dump               configuration in force; ?resource=FIELD only that list of it,
+                                  such as dynamic_listeners or dynamic_route_configs
   GET  /clusters?format=json      clusters and their endpoints
   GET  /listeners?format=json     listeners that are bound
   GET  /certs                     certificates
@@ -61,7 +62,7 @@ pub(super) fn answer(state: &AdminState, pages: Pages, asked: Asked<'_>) -> Answ
             with_type(StatusCode::OK, OPENMETRICS, state.metrics.scrape())
         }
         ("/server_info", _) => page(&server_info(state)),
-        ("/config_dump", _) => page(&json!({ "configs": (state.config_dump)() })),
+        ("/config_dump", _) => config_dump(state, asked.query),
         ("/clusters", _) => clusters(state, wants_json(asked.query)),
         ("/listeners", _) => listeners(state, wants_json(asked.query)),
         ("/certs", _) => page(&json!({ "certificates": [] })),
@@ -136,6 +137,33 @@ fn switch(asked: &Asked<'_>, act: &super::Ask<()>) -> Answer {
     }
     act();
     text(StatusCode::OK, "OK\n")
+}
+
+/// `configs`, or with `resource=FIELD` what lies in that list of one of them, as Envoy shows it.
+fn config_dump(state: &AdminState, query: &str) -> Answer {
+    let configs = (state.config_dump)();
+    let field = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("resource="));
+    let Some(field) = field else {
+        return page(&json!({ "configs": configs }));
+    };
+    let list = configs
+        .iter()
+        .find_map(|config| config.get(field)?.as_array());
+    match list {
+        Some(items) => page(&json!({ "configs": items })),
+        None => {
+            let lists = configs.iter().filter_map(Value::as_object).flatten();
+            let lists = lists.filter(|(name, value)| value.is_array() && *name != "refused");
+            let names: Vec<&str> = lists.map(|(name, _)| name.as_str()).collect();
+            let known = names.join(", ");
+            text(
+                StatusCode::NOT_FOUND,
+                format!("{field} not found in config dump: it has {known}\n"),
+            )
+        }
+    }
 }
 
 fn wants_json(query: &str) -> bool {

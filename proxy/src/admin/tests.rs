@@ -11,7 +11,12 @@ fn state(quits: Arc<AtomicU32>) -> Arc<AdminState> {
         ready: Box::new(|| Err("no listeners yet".into())),
         state: Box::new(|| "INITIALIZING"),
         node: Box::new(|| Value::Null),
-        config_dump: Box::new(Vec::new),
+        config_dump: Box::new(|| {
+            vec![
+                serde_json::json!({"@type": "a", "refused": [], "dynamic_listeners": [{"name": "in"}]}),
+                serde_json::json!({"@type": "b", "refused": [], "dynamic_route_configs": [{"name": "rt"}]}),
+            ]
+        }),
         clusters: Box::new(Vec::new),
         listeners: Box::new(|| vec![("in".into(), SocketAddr::from(([127, 0, 0, 1], 15006)))]),
         logging: Box::new(|level| match level {
@@ -156,5 +161,29 @@ async fn pages_have_envoys_shapes() {
             .ask("GET /nothing", "localhost")
             .await
             .starts_with("HTTP/1.1 404")
+    );
+}
+
+#[tokio::test]
+async fn one_list_of_the_configuration_can_be_asked_for() {
+    let bench = Bench::new(Pages::Admin).await;
+    let whole = bench.ask("GET /config_dump", "localhost").await;
+    assert!(
+        whole.contains("\"in\"") && whole.contains("\"rt\""),
+        "{whole}"
+    );
+    let path = "GET /config_dump?include_eds&resource=dynamic_route_configs";
+    let routes = bench.ask(path, "localhost").await;
+    assert!(
+        !routes.contains("\"in\"") && routes.contains("\"rt\""),
+        "{routes}"
+    );
+    let none = bench
+        .ask("GET /config_dump?resource=nothing", "localhost")
+        .await;
+    assert!(none.starts_with("HTTP/1.1 404"), "{none}");
+    assert!(
+        none.contains("it has dynamic_listeners, dynamic_route_configs"),
+        "{none}"
     );
 }

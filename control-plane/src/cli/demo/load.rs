@@ -133,13 +133,13 @@ async fn one_request(
         let response = client
             .request(request)
             .await
-            .map_err(|e| format!("no answer: {e}"))?;
+            .map_err(|e| format!("no answer: {:#}", anyhow::Error::new(e)))?;
         let status = response.status();
         let body = response
             .into_body()
             .collect()
             .await
-            .map_err(|e| format!("answer cut short: {e}"))?
+            .map_err(|e| format!("answer cut short: {:#}", anyhow::Error::new(e)))?
             .to_bytes();
         if !status.is_success() {
             return Err(format!("{status}: {}", String::from_utf8_lossy(&body)));

@@ -201,6 +201,15 @@ async fn a_workload_is_registered_with_its_stream_and_leaves_after_its_grace() {
     }
     let mut changes = plane.registry.changes();
     let mut client = delta_client(plane.channel.clone(), node, ResourceType::Cluster, A).await;
+    changes.changed().await.expect("open");
+    let early = tokio::time::timeout(Duration::from_millis(50), client.responses.message());
+    assert!(
+        early.await.is_err(),
+        "told by a snapshot that does not know it"
+    );
+    let mut knowing = snapshot(2, &["a"], "1");
+    knowing.registered = *changes.borrow_and_update();
+    plane.snapshots.publish(knowing);
     client.next().await;
     assert_eq!(plane.registry.workloads().len(), 1);
     let caller = Node {

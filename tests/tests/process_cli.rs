@@ -1,0 +1,320 @@
+//! The commands of `weft` against a running control plane with a proxy: what they say, and with which code they end.
+
+use anyhow::ensure;
+use weft_tests::client::{get, served_by};
+use weft_tests::eventually;
+use weft_tests::upstream::Upstream;
+use weft_tests::weave::{Sidecar, sidecar_config, static_service, weighted_route};
+use weft_tests::weft::{Ended, Weft, run};
+
+/// A control plane with `reviews`, split over two versions, and a sidecar that has used it.
+struct Scene {
+    weft: Weft,
+    caller: Sidecar,
+    _upstream: Upstream,
+}
+
+impl Scene {
+    async fn new() -> anyhow::Result<Self> {
+        let weft = Weft::serve(&[]).await?;
+        let upstream = Upstream::http("v1").await;
+        let backends = [("reviews-v1", 90), ("reviews-v2", 10)];
+        let manifest = ["reviews", "reviews-v1", "reviews-v2"]
+            .map(|name| static_service(name, 9080, "http", &[upstream.address()]))
+            .concat()
+            + &weighted_route("reviews", 9080, &backends)
+            + POLICY;
+        succeed(
+            weft.run(&["apply", "-f", "-", "-m", "first"], &manifest)
+                .await?,
+        )?;
+        let mut config = sidecar_config(weft.xds(), "caller", "v1", None);
+        config.admin = Some(([127, 0, 0, 1], 0).into());
+        let caller = Sidecar::start(config).await?;
+        eventually("the service answers", || async {
+            let answer = get(caller.outbound(), "reviews:9080", "/").await?;
+            served_by(&answer).map(drop)
+        })
+        .await;
+        Ok(Self {
+            weft,
+            caller,
+            _upstream: upstream,
+        })
+    }
+
+    async fn weft(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        succeed(self.weft.run(arguments, "").await?)
+    }
+
+    /// The command ends with code 1 and says this.
+    async fn refused(&self, arguments: &[&str], why: &str) -> anyhow::Result<()> {
+        let ended = self.weft.run(arguments, "").await?;
+        ensure!(ended.code == Some(1), "{arguments:?}: {ended:?}");
+        ensure!(ended.err.contains(why), "{arguments:?}: {ended:?}");
+        Ok(())
+    }
+}
+
+const POLICY: &str = "---
+apiVersion: mesh.weft.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: patience}
+spec:
+  targetRefs: [{group: mesh.weft.dev, kind: MeshService, name: reviews}]
+  timeouts: {request: 5s}
+";
+
+fn succeed(ended: Ended) -> anyhow::Result<String> {
+    ensure!(ended.code == Some(0), "{ended:?}");
+    Ok(ended.out)
+}
+
+fn holds(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_that_is_listed_can_be_described() -> anyhow::Result<()> {
+    let scene = Scene::new().await?;
+    holds(
+        &scene.weft(&["get", "services"]).await?,
+        &["reviews-v2", "9080/http"],
+    );
+    holds(
+        &scene.weft(&["get", "endpoints"]).await?,
+        &["reviews.default:9080", "healthy"],
+    );
+    holds(&scene.weft(&["get", "routes"]).await?, &["HTTPRoute"]);
+    holds(&scene.weft(&["get", "policies"]).await?, &["patience"]);
+    holds(
+        &scene.weft(&["get", "proxies"]).await?,
+        &["caller", "in force"],
+    );
+    holds(
+        &scene.weft(&["get", "revisions"]).await?,
+        &["first", "+HTTPRoute/reviews"],
+    );
+
+    let service = scene.weft(&["describe", "service", "reviews"]).await?;
+    holds(
+        &service,
+        &["Endpoints (1)", "weight: 90", "TrafficPolicy patience"],
+    );
+    holds(
+        &scene.weft(&["describe", "endpoints", "reviews"]).await?,
+        &["healthy"],
+    );
+    let route = scene.weft(&["describe", "route", "reviews"]).await?;
+    holds(
+        &route,
+        &[
+            "HTTPRoute reviews in default",
+            "Accepted True",
+            "ResolvedRefs True",
+            "default/reviews",
+        ],
+    );
+    holds(
+        &scene.weft(&["describe", "policy", "patience"]).await?,
+        &["request: \"5s\""],
+    );
+    holds(
+        &scene.weft(&["describe", "proxy", "caller"]).await?,
+        &["acknowledged  revision 1", "LDS"],
+    );
+    holds(
+        &scene.weft(&["describe", "revision", "1"]).await?,
+        &["first", "+ kind: HTTPRoute"],
+    );
+    holds(
+        &scene.weft(&["describe", "object", "reviews"]).await?,
+        &["MeshService reviews", "HTTPRoute reviews"],
+    );
+
+    scene
+        .refused(
+            &["describe", "route", "nobody"],
+            "there is no route nobody in namespace default",
+        )
+        .await?;
+    scene
+        .refused(
+            &["describe", "revision", "99"],
+            "revision 99 is not in the history",
+        )
+        .await?;
+    scene.caller.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_live_state_of_a_proxy_is_one_kind_at_a_time() -> anyhow::Result<()> {
+    let scene = Scene::new().await?;
+    for (what, wanted, other) in [
+        ("endpoints", "ClusterLoadAssignment", "RouteConfiguration"),
+        ("routes", "RouteConfiguration", "ClusterLoadAssignment"),
+        ("listeners", "listener_statuses", "RouteConfiguration"),
+        ("clusters", "cluster_statuses", "RouteConfiguration"),
+    ] {
+        let page = scene.weft(&["proxy", what, "caller"]).await?;
+        holds(&page, &[wanted]);
+        assert!(!page.contains(other), "{what}: {page}");
+    }
+    let config = scene.weft(&["proxy", "config", "caller"]).await?;
+    holds(
+        &config,
+        &["ListenersConfigDump", "RoutesConfigDump", "reviews:9080"],
+    );
+    holds(
+        &scene.weft(&["proxy", "stats", "caller"]).await?,
+        &["weft_xds_connected 1"],
+    );
+    scene
+        .refused(
+            &["proxy", "config", "nobody"],
+            "no connected proxy is called nobody",
+        )
+        .await?;
+    scene.caller.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_names_whom_it_would_change_and_changes_nothing() -> anyhow::Result<()> {
+    let scene = Scene::new().await?;
+    let change = weighted_route("reviews", 9080, &[("reviews-v1", 50), ("reviews-v2", 50)]);
+    for arguments in [&["apply", "--dry-run", "-f", "-"][..], &["diff", "-f", "-"]] {
+        let out = succeed(scene.weft.run(arguments, &change).await?)?;
+        holds(
+            &out,
+            &[
+                "would change",
+                "-           weight: 90",
+                "would concern 1 connected proxy",
+                "caller",
+            ],
+        );
+    }
+    let same = succeed(scene.weft.run(&["diff", "-f", "-"], POLICY).await?)?;
+    holds(&same, &["unchanged", "would concern 0 connected proxies"]);
+    assert!(!scene.weft(&["history"]).await?.contains("\n2 "));
+    scene.caller.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn weights_are_split_and_rolled_back_as_revisions() -> anyhow::Result<()> {
+    let scene = Scene::new().await?;
+    let split = scene.weft(&["split", "reviews", "v1=50", "v2=50"]).await?;
+    holds(&split, &["revision 2 stored", "acknowledged by 1 proxy"]);
+    let back = scene.weft(&["rollback", "1"]).await?;
+    holds(&back, &["revision 3 stored", "acknowledged by 1 proxy"]);
+    holds(
+        &scene
+            .weft(&["get", "routes", "reviews", "-o", "yaml"])
+            .await?,
+        &["weight: 90"],
+    );
+    let history = scene.weft(&["history"]).await?;
+    holds(
+        &history,
+        &["split reviews v1=50 v2=50", "rollback to revision 1"],
+    );
+    holds(
+        &scene.weft(&["delete", "httproute", "reviews"]).await?,
+        &["HTTPRoute/reviews in default deleted"],
+    );
+    scene
+        .refused(
+            &["delete", "httproute", "reviews"],
+            "there is no HTTPRoute reviews in namespace default",
+        )
+        .await?;
+    scene
+        .refused(&["delete", "nothing", "reviews"], "nothing is not a kind")
+        .await?;
+    scene
+        .refused(&["rollback", "99"], "revision 99 is not known")
+        .await?;
+    scene.caller.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_proxies_would_refuse_is_refused_at_the_door() -> anyhow::Result<()> {
+    let weft = Weft::serve(&[]).await?;
+    let cart = static_service("cart", 80, "grpc", &[([127, 0, 0, 1], 9).into()]);
+    succeed(weft.run(&["apply", "-f", "-"], &cart).await?)?;
+    let odd = "apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\nmetadata: {name: odd}\nspec:\n  parentRefs: [{group: \
+               mesh.weft.dev, kind: MeshService, name: cart}]\n  rules:\n  - matches: [{method: {type: RegularExpression, service: \
+               '(?x)a # b', method: c}}]\n";
+    for arguments in [&["apply", "-f", "-"][..], &["diff", "-f", "-"]] {
+        let ended = weft.run(arguments, odd).await?;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        holds(
+            &ended.err,
+            &[
+                "nothing was changed",
+                "GRPCRoute default/odd",
+                "RDS cart.default",
+            ],
+        );
+    }
+    assert!(!succeed(weft.run(&["get", "routes"], "").await?)?.contains("odd"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_for_machines_need_no_token_and_say_no_secret() -> anyhow::Result<()> {
+    let weft = Weft::serve(&["--token", "secret"]).await?;
+    let api = weft.api().trim_start_matches("http://").parse()?;
+    for (path, wanted) in [
+        ("/healthz", "ok"),
+        ("/readyz", "ok, revision 0"),
+        ("/metrics", "weft_control_plane_proxies{state=\"synced\"} 0"),
+    ] {
+        eventually(path, || async {
+            let answer = get(api, "monitor.example", path).await?;
+            let body = String::from_utf8_lossy(answer.body()).into_owned();
+            ensure!(answer.status() == 200 && body.contains(wanted), "{body}");
+            Ok::<_, anyhow::Error>(())
+        })
+        .await;
+    }
+    let ended = weft.run(&["get", "services"], "").await?;
+    assert_eq!(ended.code, Some(1));
+    holds(&ended.err, &["needs its token"]);
+    succeed(
+        weft.run(&["--token", "secret", "get", "services"], "")
+            .await?,
+    )?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn some_commands_need_no_control_plane() -> anyhow::Result<()> {
+    let good = run(&["lint", "-f", "-"], POLICY).await?;
+    assert_eq!(good.code, Some(0), "{good:?}");
+    holds(&good.out, &["1 file, no faults, 1 warning", "<stdin>:"]);
+    let bad = run(&["lint", "-f", "-"], "kind: Foo").await?;
+    assert_eq!(bad.code, Some(1), "{bad:?}");
+    holds(&bad.out, &["<stdin>:1:7: kind: unknown kind `Foo`"]);
+    holds(
+        &succeed(run(&["explain", "uh"], "").await?)?,
+        &["NoHealthyUpstream"],
+    );
+    let unknown = run(&["explain", "reviews"], "").await?;
+    assert_eq!(unknown.code, Some(1));
+    holds(&unknown.err, &["\"reviews\" is not a response flag"]);
+    for shell in ["bash", "zsh", "fish"] {
+        holds(&succeed(run(&["completion", shell], "").await?)?, &["weft"]);
+    }
+    assert_eq!(run(&["get", "nonsense"], "").await?.code, Some(2));
+    let nobody = run(&["--server", "http://127.0.0.1:1", "proxies"], "").await?;
+    assert_eq!(nobody.code, Some(1));
+    holds(&nobody.err, &["no control plane answers"]);
+    Ok(())
+}

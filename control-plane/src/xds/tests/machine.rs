@@ -1,5 +1,8 @@
 //! One session, one message at a time.
 
+mod types;
+mod wildcard;
+
 use jiff::Timestamp;
 use weft_xds_proto::pb::envoy::config::core::v3::Node;
 

@@ -1,5 +1,8 @@
 //! Real tonic clients against the server.
 
+mod csds;
+mod services;
+
 use std::sync::Arc;
 use std::time::Duration;
 

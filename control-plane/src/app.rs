@@ -249,7 +249,8 @@ fn open_store(config: &Config, translator: Arc<Mutex<Translator>>) -> Result<Sto
     };
     Ok(store.judged_by(Box::new(move |next| {
         let translator = translator.lock().unwrap_or_else(PoisonError::into_inner);
-        translator.judge(next)
+        let unservable = translator.judge(next).into_iter();
+        unservable.map(|it| it.to_string()).collect()
     })))
 }
 

@@ -31,4 +31,4 @@ pub use self::discovered::{Discovered, DnsAnswer, DnsQuestion, DnsRecord};
 pub use self::endpoints::{EndpointAt, Origin, dns_questions, endpoints_of};
 pub use self::index::Index;
 pub use self::inputs::UnitInputs;
-pub use self::translator::{Refused, Translated, Translator};
+pub use self::translator::{Refused, Translated, Translator, Unservable};

@@ -264,6 +264,9 @@ async fn what_proxies_would_refuse_is_refused_at_the_door() -> anyhow::Result<()
         );
     }
     assert!(!succeed(weft.run(&["get", "routes"], "").await?)?.contains("odd"));
+    let linted = run(&["lint", "-f", "-"], &format!("{cart}---\n{odd}")).await?;
+    assert_eq!(linted.code, Some(1), "{linted:?}");
+    holds(&linted.out, &["fault: <stdin>:", "RDS cart.default"]);
     Ok(())
 }
 

@@ -1,9 +1,12 @@
 //! Reading manifests: the checks that `apply`, `diff` and `lint` share.
 
-use weft_config::diag::{Finding, Severity};
-use weft_config::gateway_api::{self, Document, Resources};
+use std::sync::Arc;
+
+use weft_config::diag::{FieldPath, Finding, Severity};
+use weft_config::gateway_api::{self, Document, ObjectKey, Resources};
 
 use super::model::SourceFile;
+use crate::translate::{Translator, Unservable};
 
 /// Objects of several files, with everything found while they were read.
 pub(crate) struct Manifests {
@@ -46,6 +49,28 @@ pub(crate) fn lint(files: &[SourceFile]) -> Vec<Finding> {
         &manifests.documents,
         &Resources::new(),
     ));
+    findings.extend(unservable(&manifests.documents));
     findings.sort_by(|a, b| a.location.cmp(&b.location));
     findings
+}
+
+/// What proxies would refuse of what comes of these documents, at the place of the first that brings it about.
+fn unservable(documents: &[Document]) -> Vec<Finding> {
+    let objects = documents.iter().map(|it| Arc::clone(&it.object));
+    let state: Resources = objects.collect();
+    let faults = Translator::new("cluster.local".into()).judge(&state);
+    let finding = |fault: &Unservable| {
+        let path = FieldPath::root();
+        let culprit = |key: &ObjectKey| documents.iter().find(|it| it.object.key() == *key);
+        // A service is rarely to blame for what is attached to it.
+        let routes_first = fault.causes.iter().filter(|key| key.kind.is_route());
+        let first = routes_first.chain(&fault.causes).find_map(culprit);
+        Finding {
+            severity: Severity::Fault,
+            location: first.map(|document| document.source.locate(&path)),
+            path,
+            message: fault.to_string(),
+        }
+    };
+    faults.iter().map(finding).collect()
 }

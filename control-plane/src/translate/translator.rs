@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use weft_config::diag::Finding;
-use weft_config::gateway_api::{Resources, ServiceName, ServiceRef, Spec};
+use weft_config::gateway_api::{ObjectKey, Resources, ServiceName, ServiceRef, Spec};
 use weft_xds_proto::pb::google::protobuf::Any;
 
 use super::concern::{Concerns, differences};
@@ -68,6 +68,22 @@ impl fmt::Display for Refused {
     }
 }
 
+/// A resource that proxies would refuse, with the objects that bring it about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unservable {
+    /// What differs from the state before and concerns the resource; at least one.
+    pub causes: Vec<ObjectKey>,
+    /// The resource.
+    pub refused: Refused,
+}
+
+impl fmt::Display for Unservable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let causes: Vec<String> = self.causes.iter().map(ToString::to_string).collect();
+        write!(f, "{}: {}", causes.join(", "), self.refused)
+    }
+}
+
 /// What a state is served as.
 #[derive(Debug)]
 pub struct Translated {
@@ -110,12 +126,12 @@ impl Translator {
         self.index = Arc::new(Index::new(resources));
     }
 
-    /// What proxies would refuse if `next` took the place of the state last given; each with the objects that bring it about.
-    pub fn judge(&self, next: &Resources) -> Vec<String> {
-        let mut causes: BTreeMap<ServiceName, Vec<String>> = BTreeMap::new();
+    /// What proxies would refuse if `next` took the place of the state last given.
+    pub fn judge(&self, next: &Resources) -> Vec<Unservable> {
+        let mut causes: BTreeMap<ServiceName, Vec<ObjectKey>> = BTreeMap::new();
         for difference in differences(self.index.resources(), next) {
             for service in self.concerns.of(&difference) {
-                let cause = difference.key.to_string();
+                let cause = difference.key.clone();
                 causes.entry(service).or_default().push(cause);
             }
         }
@@ -123,15 +139,20 @@ impl Translator {
             return Vec::new();
         }
         let index = Index::new(next.clone());
-        let services = causes.iter().filter_map(|(name, causes)| {
-            let inputs = UnitInputs::gather(&index, index.services().get(name)?, &self.domain);
-            let refused = unit::build(&inputs).iter().flat_map(check_parts).collect();
-            Some((causes.join(", "), refused))
-        });
-        let lines = services.flat_map(|(causes, refused): (String, Vec<Refused>)| {
-            refused.into_iter().map(move |it| format!("{causes}: {it}"))
-        });
-        lines.collect()
+        let mut unservable = Vec::new();
+        for (name, causes) in causes {
+            let Some(service) = index.services().get(&name) else {
+                continue; // It goes, or never was.
+            };
+            let inputs = UnitInputs::gather(&index, service, &self.domain);
+            for part in unit::build(&inputs) {
+                unservable.extend(check_parts(&part).into_iter().map(|refused| Unservable {
+                    causes: causes.clone(),
+                    refused,
+                }));
+            }
+        }
+        unservable
     }
 
     /// Translates the state with what was discovered.

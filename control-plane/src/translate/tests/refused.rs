@@ -19,7 +19,8 @@ fn a_state_is_judged_before_it_is_stored() {
     let [fault] = faults.as_slice() else {
         panic!("{faults:?}")
     };
-    assert!(fault.contains("GRPCRoute"), "{fault}");
+    let fault = fault.to_string();
+    assert!(fault.contains("GRPCRoute default/odd"), "{fault}");
     assert!(
         fault.contains("RDS cart.default.svc.cluster.local:9080"),
         "{fault}"

@@ -231,16 +231,11 @@ impl Store {
         Ok(resources)
     }
 
-    /// Puts the objects as they were at revision `number` in force again, as a new revision.
+    /// The change that puts the objects as they were at revision `number` in force again.
     ///
     /// # Errors
-    /// As [`Self::at`] and [`Self::apply`].
-    pub fn rollback(&self, number: u64, author: &str) -> Result<Revision, StoreError> {
-        let change = self.rollback_change(number, author)?;
-        self.apply(&change)
-    }
-
-    fn rollback_change(&self, number: u64, author: &str) -> Result<ChangeSet, StoreError> {
+    /// As [`Self::at`].
+    pub fn rollback_change(&self, number: u64, author: &str) -> Result<ChangeSet, StoreError> {
         let target = self.at(number)?;
         let current = self.current().resources;
         let put = target

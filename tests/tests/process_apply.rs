@@ -8,10 +8,10 @@ use weft_tests::weft::Weft;
 use weft_xds_proto::type_url::{CLUSTER, ENDPOINT, LISTENER, ROUTE};
 
 /// Proxies that are connected.
-const PROXIES: usize = 2000;
+const PROXIES: usize = 200;
 
 /// Services of the mesh; most of them no change concerns.
-const SERVICES: usize = 2000;
+const SERVICES: usize = 300;
 
 const WEB: &str = "web.default.svc.cluster.local:80";
 

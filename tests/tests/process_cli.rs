@@ -1,6 +1,6 @@
 //! The commands of `weft` against a running control plane with a proxy: what they say, and with which code they end.
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use weft_tests::client::{get, served_by};
 use weft_tests::eventually;
 use weft_tests::upstream::Upstream;
@@ -267,6 +267,36 @@ async fn what_proxies_would_refuse_is_refused_at_the_door() -> anyhow::Result<()
     let linted = run(&["lint", "-f", "-"], &format!("{cart}---\n{odd}")).await?;
     assert_eq!(linted.code, Some(1), "{linted:?}");
     holds(&linted.out, &["fault: <stdin>:", "RDS cart.default"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_of_the_watched_directory_are_changed_there_alone() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let web = |port| static_service("web", port, "http", &[([127, 0, 0, 1], 9).into()]);
+    std::fs::write(folder.path().join("web.yaml"), web(80))?;
+    let path = folder.path().to_str().context("a path in UTF-8")?;
+    let weft = Weft::serve(&["--config", path]).await?;
+    let shows = async |what: &str| {
+        let listed = weft.run(&["get", "services"], "").await?.out;
+        ensure!(listed.contains(what), "{listed}");
+        Ok::<_, anyhow::Error>(())
+    };
+    eventually("the directory is read", || shows("80/http")).await;
+    std::fs::write(folder.path().join("web.yaml"), web(81))?;
+    eventually("the change is followed", || shows("81/http")).await;
+    for arguments in [
+        &["apply", "-f", "-"][..],
+        &["delete", "MeshService", "web"],
+        &["rollback", "1"],
+    ] {
+        let ended = weft.run(arguments, &web(82)).await?;
+        assert_eq!(ended.code, Some(1), "{arguments:?}: {ended:?}");
+        holds(
+            &ended.err,
+            &["MeshService default/web comes from the watched directory"],
+        );
+    }
     Ok(())
 }
 

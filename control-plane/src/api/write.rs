@@ -20,6 +20,7 @@ use super::Refused;
 use super::check::Manifests;
 use super::model::{Action, ApplyEvent, ApplyRequest, Change, ObjectName, RollbackRequest};
 use crate::app::{Mesh, Standing};
+use crate::source::files::is_owned;
 use crate::store::{ChangeSet, ObjectChange, StoreError};
 
 /// Longest wait for proxies.
@@ -71,10 +72,18 @@ pub(super) async fn rollback(
             .checked_sub(1)
             .ok_or_else(|| Refused::not_found("there is no revision to go back from"))?,
     };
-    let revision = mesh
-        .store()
-        .rollback(target, &request.author)
-        .map_err(refuse)?;
+    let change = mesh.store().rollback_change(target, &request.author);
+    let change = change.map_err(refuse)?;
+    let changed = change
+        .put
+        .iter()
+        .map(|object| (object.key(), is_owned(object)));
+    let gone = change.delete.iter().map(|key| (key.clone(), false));
+    let owned = changed
+        .chain(gone)
+        .filter(|(key, owned)| *owned || mesh.is_owned_by_file(key));
+    refuse_owned(owned.map(|(key, _)| (String::new(), key)))?;
+    let revision = mesh.store().apply(&change).map_err(refuse)?;
     let planned = ApplyEvent::Planned {
         changes: revision.changes.iter().map(describe).collect(),
         warnings: Vec::new(),
@@ -107,27 +116,18 @@ fn change_set(mesh: &Mesh, request: &ApplyRequest) -> Result<(ChangeSet, Vec<Str
             faults,
         ));
     }
-    let owned: Vec<String> = (manifests.documents.iter())
-        .filter(|document| mesh.is_owned_by_file(&document.object.key()))
-        .map(|document| {
-            let place = document.source.locate(&FieldPath::root());
-            format!(
-                "{place}: {} comes from the watched directory: change it there",
-                document.object.key()
-            )
-        })
-        .collect();
-    if !owned.is_empty() {
-        return Err(Refused::invalid(
-            "objects of the watched directory cannot be changed over the API",
-            owned,
-        ));
-    }
     let delete = request
         .delete
         .iter()
         .map(object_key)
         .collect::<Result<Vec<_>, _>>()?;
+    let places = manifests.documents.iter().map(|document| {
+        let place = document.source.locate(&FieldPath::root());
+        (format!("{place}: "), document.object.key())
+    });
+    let deleted = delete.iter().map(|key| (String::new(), key.clone()));
+    let owned = places.chain(deleted);
+    refuse_owned(owned.filter(|(_, key)| mesh.is_owned_by_file(key)))?;
     if manifests.documents.is_empty() && delete.is_empty() {
         return Err(Refused::invalid(
             "there is no object in what was sent",
@@ -146,6 +146,22 @@ fn change_set(mesh: &Mesh, request: &ApplyRequest) -> Result<(ChangeSet, Vec<Str
         message: request.message.clone(),
     };
     Ok((change, warnings))
+}
+
+/// Refuses a change of objects of the watched directory, each with what leads to it: it would not last.
+fn refuse_owned(owned: impl Iterator<Item = (String, ObjectKey)>) -> Result<(), Refused> {
+    let faults: Vec<String> = owned
+        .map(|(place, key)| {
+            format!("{place}{key} comes from the watched directory: change it there")
+        })
+        .collect();
+    match faults.is_empty() {
+        true => Ok(()),
+        false => Err(Refused::invalid(
+            "objects of the watched directory cannot be changed over the API",
+            faults,
+        )),
+    }
 }
 
 pub(super) fn object_key(name: &ObjectName) -> Result<ObjectKey, Refused> {

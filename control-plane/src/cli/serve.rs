@@ -1,5 +1,6 @@
 //! `weft serve`.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -72,6 +73,7 @@ pub(super) async fn run(serve: &Serve, token: Option<String>) -> anyhow::Result<
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     let running = ControlPlane::start(serve.config(token)?).await?;
     eprintln!(

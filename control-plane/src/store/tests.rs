@@ -85,7 +85,8 @@ fn any_state_of_the_history_can_be_had_again() {
         Err(StoreError::UnknownRevision { newest: 3, .. })
     ));
 
-    let revision = store.rollback(1, "me").unwrap();
+    let change = store.rollback_change(1, "me").unwrap();
+    let revision = store.apply(&change).unwrap();
     assert_eq!(revision.number, 4);
     assert_eq!(*store.current().resources, store.at(1).unwrap());
 }

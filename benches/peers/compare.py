@@ -201,7 +201,7 @@ def haproxy(folder, kind, upstream):
     config.write_text(
         f"""global
   nbthread 1
-  maxconn 20000
+  maxconn 4000
 defaults
   mode {kind}
   timeout connect 1s
@@ -232,7 +232,7 @@ def nginx(folder, kind, upstream):
     config = folder / f"nginx-{kind}.conf"
     config.write_text(
         f"""{load}daemon off; pid {folder}/nginx.pid; error_log stderr error; worker_processes 1;
-events {{ worker_connections 20000; }}
+events {{ worker_connections 8192; }}
 {http if kind == "http" else stream}"""
     )
     return Process(["nginx", "-c", config, "-e", "stderr"], port, 0, folder / "nginx.log"), port

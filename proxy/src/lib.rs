@@ -35,3 +35,7 @@ pub mod drain;
 pub mod worker;
 
 pub mod app;
+
+mod causes;
+
+pub use causes::with_causes;

@@ -1,10 +1,11 @@
-//! Envoy bootstraps as tests need them.
+//! Envoy bootstraps and resources as tests write them.
 
 use std::net::SocketAddr;
 
 use anyhow::Context;
 use weft_config::bootstrap::Bootstrap;
 use weft_config::diag::Diagnostics;
+use weft_config::document::Document;
 
 /// A bootstrap for Envoy and for `weft-proxy`: everything comes over one ADS stream from `ads`. `api_type` is `GRPC` or
 /// `DELTA_GRPC`; `metadata` is the node's, as flow-style YAML.
@@ -47,4 +48,15 @@ pub fn parse(text: &str) -> anyhow::Result<Bootstrap> {
     let mut diag = Diagnostics::new();
     let bootstrap = Bootstrap::parse_file(text, "test.yaml", &mut diag);
     bootstrap.with_context(|| format!("{:?}", diag.findings()))
+}
+
+/// Reads one xDS message.
+///
+/// # Errors
+/// If it has a fault; names all of them, and the text.
+pub fn message<M: prost::Name + Default>(yaml: &str) -> anyhow::Result<M> {
+    let mut diag = Diagnostics::new();
+    let document = Document::<M>::parse(yaml, "test", &mut diag);
+    let document = document.with_context(|| format!("{yaml}: {:?}", diag.findings()))?;
+    Ok(document.message)
 }

@@ -5,10 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use weft_config::diag::Diagnostics;
-use weft_config::document::Document;
 use weft_proxy::app::{Config, MeshConfig, OUTBOUND, Proxy, Running, Source};
 use weft_tests::ads::AdsServer;
+use weft_tests::bootstrap;
 use weft_tests::eventually;
 use weft_tests::upstream::Upstream;
 use weft_xds_proto::pb::envoy::config::cluster::v3::Cluster;
@@ -17,38 +16,32 @@ use weft_xds_proto::pb::envoy::config::listener::v3::Listener;
 use weft_xds_proto::pb::envoy::config::route::v3::RouteConfiguration;
 use weft_xds_proto::type_url;
 
-fn message<M: prost::Name + Default>(yaml: &str) -> anyhow::Result<M> {
-    let mut diag = Diagnostics::new();
-    let document = Document::<M>::parse(yaml, "test", &mut diag);
-    Ok(document
-        .with_context(|| format!("{yaml}: {:?}", diag.findings()))?
-        .message)
-}
-
 /// The resources behind a name that clients ask for, leading to `upstream`.
 fn put_service(ads: &AdsServer, name: &str, upstream: SocketAddr) -> anyhow::Result<()> {
     let (ip, port) = (upstream.ip(), upstream.port());
     ads.put(
         "c",
-        &message::<Cluster>("{name: c, type: EDS, eds_cluster_config: {eds_config: {ads: {}}}}")?,
+        &bootstrap::message::<Cluster>(
+            "{name: c, type: EDS, eds_cluster_config: {eds_config: {ads: {}}}}",
+        )?,
     );
     ads.put(
         "c",
-        &message::<ClusterLoadAssignment>(&format!(
+        &bootstrap::message::<ClusterLoadAssignment>(&format!(
             "{{cluster_name: c, endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: \
              {{address: {ip}, port_value: {port}}}}}}}}}]}}]}}"
         ))?,
     );
     ads.put(
         "r",
-        &message::<RouteConfiguration>(
+        &bootstrap::message::<RouteConfiguration>(
             "{name: r, virtual_hosts: [{name: v, domains: ['*'], routes: [{match: {prefix: /}, \
              route: {cluster: c}}]}]}",
         )?,
     );
     ads.put(
         name,
-        &message::<Listener>(&format!(
+        &bootstrap::message::<Listener>(&format!(
             "{{name: '{name}', api_listener: {{api_listener: {{'@type': type.googleapis.com/envoy.extensions.filters.\
              network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: s, rds: {{route_config_name: r, \
              config_source: {{ads: {{}}}}}}, http_filters: [{{name: router, typed_config: {{'@type': \
@@ -153,7 +146,7 @@ async fn a_bad_resource_is_refused_by_name_while_the_last_good_one_serves() -> a
     let proxy = sidecar(ads.address(), None).await?;
     proxy.ready().await;
     get(&proxy, "reviews").await?;
-    let bad = message::<Cluster>("{name: c, type: STATIC, connect_timeout: -1s}")?;
+    let bad = bootstrap::message::<Cluster>("{name: c, type: STATIC, connect_timeout: -1s}")?;
     ads.put("c", &bad);
     let error = eventually("the cluster is refused", || async {
         ads.last_nack(type_url::CLUSTER).ok_or("no refusal")
@@ -163,6 +156,51 @@ async fn a_bad_resource_is_refused_by_name_while_the_last_good_one_serves() -> a
     let answer = get(&proxy, "reviews").await?;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     proxy.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_a_response_the_good_is_served_and_the_bad_named_also_after_a_restart()
+-> anyhow::Result<()> {
+    let upstream = Upstream::http("a").await;
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let ads = AdsServer::start().await?;
+    put_service(&ads, "api", upstream.address())?;
+    ads.remove(type_url::LISTENER, "api");
+    for (name, port) in [("good", 0), ("taken", taken.local_addr()?.port())] {
+        let listener = format!(
+            "{{name: {name}, address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}, filter_chains: \
+             [{{filters: [{{name: t, typed_config: {{'@type': type.googleapis.com/envoy.extensions.filters.network.\
+             tcp_proxy.v3.TcpProxy, stat_prefix: t, cluster: c}}}}]}}]}}"
+        );
+        ads.put(name, &bootstrap::message::<Listener>(&listener)?);
+    }
+    let bad = "{name: bad, type: STATIC, connect_timeout: -1s}";
+    ads.put("bad", &bootstrap::message::<Cluster>(bad)?);
+    let state = tempfile::tempdir()?;
+    for api_type in ["DELTA_GRPC", "GRPC"] {
+        let yaml = bootstrap::ads("test", ads.address(), api_type, "{}");
+        let source = Source::Bootstrap(Box::new(bootstrap::parse(&yaml)?));
+        let mut config = Config::new(source);
+        config.state_dir = Some(state.path().to_owned());
+        let proxy = tokio::task::spawn_blocking(move || Proxy::start(config)).await??;
+        proxy.ready().await;
+        let good = proxy.address_of("good").await.context("not bound")?;
+        let answer = weft_tests::client::get(good, "web", "/").await?;
+        assert_eq!(weft_tests::client::served_by(&answer)?, "a");
+        for (kind, fault) in [
+            (type_url::LISTENER, "taken: address"),
+            (type_url::CLUSTER, "bad: connect_timeout"),
+        ] {
+            let error = eventually("the refusal arrives", || async {
+                ads.last_nack(kind).ok_or("no refusal")
+            })
+            .await;
+            assert!(error.contains(fault), "{error}");
+            assert!(!error.contains("good"), "{error}");
+        }
+        proxy.shutdown().await;
+    }
     Ok(())
 }
 

@@ -1,7 +1,9 @@
 //! The control thread: builds the rooms one by one, then runs them until the drain is done.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
@@ -24,9 +26,10 @@ use crate::listener::{BindError, ListenerSet, Sharing, default_connections_max};
 use crate::snapshot::{Builder, SnapshotStore};
 use crate::telemetry::Metrics;
 use crate::tunnel::TunnelLimits;
+use crate::with_causes;
 use crate::worker::{WorkerParts, Workers};
 use crate::xds::Status;
-use crate::xds::core::Core;
+use crate::xds::core::{Core, Reserve};
 use crate::xds::state_dir::StateDir;
 use crate::xds::stream::{self, MESSAGE_BYTES_MAX, Server};
 use crate::xds::task::Task;
@@ -66,7 +69,8 @@ struct Control {
     /// Taken when they are served.
     pages: Option<(Sockets, pages::Rooms)>,
     rooms: Rooms,
-    listeners: ListenerSet,
+    /// Shared with the xDS client, which has listeners bound before it accepts them.
+    listeners: Rc<RefCell<ListenerSet>>,
     threads: Vec<JoinHandle<()>>,
     server: Option<(Server, mpsc::Sender<stream::Event>)>,
     resolver: Resolver,
@@ -96,13 +100,19 @@ impl Control {
         let mut workers = rooms.build_workers(config.workers)?;
         let threads = workers.take_threads();
         let (metrics, drain) = (rooms.metrics.clone(), rooms.drain.clone());
-        let mut listeners = ListenerSet::new(workers, metrics, drain, Sharing::Exclusive);
+        let listeners = ListenerSet::new(workers, metrics, drain, Sharing::Exclusive);
+        let listeners = Rc::new(RefCell::new(listeners));
         let sockets = Sockets::bind(config.admin, config.metrics)?;
-        let plan = Plan::build(&config, sockets.admin(), &rooms.store, &mut listeners)?;
+        let plan = Plan::build(
+            &config,
+            sockets.admin(),
+            &rooms.store,
+            &mut listeners.borrow_mut(),
+        )?;
         let node = plan.options.node.clone();
         let resolver = Resolver::system();
         let held = plan.held.clone();
-        let (task, server) = rooms.build_task(plan, &config, &resolver)?;
+        let (task, server) = rooms.build_task(plan, &config, &resolver, reserve(&listeners))?;
         let addresses = watch::Sender::default();
         let pages = pages::Rooms {
             store: rooms.store.clone(),
@@ -133,17 +143,15 @@ impl Control {
     /// Brings the listening sockets in step with the snapshot in force.
     fn bind(&mut self) -> Vec<BindError> {
         let snapshot = self.rooms.store.current();
-        let errors = self
-            .listeners
-            .apply(snapshot.listeners.values().map(|view| &view.config));
+        let mut listeners = self.listeners.borrow_mut();
+        let errors = listeners.apply(snapshot.listeners.values().map(|view| &view.config));
         if let Some(held) = &self.held
             && !snapshot.listeners.contains_key(&held.name)
-            && let Err(error) = self.listeners.reserve(held)
+            && let Err(error) = listeners.reserve(held)
         {
             warn!(%error, "inbound address lost");
         }
-        let bound = self
-            .listeners
+        let bound = listeners
             .addresses()
             .map(|(name, address)| (name.clone(), address));
         let bound: BTreeMap<_, _> = bound.collect();
@@ -186,7 +194,7 @@ impl Control {
             drop(spawn_local(stream::run(server, resolver, status, events)));
         }
         let (stop, stopped) = oneshot::channel();
-        let client = spawn_local(task.run(stopped));
+        let mut client = spawn_local(task.run(stopped));
         let drain = self.rooms.drain.clone();
         let mut revisions = self.rooms.store.revisions();
         let mut done = std::pin::pin!(drain.run());
@@ -199,7 +207,11 @@ impl Control {
         info!("drained");
         drop(stop);
         // Writing the last tables is worth a moment, but no more than that.
-        drop(timeout(LAST_WORDS, client).await);
+        if timeout(LAST_WORDS, &mut client).await.is_err() {
+            client.abort();
+            drop(client.await);
+        }
+        // The client is gone and with it its share of the set, so that the workers hear the end.
         drop(self.listeners);
         for thread in self.threads {
             drop(thread.join());
@@ -222,6 +234,15 @@ impl Control {
     }
 }
 
+/// How the xDS client has listeners bound.
+fn reserve(listeners: &Rc<RefCell<ListenerSet>>) -> Reserve {
+    let listeners = listeners.clone();
+    Reserve::new(move |listener| {
+        let reserved = listeners.borrow_mut().reserve(listener);
+        reserved.map_err(|error| with_causes(&error))
+    })
+}
+
 impl Rooms {
     fn build_workers(&self, count: usize) -> Result<Workers, StartError> {
         let http = super::http::factory(&self.store, &self.metrics, &self.drain);
@@ -242,10 +263,11 @@ impl Rooms {
         plan: Plan,
         config: &Config,
         resolver: &Resolver,
+        reserve: Reserve,
     ) -> Result<(Task, Option<(Server, mpsc::Sender<stream::Event>)>), StartError> {
         let builder = Builder::new(self.store.clone(), self.metrics.clone());
         let (store, status) = (self.store.clone(), self.status.clone());
-        let mut core = Core::new(plan.options.clone(), store, builder, status);
+        let mut core = Core::new(plan.options.clone(), reserve, store, builder, status);
         plan.put_fixed(&mut core);
         let state_dir = match &config.state_dir {
             Some(dir) => Some(StateDir::open(dir, plan.owner).map_err(StartError::State)?),

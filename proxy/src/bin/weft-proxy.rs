@@ -15,7 +15,8 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, reload};
 use weft_proxy::app::cli::{Cli, CliError, Command, LogFormat, RunArgs, read_bootstrap};
-use weft_proxy::app::{Proxy, SetLevel, StartError};
+use weft_proxy::app::{Proxy, SetLevel};
+use weft_proxy::with_causes;
 
 const REFUSED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
@@ -96,17 +97,6 @@ fn run(args: &RunArgs) -> ExitCode {
             }
         }
     })
-}
-
-fn with_causes(error: &StartError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// Begins to log; gives the handle by which `/logging` changes what is logged.

@@ -6,6 +6,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -57,10 +58,27 @@ pub struct Options {
     pub node: Node,
 }
 
+/// Binds the address of a listener before it is accepted, or says why it cannot be listened on.
+pub struct Reserve(Box<dyn FnMut(&Listener) -> Result<(), String>>);
+
+impl Reserve {
+    /// With `bind` for those listeners that have an address.
+    pub fn new(bind: impl FnMut(&Listener) -> Result<(), String> + 'static) -> Self {
+        Self(Box::new(bind))
+    }
+}
+
+impl fmt::Debug for Reserve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reserve")
+    }
+}
+
 /// The client's state.
 #[derive(Debug)]
 pub struct Core {
     options: Options,
+    reserve: Reserve,
     store: Arc<SnapshotStore>,
     builder: Builder,
     accepted: SharedAccepted,
@@ -115,6 +133,7 @@ impl Core {
     /// Nothing told yet.
     pub fn new(
         options: Options,
+        reserve: Reserve,
         store: Arc<SnapshotStore>,
         mut builder: Builder,
         status: Arc<Status>,
@@ -135,6 +154,7 @@ impl Core {
         });
         Self {
             options,
+            reserve,
             store,
             builder,
             accepted: SharedAccepted::default(),

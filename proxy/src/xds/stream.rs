@@ -18,6 +18,7 @@ use super::status::Status;
 use super::wire::{Protocol, Received, Request};
 use crate::balance::{Cluster, EndpointId, PickContext};
 use crate::dns::Resolver;
+use crate::with_causes;
 
 mod backoff;
 
@@ -180,7 +181,7 @@ impl Attempt<'_> {
     async fn run(&mut self, address: SocketAddr) -> String {
         let channel = match connect(address).await {
             Ok(channel) => channel,
-            Err(error) => return format!("connecting to {address}: {}", chain(&error)),
+            Err(error) => return format!("connecting to {address}: {}", with_causes(&error)),
         };
         let (sender, receiver) = mpsc::channel(REQUESTS_MAX);
         // The requests go in before the server's first word: some servers send no head before that.
@@ -248,7 +249,7 @@ impl Attempt<'_> {
                  the bootstrap"
                     .to_owned()
             }
-            (code, _) => format!("{code:?}: {}", chain(status)),
+            (code, _) => format!("{code:?}: {}", with_causes(status)),
         }
     }
 }
@@ -264,19 +265,4 @@ async fn connect(address: SocketAddr) -> Result<Channel, tonic::transport::Error
         .initial_connection_window_size(1 << 20)
         .connect()
         .await
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let cause = error.to_string();
-        if !text.contains(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-        source = error.source();
-    }
-    text
 }

@@ -198,6 +198,8 @@ impl Core {
                     return Err(Refusal::new(&*listener.name, fault));
                 }
                 let listener = self.placed(listener);
+                (self.reserve.0)(&listener)
+                    .map_err(|fault| Refusal::new(&*listener.name, format!("address: {fault}")))?;
                 self.builder.put_listener(listener, now);
             }
         }

@@ -122,7 +122,13 @@ impl Client {
             inbound: None,
             node: Node::default(),
         };
-        let core = Core::new(options, store.clone(), builder, Status::new(&metrics));
+        let core = Core::new(
+            options,
+            Reserve::new(|_| Ok(())),
+            store.clone(),
+            builder,
+            Status::new(&metrics),
+        );
         Self {
             core,
             store,

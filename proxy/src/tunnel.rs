@@ -7,10 +7,12 @@ mod ends;
 mod flow;
 mod pools;
 mod run;
+mod socket;
 
 pub use ends::{Close, Ends, Preread, TunnelOptions};
 pub use pools::{Pools, TunnelLimits};
 pub use run::run;
+pub use socket::Socket;
 
 #[cfg(test)]
 mod tests;

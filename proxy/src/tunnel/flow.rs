@@ -6,10 +6,10 @@ use std::task::{Context, Poll, ready};
 
 use rustix::pipe::{SpliceFlags, splice};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{Interest, ReadBuf};
 
 use super::pools::{Pipe, Pools};
+use super::socket::Socket;
 
 /// One direction: bytes read from one socket and owed to the other.
 #[derive(Debug)]
@@ -99,8 +99,8 @@ impl Flow {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
+        from: &mut impl Socket,
+        to: &mut impl Socket,
         pools: &Pools,
     ) -> Poll<Result<(), Fault>> {
         for _ in 0..ROUNDS_PER_TURN {
@@ -127,7 +127,11 @@ impl Flow {
     }
 
     /// Writes what is owed.
-    fn poll_flush(&mut self, cx: &mut Context<'_>, to: &mut TcpStream) -> Poll<Result<(), Fault>> {
+    fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut impl Socket,
+    ) -> Poll<Result<(), Fault>> {
         while let Some(rest) = self
             .owed
             .bytes
@@ -150,8 +154,8 @@ impl Flow {
     fn poll_copy(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
+        from: &mut impl Socket,
+        to: &mut impl Socket,
         pools: &Pools,
     ) -> Poll<Result<(), Fault>> {
         let mut scratch = pools.scratch();
@@ -186,7 +190,7 @@ impl Flow {
     fn poll_splice_in(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut TcpStream,
+        from: &mut impl Socket,
         pools: &Pools,
     ) -> Poll<Result<(), Fault>> {
         loop {
@@ -225,7 +229,7 @@ impl Flow {
     fn poll_splice_out(
         &mut self,
         cx: &mut Context<'_>,
-        to: &mut TcpStream,
+        to: &mut impl Socket,
     ) -> Poll<Result<(), Fault>> {
         let Some(pipe) = &mut self.pipe else {
             return Poll::Ready(Ok(()));
@@ -264,7 +268,7 @@ impl Flow {
     }
 
     /// Passes the source's end on: a FIN.
-    fn end(&mut self, to: &TcpStream) {
+    fn end(&mut self, to: &impl Socket) {
         // A socket that is gone already tells so on the other direction.
         drop(SockRef::from(to).shutdown(std::net::Shutdown::Write));
         self.phase = Phase::Closed;

@@ -6,12 +6,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use super::ends::{Close, Ends, TunnelOptions};
 use super::flow::{Fault, Flow};
 use super::pools::Pools;
+use super::socket::Socket;
 use crate::drain::Phase;
 
 /// Carries bytes both ways until both sides have ended, one is reset, both are silent for too long, or the drain is over.
@@ -20,8 +20,8 @@ use crate::drain::Phase;
 /// sent before is still delivered if it can be, then the other side is reset as well.
 pub async fn run(
     pools: &Pools,
-    mut down: TcpStream,
-    mut up: TcpStream,
+    mut down: impl Socket,
+    mut up: impl Socket,
     options: TunnelOptions,
 ) -> Ends {
     let TunnelOptions {
@@ -91,8 +91,8 @@ impl Pair {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        down: &mut TcpStream,
-        up: &mut TcpStream,
+        down: &mut impl Socket,
+        up: &mut impl Socket,
         pools: &Pools,
     ) -> Poll<Close> {
         match self.to_upstream.poll(cx, down, up, pools) {
@@ -119,7 +119,7 @@ impl Pair {
 }
 
 /// So that the socket's close sends a RST and not a FIN.
-fn reset(socket: &TcpStream) {
+fn reset(socket: &impl Socket) {
     // Where the kernel refuses, the peer sees an ordinary end.
     drop(SockRef::from(socket).set_linger(Some(Duration::ZERO)));
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{State, Worker};
 use crate::endpoint::Stream;
 use crate::http::engine::{ConnId, Switched};
-use crate::tunnel::{self, Close, Ends, TunnelOptions};
+use crate::tunnel::{self, TunnelOptions};
 
 /// An exchange that left HTTP, with its sockets.
 pub(super) struct Tunnel {
@@ -35,39 +35,13 @@ impl Tunnel {
             idle_timeout: self.switched.idle_timeout,
             drain: worker.drain.clone(),
         };
+        let pools = &worker.tunnels;
         let ends = match (self.down, self.up) {
-            (Stream::Tcp(down), Stream::Tcp(up)) => {
-                tunnel::run(&worker.tunnels, down, up, options).await
-            }
-            (down, up) => copy(down, up, options).await,
+            (Stream::Tcp(down), Stream::Tcp(up)) => tunnel::run(pools, down, up, options).await,
+            (Stream::Tcp(down), Stream::Unix(up)) => tunnel::run(pools, down, up, options).await,
+            (Stream::Unix(down), Stream::Tcp(up)) => tunnel::run(pools, down, up, options).await,
+            (Stream::Unix(down), Stream::Unix(up)) => tunnel::run(pools, down, up, options).await,
         };
         self.switched.ended(&ends, Instant::now());
     }
-}
-
-/// Without splice, for Unix domain sockets.
-async fn copy(down: Stream, up: Stream, options: TunnelOptions) -> Ends {
-    let mut ends = Ends {
-        to_upstream: 0,
-        to_downstream: 0,
-        close: Close::UpstreamReset,
-    };
-    let (Stream::Tcp(mut down), Stream::Unix(mut up)) = (down, up) else {
-        return ends;
-    };
-    use tokio::io::AsyncWriteExt;
-    let preread = options.preread;
-    let first = async {
-        up.write_all(&preread.from_downstream).await?;
-        down.write_all(&preread.from_upstream).await
-    };
-    if first.await.is_err() {
-        return ends;
-    }
-    if let Ok((there, back)) = tokio::io::copy_bidirectional(&mut down, &mut up).await {
-        ends.to_upstream = there + preread.from_downstream.len() as u64;
-        ends.to_downstream = back + preread.from_upstream.len() as u64;
-        ends.close = Close::Orderly;
-    }
-    ends
 }

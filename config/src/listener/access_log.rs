@@ -11,11 +11,13 @@ use weft_xds_proto::pb::envoy::extensions::access_loggers::stream::v3 as stream;
 use weft_xds_proto::pb::google::protobuf::{Struct, value::Kind};
 
 use super::{AccessLog, AccessLogFormat};
+use crate::access_log::compile;
 use crate::diag::{Diagnostics, FieldPath};
 use crate::proto::{type_name, unpack};
 
 impl AccessLog {
-    /// Reads a list of access logs. One that cannot be written is left out with a warning: requests pass as before.
+    /// Reads a list of access logs. One that goes where nothing can be written is left out with a warning: requests pass
+    /// as before. A format that cannot be compiled is a fault.
     pub(super) fn parse_all(
         protos: &[pb::AccessLog],
         at: &FieldPath,
@@ -24,9 +26,13 @@ impl AccessLog {
         let mut logs = Vec::with_capacity(protos.len());
         for (index, proto) in protos.iter().enumerate() {
             let at = at.field("access_log").index(index);
-            let mut found = Diagnostics::new();
-            logs.extend(Self::parse(proto, &at, &mut found));
-            diag.extend(found.into_warnings());
+            let Some(log) = Self::parse(proto, &at, diag) else {
+                continue;
+            };
+            let compiled = compile(&log).map_err(|error| error.to_string());
+            if diag.keep(at.field("typed_config"), compiled).is_some() {
+                logs.push(log);
+            }
         }
         logs
     }

@@ -161,3 +161,27 @@ fn what_would_change_who_is_let_in_is_refused() {
         assert_eq!(found, [format!("fault: {fault}")]);
     }
 }
+
+#[test]
+fn an_access_log_format_that_cannot_be_compiled_is_refused_with_its_path() {
+    let to_file = |format: Value| {
+        json!({ "access_log": [{ "name": "a", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": "/dev/stdout", "log_format": format,
+        } }] })
+    };
+    let (hcm, found) = http(to_file(json!({ "text_format": "%RESPONSE_CODE%" })));
+    assert_eq!(hcm.unwrap().access_log.len(), 1, "{found:?}");
+    for format in [
+        json!({ "text_format": "%NO_SUCH_OPERATOR%" }),
+        json!({ "json_format": { "a": "%RESPONSE_CODE" } }),
+    ] {
+        let (hcm, found) = http(to_file(format));
+        assert!(hcm.is_none());
+        let at = "filters[0].typed_config.access_log[0].typed_config: ";
+        assert!(
+            found[0].starts_with("fault: ") && found[0].contains(at),
+            "{found:?}"
+        );
+    }
+}

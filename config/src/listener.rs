@@ -153,12 +153,26 @@ pub struct HttpConnectionManager {
     pub xff_num_trusted_hops: u32,
     /// Upgrades that are allowed, lower case (`websocket`, `connect`); others are refused with 403.
     pub upgrades: Vec<Arc<str>>,
-    /// The `Server` header of answers. Default: ours replaces the upstream's only on local answers.
+    /// What we call ourselves in `Server`, always on answers of our own. Default `weft`.
     pub server_name: Arc<str>,
+    /// What becomes of `Server` in answers that pass through (`server_header_transformation`).
+    pub server_header: ServerHeader,
     /// Whether `.` and `..` segments and duplicate slashes are resolved before routing (`normalize_path`).
     pub normalize_path: bool,
     /// Whether runs of slashes are merged (`merge_slashes`).
     pub merge_slashes: bool,
+}
+
+/// What becomes of `Server` in answers that pass through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ServerHeader {
+    /// It becomes our name (`OVERWRITE`).
+    #[default]
+    Overwrite,
+    /// It becomes our name where there is none (`APPEND_IF_ABSENT`).
+    AppendIfAbsent,
+    /// Nothing (`PASS_THROUGH`).
+    PassThrough,
 }
 
 /// What downstream speaks.

@@ -9,7 +9,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
-use weft_config::listener::{ChainAction, HttpConnectionManager, HttpLimits, RouteSource};
+use weft_config::listener::{
+    ChainAction, HttpConnectionManager, HttpLimits, RouteSource, ServerHeader,
+};
 use weft_config::listener::{
     Detection, Direction, DownstreamCodec, FilterChain, FilterChainMatch, Listener,
 };
@@ -72,6 +74,7 @@ fn hcm() -> HttpConnectionManager {
         xff_num_trusted_hops: 0,
         upgrades: Vec::new(),
         server_name: "weft".into(),
+        server_header: ServerHeader::PassThrough,
         normalize_path: false,
         merge_slashes: false,
     }

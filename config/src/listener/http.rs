@@ -12,6 +12,7 @@ use weft_xds_proto::pb::envoy::extensions::filters::network::http_connection_man
 
 use super::{
     AccessLog, DownstreamCodec, HttpConnectionManager, HttpFilter, HttpLimits, RouteSource,
+    ServerHeader,
 };
 use crate::cluster::check_ads;
 use crate::diag::{Diagnostics, FieldPath};
@@ -34,6 +35,8 @@ impl HttpConnectionManager {
         warn_ignored(proto, at, diag);
         let codec = codec(proto.codec_type);
         let codec = diag.keep(at.field("codec_type"), codec);
+        let server_header = server_header(proto.server_header_transformation);
+        let server_header = diag.keep(at.field("server_header_transformation"), server_header);
         let routes = RouteSource::parse(proto, at, diag);
         let filters = HttpFilter::parse_all(&proto.http_filters, at, diag);
         let limits = HttpLimits::parse(proto, at, diag);
@@ -48,7 +51,8 @@ impl HttpConnectionManager {
             use_remote_address: bool_or(&proto.use_remote_address, false),
             xff_num_trusted_hops: proto.xff_num_trusted_hops,
             upgrades: upgrades(&proto.upgrade_configs, at, diag),
-            server_name: proto.server_name.as_str().into(),
+            server_name: server_name(&proto.server_name, at, diag)?,
+            server_header: server_header?,
             normalize_path: bool_or(&proto.normalize_path, false),
             merge_slashes: proto.merge_slashes,
         })
@@ -137,6 +141,25 @@ fn codec(value: i32) -> Result<DownstreamCodec, String> {
         Ok(CodecType::Http3) => Err("HTTP3 is not supported".to_owned()),
         Err(_) => Err(format!("has no value {value}")),
     }
+}
+
+fn server_header(value: i32) -> Result<ServerHeader, String> {
+    use pb::http_connection_manager::ServerHeaderTransformation as Proto;
+    match Proto::try_from(value) {
+        Ok(Proto::Overwrite) => Ok(ServerHeader::Overwrite),
+        Ok(Proto::AppendIfAbsent) => Ok(ServerHeader::AppendIfAbsent),
+        Ok(Proto::PassThrough) => Ok(ServerHeader::PassThrough),
+        Err(_) => Err(format!("has no value {value}")),
+    }
+}
+
+/// What we call ourselves: visible ASCII and spaces, for it is written into heads.
+fn server_name(given: &str, at: &FieldPath, diag: &mut Diagnostics) -> Option<Arc<str>> {
+    if !given.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        diag.fault(at.field("server_name"), "is not a field value");
+        return None;
+    }
+    Some(if given.is_empty() { "weft" } else { given }.into())
 }
 
 impl RouteSource {

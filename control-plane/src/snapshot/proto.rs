@@ -153,6 +153,8 @@ pub(crate) fn connection_manager(
 ) -> hcm::HttpConnectionManager {
     hcm::HttpConnectionManager {
         stat_prefix: stat_prefix.to_owned(),
+        // A mesh does not take an application's name from it.
+        server_header_transformation: hcm_parts::ServerHeaderTransformation::PassThrough.into(),
         http_filters: http_filters(used),
         upgrade_configs: vec![hcm_parts::UpgradeConfig {
             upgrade_type: "websocket".to_owned(),

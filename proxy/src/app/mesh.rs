@@ -9,7 +9,7 @@ use std::time::Duration;
 use weft_config::diag::{Diagnostics, FieldPath};
 use weft_config::listener::{
     ChainAction, Detection, Direction, DownstreamCodec, FilterChain, FilterChainMatch,
-    HttpConnectionManager, HttpLimits, Listener, RouteSource,
+    HttpConnectionManager, HttpLimits, Listener, RouteSource, ServerHeader,
 };
 use weft_config::route::RouteTable;
 
@@ -116,6 +116,7 @@ impl MeshConfig {
             xff_num_trusted_hops: 0,
             upgrades: vec!["websocket".into(), "connect".into()],
             server_name: "weft".into(),
+            server_header: ServerHeader::PassThrough,
             normalize_path: false,
             merge_slashes: false,
         };

@@ -12,7 +12,7 @@ use weft_config::cluster::{self, Discovery};
 use weft_config::endpoint::{Address, Endpoint, EndpointSet, Health, LocalityEndpoints};
 use weft_config::listener::{
     ChainAction, Detection, Direction, DownstreamCodec, FilterChain, FilterChainMatch,
-    HttpConnectionManager, HttpLimits, Listener, RouteSource, TcpProxy,
+    HttpConnectionManager, HttpLimits, Listener, RouteSource, ServerHeader, TcpProxy,
 };
 
 use super::bind::bind;
@@ -235,6 +235,7 @@ fn http(codec: DownstreamCodec) -> ChainAction {
         xff_num_trusted_hops: 0,
         upgrades: Vec::new(),
         server_name: "weft".into(),
+        server_header: ServerHeader::PassThrough,
         normalize_path: false,
         merge_slashes: false,
     }))

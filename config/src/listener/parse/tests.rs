@@ -4,6 +4,7 @@ use weft_xds_proto::pb::envoy::config::listener::v3 as pb;
 use crate::diag::{Diagnostics, FieldPath};
 use crate::listener::{
     AccessLogFormat, ChainAction, HttpConnectionManager, HttpFilter, Listener, RouteSource,
+    ServerHeader,
 };
 use crate::testing::{findings, message};
 
@@ -184,4 +185,26 @@ fn an_access_log_format_that_cannot_be_compiled_is_refused_with_its_path() {
             "{found:?}"
         );
     }
+}
+
+#[test]
+fn the_server_header_is_read_as_given() {
+    let (hcm, _) = http(json!({}));
+    let hcm = hcm.unwrap();
+    assert_eq!(
+        (&*hcm.server_name, hcm.server_header),
+        ("weft", ServerHeader::Overwrite)
+    );
+    let given = json!({ "server_name": "x", "server_header_transformation": "PASS_THROUGH" });
+    let hcm = http(given).0.unwrap();
+    assert_eq!(
+        (&*hcm.server_name, hcm.server_header),
+        ("x", ServerHeader::PassThrough)
+    );
+    let (hcm, found) = http(json!({ "server_name": "a\r\nb" }));
+    assert!(hcm.is_none());
+    assert!(
+        found[0].contains("server_name: is not a field value"),
+        "{found:?}"
+    );
 }

@@ -1,7 +1,10 @@
 //! What happens when time runs out.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 use weft_config::flag::ResponseFlag;
+use weft_config::route::Forward;
 
 use super::Engine;
 use super::exchange::{Exchange, ExchangeId};
@@ -11,6 +14,9 @@ use super::pool::SWEEP;
 use super::timers::Owner;
 use crate::policy::parse_grpc_timeout;
 use crate::route::Routed;
+
+/// The gRPC status of a call whose time is over.
+const DEADLINE_EXCEEDED: u8 = 4;
 
 impl Engine {
     /// Ends and wakes what is due at `now`.
@@ -98,7 +104,9 @@ impl Engine {
 
     fn outlived(&mut self, id: ExchangeId) {
         let reason = "the request lived longer than the route allows";
-        self.reply(id, &LocalReply::new(504, ResponseFlag::UMSDR, reason));
+        let mut reply = LocalReply::new(504, ResponseFlag::UMSDR, reason);
+        reply.grpc_status = Some(DEADLINE_EXCEEDED);
+        self.reply(id, &reply);
     }
 }
 
@@ -111,9 +119,8 @@ impl Exchange {
         }
         if let Some(forward) = self.routed.as_ref().and_then(Routed::forward) {
             self.deadlines.idle = forward.idle_timeout.unwrap_or(self.deadlines.idle);
-            self.deadlines.life = forward
-                .max_stream_duration
-                .map(|life| self.started_at + life);
+            let life = self.grpc_timeout(forward).or(forward.max_stream_duration);
+            self.deadlines.life = life.map(|life| self.started_at + life);
         }
         if self.body.ended {
             self.bound_answer(now);
@@ -126,15 +133,28 @@ impl Exchange {
         let Some(forward) = self.routed.as_ref().and_then(Routed::forward) else {
             return;
         };
-        let told = forward.grpc_timeout.and_then(|rule| {
-            let told = parse_grpc_timeout(self.head.get_name(b"grpc-timeout")?)?;
-            let bounded = rule.max.map_or(told, |max| told.min(max));
-            Some(bounded.saturating_sub(rule.offset))
-        });
-        self.deadlines.whole = told.or(forward.timeout).map(|timeout| now + timeout);
+        let timeout = match self.grpc_timeout(forward) {
+            Some(_) => None, // bounds the whole life of the stream instead
+            None => forward.timeout,
+        };
+        self.deadlines.whole = timeout.map(|timeout| now + timeout);
         if self.attempt.began_at.is_some() {
             self.bound_attempt(now);
         }
+    }
+
+    /// What the caller's `grpc-timeout` leaves this stream from its beginning, where the route obeys it (gRFC A31).
+    fn grpc_timeout(&self, forward: &Forward) -> Option<Duration> {
+        let rule = forward.grpc_timeout?;
+        let told = parse_grpc_timeout(self.head.get_name(b"grpc-timeout")?)?;
+        let bounded = rule.max.map_or(told, |max| told.min(max));
+        // An offset never leaves nothing: it is for those who have time to spare.
+        Some(
+            bounded
+                .checked_sub(rule.offset)
+                .filter(|left| !left.is_zero())
+                .unwrap_or(bounded),
+        )
     }
 
     /// An attempt begins, or its request is complete: the bound of the attempt begins.

@@ -1,5 +1,6 @@
 //! What a route does to heads on their way.
 
+use weft_config::listener::{HttpConnectionManager, ServerHeader};
 use weft_config::policy::{HeaderAction, HeaderEdits};
 use weft_config::route::{Forward, HostRewrite, PathRewrite, Route};
 
@@ -17,13 +18,6 @@ impl Exchange {
         room: &mut Vec<u8>,
     ) {
         let head = &mut self.head;
-        if let HostRewrite::Header(name) = &forward.host_rewrite
-            && let Some(host) = head.get_name(name.as_bytes())
-        {
-            room.clear();
-            room.extend_from_slice(host);
-            head.set_authority(room);
-        }
         apply(head, &route.request_headers);
         if let Some(cluster) = routed.weighted() {
             apply(head, &cluster.request_headers);
@@ -35,9 +29,30 @@ impl Exchange {
                 .apply(head.path(), &route.matches.path, room);
             head.set_path(room);
         }
-        if let HostRewrite::Literal(host) = &forward.host_rewrite {
-            head.set_authority(host.as_bytes());
+        match &forward.host_rewrite {
+            HostRewrite::Literal(host) => head.set_authority(host.as_bytes()),
+            // The field may be one that the edits above have put there.
+            HostRewrite::Header(name) => {
+                if let Some(host) = head.get_name(name.as_bytes()) {
+                    room.clear();
+                    room.extend_from_slice(host);
+                    head.set_authority(room);
+                }
+            }
+            HostRewrite::Keep | HostRewrite::EndpointHostname => {}
         }
+    }
+}
+
+/// What the listener says of `Server` in answers that passed through.
+pub(super) fn say_server(head: &mut Head, hcm: &HttpConnectionManager) {
+    let name = hcm.server_name.as_bytes();
+    match hcm.server_header {
+        ServerHeader::Overwrite => head.set(b"server", name),
+        ServerHeader::AppendIfAbsent if head.get_name(b"server").is_none() => {
+            head.add(b"server", name)
+        }
+        ServerHeader::AppendIfAbsent | ServerHeader::PassThrough => {}
     }
 }
 

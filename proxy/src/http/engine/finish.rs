@@ -4,14 +4,16 @@ use weft_config::flag::ResponseFlag;
 
 use super::Engine;
 use super::connection::{ConnId, Connection};
+use super::edits::apply;
 use super::exchange::{Exchange, ExchangeId};
 use super::local_reply::LocalReply;
 use super::timers::Owner;
 use crate::http::codec::StreamId;
 use crate::http::head::Head;
+use crate::route::Routed;
 use crate::telemetry::{DownstreamInfo, Protocol, RequestLog, Scope};
 
-/// Who answers when nobody else is named.
+/// Who answers where no listener says its `server_name`.
 const SERVER: &str = "weft";
 
 impl Engine {
@@ -72,7 +74,15 @@ impl Engine {
         }
         let grpc = exchange.asks.grpc;
         let mut head = self.heads.take();
-        let body = reply.write(&mut head, SERVER, grpc);
+        let routed = exchange.routed.as_ref();
+        let server = routed.map_or(SERVER, |routed| &routed.view.hcm.server_name);
+        let body = reply.write(&mut head, server, grpc);
+        // What a route answers itself passes its edits like any other of its answers.
+        if reply.flag.is_none()
+            && let Some(route) = routed.and_then(Routed::route)
+        {
+            apply(&mut head, &route.response_headers);
+        }
         exchange.begin_answer(&head);
         if let Some(log) = &mut exchange.log {
             log.sent(body.len() as u64);

@@ -4,7 +4,7 @@ use weft_config::flag::ResponseFlag;
 use weft_config::route::RequestHead;
 
 use super::connection::Connection;
-use super::edits::apply;
+use super::edits::{apply, say_server};
 use super::exchange::{Exchange, ExchangeId};
 use super::failure::Failure;
 use super::{Action, Engine};
@@ -38,6 +38,7 @@ impl Engine {
         exchange.report(Outcome::Status(outcome_status(&head)), now);
         if let Some(pause) = self.retry_on_response(id, &head) {
             self.heads.give(head);
+            self.discard_answer(id);
             return self.try_again(id, pause);
         }
         self.edit_response(id, &mut head);
@@ -68,6 +69,9 @@ impl Engine {
         if forward.include_attempt_count_in_response {
             let count = exchange.attempt.count.to_string();
             head.set(b"x-envoy-attempt-count", count.as_bytes());
+        }
+        if let Some(routed) = &exchange.routed {
+            say_server(head, &routed.view.hcm);
         }
     }
 

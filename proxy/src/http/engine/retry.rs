@@ -69,6 +69,19 @@ impl Engine {
         self.retry(id, kind)
     }
 
+    /// The answer is thrown away. Its connection serves again where the rest of it was read with its head: waiting for
+    /// more would cost more than another connection.
+    pub(super) fn discard_answer(&mut self, id: ExchangeId) {
+        let up = self
+            .exchanges
+            .get_mut(id)
+            .filter(|exchange| exchange.body.ended)
+            .and_then(|exchange| exchange.attempt.up.take());
+        if let Some(up) = up {
+            self.release(up);
+        }
+    }
+
     /// How long to wait before the request is tried again because of this answer; `None`: it is passed on.
     pub(super) fn retry_on_response(&mut self, id: ExchangeId, head: &Head) -> Option<Duration> {
         let number = |known| {
@@ -132,10 +145,16 @@ impl Engine {
 
     /// Ends the attempt that runs and begins another after `pause`, at another endpoint if there is one.
     pub(super) fn try_again(&mut self, id: ExchangeId, pause: Duration) {
+        // The place among the cluster's retries belongs to the attempt that begins.
+        let retrying = self
+            .exchanges
+            .get_mut(id)
+            .and_then(|exchange| exchange.attempt.retrying.take());
         self.drop_attempt(id);
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
+        exchange.attempt.retrying = retrying;
         if let Some(endpoint) = exchange.attempt.endpoint.take() {
             exchange.avoid.push(endpoint.id);
         }

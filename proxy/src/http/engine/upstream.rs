@@ -9,8 +9,12 @@ use crate::http::codec::Event;
 impl Engine {
     pub(super) fn on_upstream_event(&mut self, id: ConnId, event: Event<'_>) {
         let Some(exchange) = self.wires.get(id).and_then(Connection::exchange) else {
-            // The rest of an answer that nobody waits for.
-            return self.close(id);
+            return match event {
+                // The rest of an answer that was thrown away; what this turn does not bring costs the connection.
+                Event::Data { .. } => {}
+                Event::Trailers { head, .. } => self.heads.give(head),
+                _ => self.close(id),
+            };
         };
         match event {
             Event::Head { head, end, .. } => self.on_response(exchange, head, end),

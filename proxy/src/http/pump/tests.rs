@@ -12,7 +12,7 @@ use weft_config::diag::{Diagnostics, FieldPath};
 use weft_config::endpoint::{Address, Endpoint, EndpointSet, Health, Locality, LocalityEndpoints};
 use weft_config::listener::{
     ChainAction, Detection, Direction, FilterChain, FilterChainMatch, HttpConnectionManager,
-    HttpFilter, HttpLimits, Listener, RouteSource,
+    HttpFilter, HttpLimits, Listener, RouteSource, ServerHeader,
 };
 use weft_config::policy::{HeaderEdits, RetryOn, RetryPolicy};
 use weft_config::route::{
@@ -28,11 +28,17 @@ use crate::tunnel::{Pools, TunnelLimits};
 
 mod bodies;
 mod failures;
+mod names;
+mod policies;
 mod reuse;
+mod rewrites;
+mod timeouts;
+mod upstreams;
 
 /// A worker with one listener whose every request goes to `origin`, unless a test says otherwise.
 struct Rig {
     worker: Rc<Worker>,
+    builder: Builder,
     address: SocketAddr,
     drain: Drain,
     metrics: Arc<Metrics>,
@@ -48,6 +54,13 @@ pub(in crate::http) struct Setup {
     pub(in crate::http) idle_timeout: Duration,
     pub(in crate::http) requests_max: u32,
     pub(in crate::http) path: PathMatch,
+    pub(in crate::http) server_header: ServerHeader,
+    /// Changes the one route.
+    pub(in crate::http) route: Box<dyn FnOnce(&mut Route)>,
+    /// Changes the cluster `c`.
+    pub(in crate::http) cluster: Box<dyn Fn(&mut Cluster)>,
+    /// Another cluster, of one endpoint.
+    pub(in crate::http) other: Option<(&'static str, SocketAddr)>,
 }
 
 impl Setup {
@@ -62,6 +75,10 @@ impl Setup {
             idle_timeout: Duration::from_secs(60),
             requests_max: 1024,
             path: PathMatch::Prefix("/".into()),
+            server_header: ServerHeader::PassThrough,
+            route: Box::new(|_| {}),
+            cluster: Box::new(|_| {}),
+            other: None,
         }
     }
 
@@ -71,8 +88,121 @@ impl Setup {
         let mut builder = Builder::new(store.clone(), metrics.clone());
         let now = Instant::now();
         builder.put_cluster(Arc::new(self.cluster()), now);
+        if let Some((name, address)) = self.other {
+            let mut cluster = Self::to([address]).cluster();
+            cluster.name = name.into();
+            builder.put_cluster(Arc::new(cluster), now);
+        }
         builder.put_listener(Arc::new(self.listener()), now);
         builder.commit(now);
+        Rig::start(builder, store, metrics).await
+    }
+
+    pub(in crate::http) fn cluster(&self) -> Cluster {
+        let endpoint = |address: &SocketAddr| Endpoint {
+            address: Address::Socket(*address),
+            weight: 1,
+            health: Health::Healthy,
+            hostname: "".into(),
+            metadata: Default::default(),
+        };
+        let set = EndpointSet {
+            localities: vec![LocalityEndpoints {
+                locality: Locality::default(),
+                priority: 0,
+                weight: 1,
+                endpoints: self.endpoints.iter().map(endpoint).collect(),
+            }],
+            overprovisioning_percent: 140,
+            drop_per_million: 0,
+        };
+        let mut cluster = Cluster {
+            name: "c".into(),
+            discovery: Discovery::Static(set),
+            balancer: Default::default(),
+            connect_timeout: self.connect_timeout,
+            protocol: Default::default(),
+            circuit_breakers: weft_config::cluster::CircuitBreakers {
+                requests_max: self.requests_max,
+                ..Default::default()
+            },
+            outlier_detection: None,
+            idle_timeout: self.idle_timeout,
+            requests_per_connection_max: 0,
+            panic_threshold_percent: 50,
+            tcp_keepalive: None,
+        };
+        (self.cluster)(&mut cluster);
+        cluster
+    }
+
+    pub(in crate::http) fn listener(self) -> Listener {
+        let mut route = Route {
+            id: RouteId(0),
+            name: "r".into(),
+            matches: RouteMatch {
+                path: self.path.clone(),
+                case_sensitive: true,
+                headers: Vec::new(),
+                query: Vec::new(),
+                grpc: false,
+                runtime_per_million: 1_000_000,
+            },
+            action: RouteAction::Forward(self.forward.clone()),
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
+            overrides: FilterOverrides::default(),
+        };
+        (self.route)(&mut route);
+        let host = VirtualHost {
+            name: "v".into(),
+            domains: vec!["*".into()],
+            routes: vec![route],
+        };
+        let mut diag = Diagnostics::default();
+        let table = RouteTable::build(
+            "t".into(),
+            vec![host],
+            false,
+            &FieldPath::default(),
+            &mut diag,
+        )
+        .unwrap();
+        let hcm = HttpConnectionManager {
+            stat_prefix: "in".into(),
+            codec: Default::default(),
+            routes: RouteSource::Inline(Arc::new(table)),
+            filters: self.filters.clone(),
+            limits: self.limits,
+            access_log: Vec::new(),
+            use_remote_address: true,
+            xff_num_trusted_hops: 0,
+            upgrades: self.upgrades.clone(),
+            server_name: "weft".into(),
+            server_header: self.server_header,
+            normalize_path: false,
+            merge_slashes: false,
+        };
+        Listener {
+            name: "in".into(),
+            address: Some("127.0.0.1:1".parse().unwrap()),
+            direction: Direction::Inbound,
+            use_original_dst: false,
+            detection: Detection::default(),
+            filter_chains: vec![FilterChain {
+                name: "".into(),
+                matches: FilterChainMatch::default(),
+                action: ChainAction::Http(Arc::new(hcm)),
+            }],
+            default_filter_chain: None,
+            connections_max: None,
+        }
+    }
+}
+
+impl Rig {
+    /// A worker that serves what `builder` has put in force.
+    async fn start(builder: Builder, store: Arc<SnapshotStore>, metrics: Arc<Metrics>) -> Self {
         let drain = Drain::new(DrainTimes::default());
         let scope = Scope::build(&metrics, &"none".into(), Direction::Inbound, &[]).unwrap();
         let worker = Worker::new(WorkerOptions {
@@ -100,113 +230,15 @@ impl Setup {
                 spawn_local(async move { serve(&worker, stream, Vec::new(), facts).await });
             }
         });
-        Rig {
+        Self {
             worker,
+            builder,
             address,
             drain,
             metrics,
         }
     }
 
-    pub(in crate::http) fn cluster(&self) -> Cluster {
-        let endpoint = |address: &SocketAddr| Endpoint {
-            address: Address::Socket(*address),
-            weight: 1,
-            health: Health::Healthy,
-            hostname: "".into(),
-            metadata: Default::default(),
-        };
-        let set = EndpointSet {
-            localities: vec![LocalityEndpoints {
-                locality: Locality::default(),
-                priority: 0,
-                weight: 1,
-                endpoints: self.endpoints.iter().map(endpoint).collect(),
-            }],
-            overprovisioning_percent: 140,
-            drop_per_million: 0,
-        };
-        Cluster {
-            name: "c".into(),
-            discovery: Discovery::Static(set),
-            balancer: Default::default(),
-            connect_timeout: self.connect_timeout,
-            protocol: Default::default(),
-            circuit_breakers: weft_config::cluster::CircuitBreakers {
-                requests_max: self.requests_max,
-                ..Default::default()
-            },
-            outlier_detection: None,
-            idle_timeout: self.idle_timeout,
-            requests_per_connection_max: 0,
-            panic_threshold_percent: 50,
-            tcp_keepalive: None,
-        }
-    }
-
-    pub(in crate::http) fn listener(&self) -> Listener {
-        let route = Route {
-            id: RouteId(0),
-            name: "r".into(),
-            matches: RouteMatch {
-                path: self.path.clone(),
-                case_sensitive: true,
-                headers: Vec::new(),
-                query: Vec::new(),
-                grpc: false,
-                runtime_per_million: 1_000_000,
-            },
-            action: RouteAction::Forward(self.forward.clone()),
-            request_headers: HeaderEdits::default(),
-            response_headers: HeaderEdits::default(),
-            overrides: FilterOverrides::default(),
-        };
-        let host = VirtualHost {
-            name: "v".into(),
-            domains: vec!["*".into()],
-            routes: vec![route],
-        };
-        let mut diag = Diagnostics::default();
-        let table = RouteTable::build(
-            "t".into(),
-            vec![host],
-            false,
-            &FieldPath::default(),
-            &mut diag,
-        )
-        .unwrap();
-        let hcm = HttpConnectionManager {
-            stat_prefix: "in".into(),
-            codec: Default::default(),
-            routes: RouteSource::Inline(Arc::new(table)),
-            filters: self.filters.clone(),
-            limits: self.limits,
-            access_log: Vec::new(),
-            use_remote_address: true,
-            xff_num_trusted_hops: 0,
-            upgrades: self.upgrades.clone(),
-            server_name: "weft".into(),
-            normalize_path: false,
-            merge_slashes: false,
-        };
-        Listener {
-            name: "in".into(),
-            address: Some("127.0.0.1:1".parse().unwrap()),
-            direction: Direction::Inbound,
-            use_original_dst: false,
-            detection: Detection::default(),
-            filter_chains: vec![FilterChain {
-                name: "".into(),
-                matches: FilterChainMatch::default(),
-                action: ChainAction::Http(Arc::new(hcm)),
-            }],
-            default_filter_chain: None,
-            connections_max: None,
-        }
-    }
-}
-
-impl Rig {
     async fn connect(&self) -> Peer {
         Peer(TcpStream::connect(self.address).await.unwrap())
     }
@@ -319,6 +351,50 @@ async fn nobody() -> SocketAddr {
         .unwrap()
         .local_addr()
         .unwrap()
+}
+
+/// An origin that answers every request with its head as it arrived.
+async fn echo() -> SocketAddr {
+    origin(|_, mut peer| async move {
+        loop {
+            let head = peer.head().await;
+            peer.send(ok(&head)).await;
+        }
+    })
+    .await
+}
+
+/// An origin that answers every request with `said`.
+async fn says(said: &'static str) -> SocketAddr {
+    origin(move |_, mut peer| async move {
+        loop {
+            peer.head().await;
+            peer.send(ok(said)).await;
+        }
+    })
+    .await
+}
+
+fn ok(body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 200 OK\r\nServer: theirs\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+/// The value of the field that `name` (lower case) begins.
+fn field<'a>(answer: &'a str, name: &str) -> &'a str {
+    let found = answer.split("\r\n").find_map(|line| {
+        let (field, value) = line.split_once(": ")?;
+        field.eq_ignore_ascii_case(name).then_some(value)
+    });
+    found.unwrap_or("none")
+}
+
+fn flag(answer: &str) -> &str {
+    answer
+        .split("x-weft-response-flag: ")
+        .nth(1)
+        .and_then(|rest| rest.split('\r').next())
+        .unwrap_or("none")
 }
 
 fn local<F: Future<Output = ()>>(test: F) {

@@ -1,13 +1,5 @@
 use super::*;
 
-fn flag(answer: &str) -> &str {
-    answer
-        .split("x-weft-response-flag: ")
-        .nth(1)
-        .and_then(|rest| rest.split('\r').next())
-        .unwrap_or("none")
-}
-
 #[test]
 fn a_refused_connection_is_tried_at_another_endpoint() {
     local(async {

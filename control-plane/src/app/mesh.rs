@@ -1,26 +1,26 @@
 //! What the mesh looks like from the control plane: the questions of the API, answered.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod services;
+mod vitals;
+
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use weft_config::diag::Finding;
-use weft_config::gateway_api::{
-    AppProtocol, Kind, Object, ObjectKey, Resources, ServiceName, Spec,
-};
+use weft_config::gateway_api::{Kind, Object, ObjectKey, Resources, ServiceName, Spec};
 
+pub(crate) use self::vitals::Vitals;
 use super::publish::View;
-use crate::api::model::{
-    EndpointBody, ObjectDescription, PortBody, ProxyBody, Refusal, ServiceBody, ServiceDescription,
-};
+use crate::api::model::{ProxyBody, Refusal};
 use crate::snapshot::{AskedName, Host, INBOUND_PREFIX, NodeView};
 use crate::source::files;
 use crate::status::{ProxyState, ProxyStatus, StatusBoard, Waiting};
-use crate::store::{ObjectChange, Store, Writes};
-use crate::translate::{endpoints_of, route_status};
-use crate::xds::{XdsCounters, XdsServer};
+use crate::store::{ObjectChange, Store};
+use crate::translate::route_status;
+use crate::xds::XdsServer;
 
 /// How long a revision may take from the store into a snapshot; above every gathering of changes.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,37 +33,6 @@ pub struct Mesh {
     file_findings: watch::Receiver<Vec<Finding>>,
     xds: XdsServer,
     domain: Arc<str>,
-}
-
-/// What is counted and measured.
-#[derive(Debug)]
-pub(crate) struct Vitals<'a> {
-    /// Connected proxies by state: synced, pending, refused.
-    pub(crate) proxies: BTreeMap<&'static str, usize>,
-    /// Open streams.
-    pub(crate) streams: usize,
-    /// Of the xDS server.
-    pub(crate) counters: &'a XdsCounters,
-    /// The newest revision stored.
-    pub(crate) revision: u64,
-    /// The revision that is served; `None`: nothing is yet.
-    pub(crate) revision_served: Option<u64>,
-    /// Counts snapshots.
-    pub(crate) snapshot: u64,
-    /// Objects in force.
-    pub(crate) objects: u64,
-    /// Services among them.
-    pub(crate) services: u64,
-    /// Registered workloads.
-    pub(crate) workloads: u64,
-    /// Resources that proxies would refuse.
-    pub(crate) unservable: u64,
-    /// Time spent on translating, and how often.
-    pub(crate) translations: (Duration, u64),
-    /// Services made anew.
-    pub(crate) translated_services: u64,
-    /// What writing revisions has cost.
-    pub(crate) writes: Writes,
 }
 
 /// Where the proxies stand with a revision, by node id.
@@ -93,30 +62,6 @@ impl Mesh {
             file_findings,
             xds,
             domain: domain.into(),
-        }
-    }
-
-    /// What is counted and measured, now.
-    pub(crate) fn vitals(&self) -> Vitals<'_> {
-        let mut proxies: BTreeMap<_, _> = ["synced", "pending", "refused"].map(|it| (it, 0)).into();
-        for proxy in self.board.proxies() {
-            *proxies.entry(proxy.state).or_default() += 1;
-        }
-        let view = self.view.borrow();
-        Vitals {
-            proxies,
-            streams: self.xds.streams(),
-            counters: self.xds.counters(),
-            revision: self.store.current().revision,
-            revision_served: (view.serial > 0).then_some(view.state.revision),
-            snapshot: view.serial,
-            objects: view.state.resources.len() as u64,
-            services: view.index.services().len() as u64,
-            workloads: view.discovered.workloads.len() as u64,
-            unservable: view.refused.len() as u64,
-            translations: (view.translations.time, view.translations.count),
-            translated_services: view.translations.services,
-            writes: self.store.writes(),
         }
     }
 
@@ -189,102 +134,6 @@ impl Mesh {
             }
             Host::Ip(_) => None, // Whoever asks by address has the service's routes and clusters by name.
         }
-    }
-
-    /// All services, by namespace and name.
-    pub fn services(&self) -> Vec<ServiceBody> {
-        let resources = self.resources();
-        let services = [Kind::MeshService, Kind::Service]
-            .into_iter()
-            .flat_map(|kind| resources.of_kind(kind));
-        let mut bodies: Vec<ServiceBody> = services
-            .map(|object| self.service_body(&resources, object))
-            .collect();
-        bodies.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        bodies
-    }
-
-    /// Everything about one service.
-    pub fn describe_service(&self, namespace: &str, name: &str) -> Option<ServiceDescription> {
-        let resources = self.resources();
-        let service = resources.find_service(&service_name(namespace, name))?;
-        let object = resources.get(&service.key())?;
-        let of_service = |object: &&Arc<Object>| refers_to(object, namespace, name);
-        let routes: Vec<_> = resources
-            .iter()
-            .filter(|o| o.kind().is_route())
-            .filter(of_service)
-            .collect();
-        let policies = resources
-            .iter()
-            .filter(|o| o.kind().is_policy())
-            .filter(|policy| {
-                refers_to(policy, namespace, name)
-                    || routes
-                        .iter()
-                        .any(|route| refers_to(policy, namespace, &route.metadata.name))
-            });
-        let prefix = format!("{name}.{namespace}:");
-        let mut concerned = vec![object.key()];
-        concerned.extend(routes.iter().map(|route| route.key()));
-        Some(ServiceDescription {
-            service: self.service_body(&resources, object),
-            object: object.to_json(),
-            policies: policies.map(|policy| policy.to_json()).collect(),
-            routes: routes.iter().map(|route| route.to_json()).collect(),
-            endpoints: self
-                .endpoints()
-                .into_iter()
-                .filter(|e| e.service.starts_with(&prefix))
-                .collect(),
-            findings: self.findings_of(|key| concerned.contains(key)),
-        })
-    }
-
-    /// Everything about one object.
-    pub fn describe_object(&self, key: &ObjectKey) -> Option<ObjectDescription> {
-        let resources = self.resources();
-        let object = resources.get(key)?;
-        let conditions = route_status(&resources, object)
-            .into_iter()
-            .flat_map(|it| it.parents);
-        let conditions = conditions.flat_map(|parent| parent.conditions);
-        let remarks = weft_config::lint::lint(&resources).into_iter();
-        Some(ObjectDescription {
-            object: object.to_json(),
-            services: parents(object).iter().map(ToString::to_string).collect(),
-            conditions: conditions
-                .map(|it| format!("{} {}: {} ({})", it.kind, it.status, it.message, it.reason))
-                .collect(),
-            findings: remarks
-                .filter(|remark| remark.object == *key)
-                .map(|remark| remark.finding.to_string())
-                .collect(),
-        })
-    }
-
-    /// Endpoints of all services.
-    pub fn endpoints(&self) -> Vec<EndpointBody> {
-        let view = self.view.borrow();
-        let mut bodies = Vec::new();
-        for (name, service) in view.index.services() {
-            for (port, endpoints) in endpoints_of(&view.index, &view.discovered, service) {
-                bodies.extend(endpoints.iter().map(|endpoint| {
-                    EndpointBody {
-                        service: format!("{}.{}:{port}", name.name, name.namespace),
-                        address: endpoint.address.to_string(),
-                        health: if endpoint.draining {
-                            "draining"
-                        } else {
-                            "healthy"
-                        }
-                        .to_owned(),
-                        weight: endpoint.weight,
-                    }
-                }));
-            }
-        }
-        bodies
     }
 
     /// Faults of the watched directory, conditions of routes that are not met, and resources that proxies would refuse.
@@ -370,58 +219,6 @@ impl Mesh {
             )),
         }
     }
-
-    fn service_body(&self, resources: &Resources, object: &Object) -> ServiceBody {
-        let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
-        let ports = resources
-            .find_service(&service_name(namespace, name))
-            .map(|s| resources.service_ports(&s));
-        let prefix = format!("{name}.{namespace}:");
-        let routes = resources
-            .iter()
-            .filter(|o| o.kind().is_route() && refers_to(o, namespace, name));
-        ServiceBody {
-            kind: object.kind().name().to_owned(),
-            namespace: namespace.clone(),
-            name: name.clone(),
-            ports: ports
-                .unwrap_or_default()
-                .into_iter()
-                .map(|port| PortBody {
-                    port: port.port,
-                    protocol: protocol_name(port.app_protocol),
-                })
-                .collect(),
-            endpoints: self
-                .endpoints()
-                .iter()
-                .filter(|e| e.service.starts_with(&prefix))
-                .count(),
-            routes: routes.map(|route| route.metadata.name.clone()).collect(),
-        }
-    }
-}
-
-#[cfg(test)]
-impl<'a> Vitals<'a> {
-    /// Of a control plane that has done nothing.
-    pub(crate) fn empty(counters: &'a XdsCounters) -> Self {
-        Self {
-            proxies: BTreeMap::new(),
-            streams: 0,
-            counters,
-            revision: 0,
-            revision_served: None,
-            snapshot: 0,
-            objects: 0,
-            services: 0,
-            workloads: 0,
-            unservable: 0,
-            translations: (Duration::ZERO, 0),
-            translated_services: 0,
-            writes: Writes::default(),
-        }
-    }
 }
 
 impl Standing {
@@ -480,23 +277,11 @@ fn targets(targets: &[weft_config::gateway_api::PolicyTarget]) -> Vec<ServiceNam
         .collect()
 }
 
-fn protocol_name(protocol: AppProtocol) -> String {
-    serde_json::to_value(protocol)
-        .ok()
-        .and_then(|name| name.as_str().map(str::to_owned))
-        .unwrap_or_default()
-}
-
 fn service_name(namespace: &str, name: &str) -> ServiceName {
     ServiceName {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
     }
-}
-
-fn refers_to(object: &Object, namespace: &str, name: &str) -> bool {
-    let wanted = service_name(namespace, name);
-    parents(object).contains(&wanted)
 }
 
 fn proxy_body(proxy: ProxyStatus) -> ProxyBody {

@@ -1,0 +1,87 @@
+//! What the control plane counts and measures of itself.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Mesh;
+use crate::store::Writes;
+use crate::xds::XdsCounters;
+
+/// What is counted and measured.
+#[derive(Debug)]
+pub(crate) struct Vitals<'a> {
+    /// Connected proxies by state: synced, pending, refused.
+    pub(crate) proxies: BTreeMap<&'static str, usize>,
+    /// Open streams.
+    pub(crate) streams: usize,
+    /// Of the xDS server.
+    pub(crate) counters: &'a XdsCounters,
+    /// The newest revision stored.
+    pub(crate) revision: u64,
+    /// The revision that is served; `None`: nothing is yet.
+    pub(crate) revision_served: Option<u64>,
+    /// Counts snapshots.
+    pub(crate) snapshot: u64,
+    /// Objects in force.
+    pub(crate) objects: u64,
+    /// Services among them.
+    pub(crate) services: u64,
+    /// Registered workloads.
+    pub(crate) workloads: u64,
+    /// Resources that proxies would refuse.
+    pub(crate) unservable: u64,
+    /// Time spent on translating, and how often.
+    pub(crate) translations: (Duration, u64),
+    /// Services made anew.
+    pub(crate) translated_services: u64,
+    /// What writing revisions has cost.
+    pub(crate) writes: Writes,
+}
+
+impl Mesh {
+    /// What is counted and measured, now.
+    pub(crate) fn vitals(&self) -> Vitals<'_> {
+        let mut proxies: BTreeMap<_, _> = ["synced", "pending", "refused"].map(|it| (it, 0)).into();
+        for proxy in self.board.proxies() {
+            *proxies.entry(proxy.state).or_default() += 1;
+        }
+        let view = self.view.borrow();
+        Vitals {
+            proxies,
+            streams: self.xds.streams(),
+            counters: self.xds.counters(),
+            revision: self.store.current().revision,
+            revision_served: (view.serial > 0).then_some(view.state.revision),
+            snapshot: view.serial,
+            objects: view.state.resources.len() as u64,
+            services: view.index.services().len() as u64,
+            workloads: view.discovered.workloads.len() as u64,
+            unservable: view.refused.len() as u64,
+            translations: (view.translations.time, view.translations.count),
+            translated_services: view.translations.services,
+            writes: self.store.writes(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl<'a> Vitals<'a> {
+    /// Of a control plane that has done nothing.
+    pub(crate) fn empty(counters: &'a XdsCounters) -> Self {
+        Self {
+            proxies: BTreeMap::new(),
+            streams: 0,
+            counters,
+            revision: 0,
+            revision_served: None,
+            snapshot: 0,
+            objects: 0,
+            services: 0,
+            workloads: 0,
+            unservable: 0,
+            translations: (Duration::ZERO, 0),
+            translated_services: 0,
+            writes: Writes::default(),
+        }
+    }
+}

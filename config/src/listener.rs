@@ -231,7 +231,8 @@ pub struct HttpLimits {
     pub connection_duration_max: Duration,
     /// Requests on one connection, after which it is closed in order; 0 no bound.
     pub requests_per_connection_max: u32,
-    /// Bytes held for a side that does not take them, per direction of an exchange. Default 1 MiB in Envoy; 64 KiB here.
+    /// Bytes held for a side that does not take them, per direction of an exchange
+    /// (`Listener.per_connection_buffer_limit_bytes`). Above zero. Default 1 MiB in Envoy; 64 KiB here.
     pub buffer_bytes_max: usize,
     /// HTTP/2 streams open at once on a connection. Default 1024, as in Envoy (`max_concurrent_streams`).
     pub concurrent_streams_max: u32,

@@ -61,6 +61,7 @@ fn read(proto: &pb::Listener, at: &FieldPath, diag: &mut Diagnostics) -> Listene
         Some(api) => listener.default_filter_chain = api_chain(proto, api, at, diag),
         None => chains(&mut listener, proto, at, diag),
     }
+    bound_buffers(&mut listener, proto, at, diag);
     let looked_at = |chain: &FilterChain| {
         !chain.matches.application_protocols.is_empty()
             || !chain.matches.transport_protocol.is_empty()
@@ -226,6 +227,29 @@ fn chains(listener: &mut Listener, proto: &pb::Listener, at: &FieldPath, diag: &
     }
     if proto.filter_chains.is_empty() && proto.default_filter_chain.is_none() {
         diag.fault(at.field("filter_chains"), "must not be empty");
+    }
+}
+
+/// `per_connection_buffer_limit_bytes` bounds what is held for a side of a request that does not take it.
+fn bound_buffers(
+    listener: &mut Listener,
+    proto: &pb::Listener,
+    at: &FieldPath,
+    diag: &mut Diagnostics,
+) {
+    let Some(limit) = &proto.per_connection_buffer_limit_bytes else {
+        return;
+    };
+    let bytes = usize::try_from(limit.value).unwrap_or(usize::MAX);
+    if bytes == 0 {
+        let at = at.field("per_connection_buffer_limit_bytes");
+        return diag.warn(at, "0, no limit, is not supported; the default is used");
+    }
+    let chains = listener.filter_chains.iter_mut();
+    for chain in chains.chain(&mut listener.default_filter_chain) {
+        if let ChainAction::Http(hcm) = &mut chain.action {
+            Arc::make_mut(hcm).limits.buffer_bytes_max = bytes;
+        }
     }
 }
 

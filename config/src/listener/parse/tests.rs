@@ -3,8 +3,8 @@ use weft_xds_proto::pb::envoy::config::listener::v3 as pb;
 
 use crate::diag::{Diagnostics, FieldPath};
 use crate::listener::{
-    AccessLogFormat, ChainAction, HttpConnectionManager, HttpFilter, Listener, RouteSource,
-    ServerHeader,
+    AccessLogFormat, ChainAction, HttpConnectionManager, HttpFilter, HttpLimits, Listener,
+    RouteSource, ServerHeader,
 };
 use crate::testing::{findings, message};
 
@@ -207,4 +207,17 @@ fn the_server_header_is_read_as_given() {
         found[0].contains("server_name: is not a field value"),
         "{found:?}"
     );
+}
+
+#[test]
+fn the_buffer_limit_of_a_listener_bounds_its_requests() {
+    let limited = |bytes: u32| json!({ "filter_chains": [chain(hcm(json!({})))], "per_connection_buffer_limit_bytes": bytes });
+    for (bytes, wanted) in [(1000, 1000), (0, HttpLimits::default().buffer_bytes_max)] {
+        let (listener, found) = parse(limited(bytes));
+        assert_eq!(found.is_empty(), bytes > 0, "{found:?}");
+        let ChainAction::Http(hcm) = &listener.unwrap().filter_chains[0].action else {
+            panic!("not HTTP")
+        };
+        assert_eq!(hcm.limits.buffer_bytes_max, wanted);
+    }
 }

@@ -149,6 +149,7 @@ fn an_offset_leaves_short_calls_their_time() {
     local(async {
         let to = origin(|_, mut peer| async move {
             peer.until("0\r\n\r\n").await;
+            tokio::time::sleep_until(Instant::now() + Duration::from_millis(30)).await;
             peer.send(OK).await;
         })
         .await;

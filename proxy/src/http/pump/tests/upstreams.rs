@@ -236,6 +236,32 @@ fn a_retry_holds_its_place_among_those_of_the_cluster_until_its_attempt_is_over(
 }
 
 #[test]
+fn a_retry_that_no_answer_has_paid_for_is_not_made() {
+    local(async {
+        let to = origin(|_, mut peer| async move {
+            peer.head().await;
+            peer.send("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+                .await;
+            assert_eq!(peer.rest().await, "", "tried again");
+        })
+        .await;
+        let mut setup = Setup::to([to]);
+        setup.forward.retry = on_5xx();
+        setup.cluster = Box::new(|cluster| {
+            cluster.circuit_breakers.retry_budget = RetryBudget {
+                percent: 20,
+                per_second_min: 0,
+            };
+        });
+        let rig = setup.start().await;
+        let answer = rig.ask(GET).await;
+        assert!(answer.starts_with("HTTP/1.1 503 Busy"), "{answer}");
+        let stats = rig.metrics.cluster(&"c".into());
+        assert_eq!(stats.overflowed(crate::telemetry::Resource::Retry), 1);
+    });
+}
+
+#[test]
 fn a_short_answer_that_is_thrown_away_leaves_its_connection_to_the_next_attempt() {
     local(async {
         let to = origin(|count, mut peer| async move {

@@ -6,6 +6,7 @@
 pub mod ads;
 pub mod bootstrap;
 pub mod client;
+pub mod clusters;
 pub mod eventually;
 pub mod peers;
 pub mod process;

@@ -46,9 +46,13 @@ impl Talker {
     /// # Errors
     /// If it ends, or is silent for 20 s.
     pub async fn line(&mut self) -> anyhow::Result<String> {
-        let line = tokio::time::timeout(LINE_TIMEOUT, self.output.next_line())
+        self.line_within(LINE_TIMEOUT).await
+    }
+
+    async fn line_within(&mut self, limit: Duration) -> anyhow::Result<String> {
+        let line = tokio::time::timeout(limit, self.output.next_line())
             .await
-            .context("silent for 20 s")??;
+            .with_context(|| format!("silent for {limit:?}"))??;
         line.with_context(|| format!("it ended: {:?}", self.child.try_wait()))
     }
 
@@ -57,8 +61,16 @@ impl Talker {
     /// # Errors
     /// As [`Self::line`].
     pub async fn ask(&mut self, line: &str) -> anyhow::Result<String> {
+        self.ask_within(line, LINE_TIMEOUT).await
+    }
+
+    /// As [`Self::ask`], for an answer that takes its time.
+    ///
+    /// # Errors
+    /// If it ends, or is silent for `limit`.
+    pub async fn ask_within(&mut self, line: &str, limit: Duration) -> anyhow::Result<String> {
         self.input.write_all(format!("{line}\n").as_bytes()).await?;
-        self.line().await
+        self.line_within(limit).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! Every kind of resource changes again and again under open connections: none is closed, and each follows.
 //!
 //! `WEFT_CONNECTIONS` (of each of three kinds) and `WEFT_CHANGES` give the size.
+#![expect(clippy::indexing_slicing, reason = "helpers of a test fail the test")]
 
 use std::fmt::Write;
 use std::net::SocketAddr;

@@ -8,6 +8,7 @@
 
 mod mesh;
 mod publish;
+mod remembered;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
 pub(crate) use self::mesh::Vitals;
 pub use self::mesh::{Mesh, Standing};
@@ -28,6 +30,9 @@ use crate::status::StatusBoard;
 use crate::store::{Store, StoreError};
 use crate::translate::Translator;
 use crate::xds::{Registry, XdsConfig, XdsServer};
+
+/// How long after a restart a workload stays an endpoint although its sidecar has not come back.
+const RETURN_WITHIN: Duration = Duration::from_secs(60);
 
 /// What a control plane is started with.
 #[derive(Clone, Debug)]
@@ -105,6 +110,12 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The directory cannot be watched.
+    #[error(transparent)]
+    Watch(#[from] files::WatchError),
+    /// The task that publishes has ended, which it does with the control plane alone.
+    #[error("the first tables were not made")]
+    NothingPublished,
     /// The directory to watch is not there.
     #[error("--config {}: is not a directory", folder.display())]
     NoDirectory {
@@ -144,8 +155,10 @@ impl ControlPlane {
         let translator = Arc::new(Mutex::new(Translator::new(config.domain.as_str().into())));
         let store = Arc::new(open_store(&config, translator.clone())?);
         let mut tasks = JoinSet::new();
-        let findings = watch_directory(&config, &store, &mut tasks)?;
+        let findings = watch_directory(&config, &store, &mut tasks).await?;
+        let remembered = remembered::load(&store);
         let registry = Arc::new(Registry::new(config.workload_grace));
+        registry.remember(remembered.workloads, Instant::now() + RETURN_WITHIN);
         let board = Arc::new(StatusBoard::new());
         let snapshots = Arc::new(SnapshotStore::new(Snapshot::default()));
 
@@ -156,9 +169,12 @@ impl ControlPlane {
             snapshots.clone(),
             translator,
         );
-        let view = publisher.view();
-        let answers = follow_dns(&store, &mut tasks);
+        let mut view = publisher.view();
+        let answers = follow_dns(&store, remembered.dns, &mut tasks);
         tasks.spawn(publisher.run(answers));
+        // Whoever is served before would be told that what it has is gone.
+        let first = view.wait_for(|view| view.serial > 0).await.map(drop);
+        first.map_err(|_| StartError::NothingPublished)?;
 
         let (stop, stopped) = watch::channel(false);
         let xds_config = XdsConfig {
@@ -254,8 +270,8 @@ fn open_store(config: &Config, translator: Arc<Mutex<Translator>>) -> Result<Sto
     })))
 }
 
-/// Follows the directory, where one is given; gives what is wrong with its files.
-fn watch_directory(
+/// Reads and follows the directory, where one is given; gives what is wrong with its files.
+async fn watch_directory(
     config: &Config,
     store: &Arc<Store>,
     tasks: &mut JoinSet<()>,
@@ -266,21 +282,18 @@ fn watch_directory(
             return Err(StartError::NoDirectory { folder });
         }
         let source = files::FileSource::new(folder, store.clone(), findings);
-        tasks.spawn(async move {
-            if let Err(error) = source.run().await {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "watched directory is not followed any more"
-                );
-            }
-        });
+        tasks.spawn(source.start().await?);
     }
     Ok(seen)
 }
 
 /// Resolves the names of the state in force, again and again.
-fn follow_dns(store: &Store, tasks: &mut JoinSet<()>) -> watch::Receiver<dns::Answers> {
-    let (answers, seen) = watch::channel(dns::Answers::default());
+fn follow_dns(
+    store: &Store,
+    remembered: dns::Answers,
+    tasks: &mut JoinSet<()>,
+) -> watch::Receiver<dns::Answers> {
+    let (answers, seen) = watch::channel(remembered);
     tasks.spawn(dns::follow(store.watch(), answers));
     seen
 }

@@ -192,6 +192,28 @@ impl Store {
         }
     }
 
+    /// What is remembered under `name` beside the objects; it is in no revision.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.database
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .note(name)
+    }
+
+    /// Remembers `bytes` under `name`.
+    ///
+    /// # Errors
+    /// If the database cannot be written.
+    pub fn set_note(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        self.database
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .set_note(name, bytes)
+    }
+
     /// The newest `limit` revisions, newest first.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use weft_control_plane::app::Config;
 use weft_tests::client::{SteadyLoad, get, served_by};
 use weft_tests::eventually;
 use weft_tests::eventually::eventually_within;
@@ -73,6 +74,60 @@ async fn a_registered_workload_is_found_and_forgotten() -> anyhow::Result<()> {
     )
     .await;
     caller.stop().await;
+    mesh.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_that_comes_back_takes_nothing_away() -> anyhow::Result<()> {
+    let app = Upstream::http("web").await;
+    let folder = tempfile::tempdir()?;
+    let manifests = folder.path().join("manifests");
+    std::fs::create_dir(&manifests)?;
+    std::fs::write(
+        manifests.join("web.yaml"),
+        workload_service("web", 80, "app: web"),
+    )?;
+    let config = Config {
+        store: Some(folder.path().join("store.redb")),
+        config_dir: Some(manifests.clone()),
+        ..Config::for_demo()
+    };
+    let mesh = Mesh::start_with(config.clone()).await?;
+    let xds_listen = mesh.xds_address();
+    let web = mesh.sidecar("web", "v1", Some(app.address())).await?;
+    let caller = mesh.sidecar("caller", "v1", None).await?;
+    eventually("the workload answers", || {
+        expect_server(&caller, "web", "web")
+    })
+    .await;
+
+    let load = SteadyLoad::start(caller.outbound(), "web", "/", 200, 4);
+    mesh.stop().await;
+    let again = Config {
+        xds_listen,
+        ..config
+    };
+    let mesh = Mesh::start_with(again).await?;
+    let endpoints: Vec<serde_json::Value> = mesh.client().get("/v1/endpoints").await?;
+    assert_eq!(
+        endpoints.len(),
+        1,
+        "known before its sidecar has come back: {endpoints:?}"
+    );
+    eventually("both sidecars are back", || async {
+        let proxies: Vec<serde_json::Value> = mesh.client().get("/v1/proxies").await?;
+        ensure!(proxies.len() == 2, "{proxies:?}");
+        Ok(())
+    })
+    .await;
+    mesh.apply(&static_service("later", 80, "http", &[app.address()]))
+        .await?;
+    expect_server(&caller, "later", "web").await?;
+    let report = load.stop().await;
+    assert_eq!(report.failures, 0, "{:?}", report.first_failures);
+    caller.stop().await;
+    web.stop().await;
     mesh.stop().await;
     Ok(())
 }

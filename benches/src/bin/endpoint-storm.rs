@@ -53,14 +53,19 @@ async fn serve(listen: SocketAddr, upstreams: [SocketAddr; 2]) -> anyhow::Result
     let line = tokio::task::spawn_blocking(|| std::io::stdin().lines().next());
     let line = line.await?.context("no storm asked for")??;
     let changes = line.trim().parse::<usize>()? * 1_000;
+    let rounds = (0..4).map(|round| clusters::endpoints(&upstreams, round));
+    let rounds = rounds.collect::<anyhow::Result<Vec<_>>>()?;
+    let mut rounds = rounds.iter().cycle().skip(1);
     let mut pace = interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let began = Instant::now();
-    for change in 0..changes {
-        let mut next = clusters::endpoints(&upstreams, 1 + change / CLUSTERS)?;
-        next.cluster_name = clusters::name(change % CLUSTERS);
-        ads.put(&next.cluster_name, &next);
-        pace.tick().await;
+    for _ in 0..changes / CLUSTERS {
+        let mut next = rounds.next().context("a cycle has no end")?.clone();
+        for index in 0..CLUSTERS {
+            next.cluster_name = clusters::name(index);
+            ads.put(&next.cluster_name, &next);
+            pace.tick().await;
+        }
     }
     let rate = changes as f64 / began.elapsed().as_secs_f64();
     let responses = ads.acks(weft_xds_proto::type_url::ENDPOINT);

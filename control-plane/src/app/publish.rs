@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use weft_config::gateway_api::Resources;
 
-use super::Config;
+use super::{Config, remembered};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::source::dns::Answers;
 use crate::store::{State, Store};
@@ -89,7 +90,9 @@ impl Publisher {
             let registered = *workloads.borrow_and_update();
             let answers_now = answers.borrow_and_update().clone();
             let next_sweep = self.registry.sweep(Instant::now());
+            let before = self.view.borrow().discovered.clone();
             self.publish(state, registered, &answers_now);
+            self.remember(&before).await;
 
             let mut changes = Changes {
                 states: &mut states,
@@ -101,6 +104,20 @@ impl Publisher {
                 () = at(next_sweep) => continue,
             }
             changes.gather(self.quiet, self.longest).await;
+        }
+    }
+
+    /// Stores what was found out where it has changed.
+    async fn remember(&self, before: &Discovered) {
+        let discovered = self.view.borrow().discovered.clone();
+        if *discovered == *before {
+            return;
+        }
+        let store = self.store.clone();
+        let saved = spawn_blocking(move || remembered::save(&store, &discovered)).await;
+        if let Ok(Err(error)) = saved {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "registered workloads are not remembered");
         }
     }
 

@@ -58,23 +58,24 @@ impl FileSource {
         }
     }
 
-    /// Reads the directory, then follows its changes until the future is dropped.
+    /// Reads the directory. What it returns follows changes, from those made during the reading on, until it is dropped.
     ///
     /// # Errors
-    /// If it cannot be watched.
-    pub async fn run(mut self) -> Result<(), WatchError> {
+    /// If the directory cannot be watched.
+    pub async fn start(mut self) -> Result<impl Future<Output = ()> + Send, WatchError> {
         let (changed, mut changes) = mpsc::channel(1);
-        let _watcher = self.watch(changed)?;
-        loop {
-            self.read().await;
-            if changes.recv().await.is_none() {
-                return Ok(());
+        let watcher = self.watch(changed)?;
+        self.read().await;
+        Ok(async move {
+            let _watcher = watcher;
+            while changes.recv().await.is_some() {
+                while tokio::time::timeout(QUIET, changes.recv())
+                    .await
+                    .is_ok_and(|more| more.is_some())
+                {}
+                self.read().await;
             }
-            while tokio::time::timeout(QUIET, changes.recv())
-                .await
-                .is_ok_and(|more| more.is_some())
-            {}
-        }
+        })
     }
 
     fn watch(&self, changed: mpsc::Sender<()>) -> Result<RecommendedWatcher, WatchError> {
@@ -349,14 +350,15 @@ mod tests {
         std::fs::write(folder.path().join("a.yaml"), service("a", 80)).unwrap();
         let store = Arc::new(Store::in_memory().unwrap());
         let (findings, _seen) = watch::channel(Vec::new());
-        let task =
-            tokio::spawn(FileSource::new(folder.path().to_owned(), store.clone(), findings).run());
+        let source = FileSource::new(folder.path().to_owned(), store.clone(), findings);
+        let task = tokio::spawn(source.start().await.unwrap());
         let mut state = store.watch();
         let limit = Duration::from_secs(10);
-        tokio::time::timeout(limit, state.wait_for(|state| state.resources.len() == 1))
-            .await
-            .unwrap()
-            .unwrap();
+        assert_eq!(
+            state.borrow().resources.len(),
+            1,
+            "read before it is followed"
+        );
         std::fs::write(folder.path().join("b.yaml"), service("b", 80)).unwrap();
         tokio::time::timeout(limit, state.wait_for(|state| state.resources.len() == 2))
             .await

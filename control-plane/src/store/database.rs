@@ -16,6 +16,9 @@ const OBJECTS: TableDefinition<&str, &[u8]> = TableDefinition::new("objects");
 /// Revisions by number, as JSON.
 const REVISIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("revisions");
 
+/// What is remembered beside the objects, by name.
+const NOTES: TableDefinition<&str, &[u8]> = TableDefinition::new("notes");
+
 /// Facts about the file itself.
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 
@@ -138,9 +141,28 @@ impl Database {
             }
             write.open_table(OBJECTS).map_err(failed)?;
             write.open_table(REVISIONS).map_err(failed)?;
+            write.open_table(NOTES).map_err(failed)?;
         }
         write.commit().map_err(failed)?;
         Ok(Self(database))
+    }
+
+    /// The note of this name.
+    pub(super) fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = self.0.begin_read().map_err(failed)?;
+        let notes = read.open_table(NOTES).map_err(failed)?;
+        let note = notes.get(name).map_err(failed)?;
+        Ok(note.map(|bytes| bytes.value().to_vec()))
+    }
+
+    /// Replaces the note of this name.
+    pub(super) fn set_note(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let write = self.0.begin_write().map_err(failed)?;
+        {
+            let mut notes = write.open_table(NOTES).map_err(failed)?;
+            notes.insert(name, bytes).map_err(failed)?;
+        }
+        write.commit().map_err(failed)
     }
 
     /// The state in force.

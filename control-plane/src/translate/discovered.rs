@@ -58,7 +58,9 @@ fn difference(before: &[Arc<Registration>], after: &[Arc<Registration>]) -> Vec<
 }
 
 /// A question to the DNS.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct DnsQuestion {
     /// The name.
     pub host: String,
@@ -67,14 +69,14 @@ pub struct DnsQuestion {
 }
 
 /// The answer last heard. A failing look-up keeps the one before.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DnsAnswer {
     /// What was found, in a stable order.
     pub records: Vec<DnsRecord>,
 }
 
 /// One endpoint found.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct DnsRecord {
     /// SRV priority; 0 for addresses.
     pub priority: u16,

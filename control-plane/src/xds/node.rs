@@ -40,7 +40,7 @@ pub struct Registration {
 }
 
 /// A workload.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Workload {
     /// Its service.
     pub service: String,

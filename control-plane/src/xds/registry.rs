@@ -68,6 +68,24 @@ impl Registry {
         }
     }
 
+    /// Registers workloads that were known before a restart. Their sidecars have until `leaves` to come back.
+    pub(crate) fn remember(
+        &self,
+        workloads: impl IntoIterator<Item = Arc<Registration>>,
+        leaves: Instant,
+    ) {
+        let slots = workloads.into_iter().map(|registration| {
+            let slot = Slot {
+                registration: Arc::clone(&registration),
+                streams: 0,
+                leaves: Some(leaves),
+            };
+            (Arc::clone(&registration.node_id), slot)
+        });
+        self.lock().extend(slots);
+        self.changed();
+    }
+
     /// All workloads, by node.
     pub fn workloads(&self) -> Vec<Arc<Registration>> {
         let slots = self.lock();

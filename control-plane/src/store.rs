@@ -5,6 +5,7 @@
 //! that any state that is still in the history can be had again; a rollback is a new revision.
 
 mod database;
+mod record;
 mod revision;
 #[cfg(test)]
 mod tests;

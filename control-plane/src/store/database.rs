@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
-use serde_json::{Value, json};
-use weft_config::gateway_api::{Kind, Object, ObjectKey, Resources};
+use weft_config::gateway_api::{Object, ObjectKey, Resources};
 
-use super::revision::{ObjectChange, Revision};
+use super::record::decode;
+use super::revision::Revision;
 use super::{OBJECTS_MAX, REVISIONS_MAX, State};
 
 /// Objects in force: `KIND/NAMESPACE/NAME` to canonical JSON.
@@ -206,9 +206,8 @@ impl Database {
                 }
             }
             let mut revisions = write.open_table(REVISIONS).map_err(failed)?;
-            let record = revision_json(revision).to_string();
             revisions
-                .insert(revision.number, record.as_bytes())
+                .insert(revision.number, revision.to_record().as_slice())
                 .map_err(failed)?;
             let oldest = revision.number.saturating_sub(REVISIONS_MAX as u64);
             revisions
@@ -226,7 +225,7 @@ impl Database {
         newest
             .map(|entry| {
                 let (number, record) = entry.map_err(failed)?;
-                read_revision(number.value(), record.value())
+                Revision::parse_record(number.value(), record.value())
             })
             .collect()
     }
@@ -242,88 +241,4 @@ fn row_key(key: &ObjectKey) -> String {
 
 fn encode(object: &Object) -> Vec<u8> {
     object.to_json().to_string().into_bytes()
-}
-
-/// Reads an object with the code that reads the user's files.
-fn decode(what: &str, bytes: &[u8]) -> Result<Object, StoreError> {
-    let damaged = |why: String| StoreError::Damaged {
-        what: what.to_owned(),
-        why,
-    };
-    let value: Value = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
-    decode_value(what, &value)
-}
-
-fn decode_value(what: &str, value: &Value) -> Result<Object, StoreError> {
-    weft_config::gateway_api::parse_json(value).map_err(|findings| {
-        let why: Vec<String> = findings.iter().map(ToString::to_string).collect();
-        StoreError::Damaged {
-            what: what.to_owned(),
-            why: why.join("; "),
-        }
-    })
-}
-
-fn revision_json(revision: &Revision) -> Value {
-    let side = |object: &Option<Arc<Object>>| object.as_ref().map(|object| object.to_json());
-    let changes = revision
-        .changes
-        .iter()
-        .filter(|change| change.before != change.after)
-        .map(|change| {
-            json!({
-                "kind": change.key.kind,
-                "namespace": change.key.namespace,
-                "name": change.key.name,
-                "before": side(&change.before),
-                "after": side(&change.after),
-            })
-        });
-    json!({
-        "time": revision.time.to_string(),
-        "author": revision.author,
-        "message": revision.message,
-        "changes": changes.collect::<Vec<_>>(),
-    })
-}
-
-fn read_revision(number: u64, bytes: &[u8]) -> Result<Revision, StoreError> {
-    let what = format!("revision {number}");
-    let damaged = |why: &str| StoreError::Damaged {
-        what: what.clone(),
-        why: why.to_owned(),
-    };
-    let record: Value = serde_json::from_slice(bytes).map_err(|e| damaged(&e.to_string()))?;
-    let text = |value: &Value, field: &str| {
-        let found = value.get(field).and_then(Value::as_str).map(str::to_owned);
-        found.ok_or_else(|| damaged(&format!("{field} is missing")))
-    };
-    let changes = record
-        .get("changes")
-        .and_then(Value::as_array)
-        .ok_or_else(|| damaged("changes are missing"))?;
-    let changes = changes.iter().map(|change| {
-        let kind = text(change, "kind")?;
-        let kind =
-            Kind::find(&kind).ok_or_else(|| damaged(&format!("kind {kind} is not known")))?;
-        let side = |field: &str| match change.get(field) {
-            None | Some(Value::Null) => Ok(None),
-            Some(object) => decode_value(&what, object).map(|object| Some(Arc::new(object))),
-        };
-        let key = ObjectKey::new(kind, text(change, "namespace")?, text(change, "name")?);
-        Ok(ObjectChange {
-            key,
-            before: side("before")?,
-            after: side("after")?,
-        })
-    });
-    Ok(Revision {
-        number,
-        time: text(&record, "time")?
-            .parse()
-            .map_err(|_| damaged("time is not a time"))?,
-        author: text(&record, "author")?,
-        message: text(&record, "message")?,
-        changes: changes.collect::<Result<_, StoreError>>()?,
-    })
 }

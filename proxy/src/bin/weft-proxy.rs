@@ -1,7 +1,7 @@
 //! The sidecar proxy of Weft.
 
 use std::error::Error;
-use std::io::{Read, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -103,7 +103,9 @@ fn run(args: &RunArgs) -> ExitCode {
 fn log(args: &RunArgs) -> Result<SetLevel, Box<dyn Error>> {
     let parse = |directives: &str| EnvFilter::builder().parse(directives);
     let (filter, handle) = reload::Layer::new(parse(&args.log_level)?);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let lines = match args.log_format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),

@@ -18,7 +18,7 @@ use super::first::{Dial, first_to_speak};
 use super::passing::{http2_refused, view_of_only_cluster};
 use super::tcp::{Carried, Passing, carry};
 use crate::detect::{Detector, Found, Protocol, Scan};
-use crate::snapshot::{ChainKind, ListenerView, TcpView, Wanted};
+use crate::snapshot::{Absence, ChainKind, ListenerView, TcpView, Wanted};
 use crate::telemetry::Limit;
 use crate::worker::{HttpConnection, Worker};
 
@@ -284,6 +284,10 @@ async fn listener_view(worker: &Worker, facts: &mut ConnectionFacts) -> Option<A
         {
             facts.listener = service.config.name.clone();
             Some(service)
+        }
+        Err(Absence::TooMany) => {
+            worker.metrics.limits.hit(Limit::Names);
+            Some(view)
         }
         // An HTTP service, or an address that means nothing: HTTP goes by its authority.
         Ok(_) | Err(_) => Some(view),

@@ -20,33 +20,30 @@ macro_rules! limits {
                     $(Self::$name => $label,)*
                 }
             }
+
+            /// When it counts, in a sentence.
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$name => $meaning,)*
+                }
+            }
         }
     };
 }
 
 limits! {
-    HeaderBytes "header_bytes" "A head was larger than its bound.";
+    HeaderBytes "header_bytes" "A head or its trailers were larger than the bound.";
     HeaderCount "header_count" "A head had more fields than its bound.";
-    ConcurrentStreams "concurrent_streams" "A stream was refused because too many were open on its connection.";
-    Connections "connections" "A connection was refused because too many were open.";
-    PendingRequests "pending_requests" "A request was refused because too many waited.";
-    Buffer "buffer" "Reading was stopped because the other side did not take what was there.";
-    RequestBody "request_body" "A request body was larger than its bound.";
-    DetectionBytes "detection_bytes" "A connection was taken as opaque: its first bytes told nothing within the bound.";
-    DetectionTime "detection_time" "A connection was taken as opaque: it stayed silent for the bound.";
     HeaderTime "header_time" "A head was not complete in time.";
     IdleTime "idle_time" "A connection or request was silent for its bound.";
-    RapidReset "rapid_reset" "An HTTP/2 peer opened and reset streams too fast.";
-    ContinuationFlood "continuation_flood" "An HTTP/2 peer sent too many CONTINUATION frames.";
-    SettingsFlood "settings_flood" "An HTTP/2 peer sent too many SETTINGS frames.";
-    PingFlood "ping_flood" "An HTTP/2 peer sent too many PING frames.";
-    EmptyFrames "empty_frames" "An HTTP/2 peer sent too many frames that carry nothing.";
-    SlowReader "slow_reader" "A peer did not take its answer in time.";
-    Memory "memory" "Work was shed because memory was short.";
+    Buffer "buffer" "Reading was stopped because the other side did not take what was there.";
+    SlowReader "slow_reader" "A peer did not take its last answer in time.";
+    Connections "connections" "A connection was refused because too many were open.";
+    DetectionTime "detection_time" "A connection was taken as opaque: it stayed silent for the bound.";
+    Names "names" "A name was not asked for because too many are in use or asked for.";
     RateLimitKeys "rate_limit_keys" "A rate limit gave up a key's bucket because too many keys were there.";
     AccessLogBuffer "access_log_buffer" "An access log line was dropped because its file took no more.";
     MetricSeries "metric_series" "A cluster or listener is counted as `overflow` because there are too many series.";
-    SnapshotNames "snapshot_names" "A name was not asked for because too many are in use.";
 }
 
 /// How often each bound was met.

@@ -14,6 +14,7 @@ use weft_config::route::RequestHead;
 use super::cluster::ClusterStats;
 use super::counter::GaugeGuard;
 use super::files::LogFile;
+use super::limits::LimitStats;
 use super::listener::ListenerStats;
 use super::metrics::Metrics;
 use super::render::{Captured, Ended, Wanted};
@@ -26,6 +27,8 @@ pub struct Scope {
     pub direction: Direction,
     /// The listener's counts.
     pub listener: Arc<ListenerStats>,
+    /// The process's counts of bounds that were met.
+    pub limits: Arc<LimitStats>,
     no_cluster: Arc<ClusterStats>,
     logs: Vec<(Compiled, Arc<LogFile>)>,
     wanted: Wanted,
@@ -52,6 +55,7 @@ impl Scope {
         Ok(Arc::new(Self {
             direction,
             listener: metrics.listener(listener, direction),
+            limits: metrics.limits.clone(),
             no_cluster: metrics.no_cluster(),
             logs,
             wanted,

@@ -510,6 +510,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_document_lists_every_bound_that_is_counted() {
+        let document = include_str!("../../../docs/METRICS.md");
+        let listed = document.lines().filter(|line| line.starts_with("- `"));
+        let listed: Vec<_> = listed.collect();
+        let row = |limit: &Limit| format!("- `{}`: {}", limit.label(), limit.meaning());
+        let wanted: Vec<_> = Limit::ALL.iter().map(row).collect();
+        assert_eq!(listed, wanted);
+    }
+
     fn row(name: &Name) -> String {
         let unit = if name.unit.is_empty() {
             String::new()

@@ -130,18 +130,18 @@ impl StateDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(StateError::Io { path, source }),
         };
-        let body = body(&bytes).map_err(|what| StateError::Damaged {
+        let (owner, saved) = Saved::parse(&bytes).map_err(|what| StateError::Damaged {
             path: path.clone(),
             what,
         })?;
-        if body.owner != self.owner {
+        if owner != self.owner {
             return Err(StateError::Foreign {
                 path,
-                got: body.owner,
+                got: owner,
                 want: self.owner.clone(),
             });
         }
-        Ok(Some(Saved::from_body(body)))
+        Ok(Some(saved))
     }
 
     /// Replaces what was saved: whoever reads sees the old or the new, whole.
@@ -168,7 +168,18 @@ impl Saved {
         now.duration_since(self.at).unwrap_or_default()
     }
 
-    fn into_bytes(self, owner: &str) -> Vec<u8> {
+    /// Reads what a file holds, and whose it is.
+    ///
+    /// # Errors
+    /// If it is not one of ours, or was cut or changed: what is wrong with it.
+    pub fn parse(bytes: &[u8]) -> Result<(String, Self), String> {
+        let mut body = body(bytes)?;
+        let owner = std::mem::take(&mut body.owner);
+        Ok((owner, Self::from_body(body)))
+    }
+
+    /// What a file of `owner` holds.
+    pub fn into_bytes(self, owner: &str) -> Vec<u8> {
         let since = self
             .at
             .duration_since(SystemTime::UNIX_EPOCH)

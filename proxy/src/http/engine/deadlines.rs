@@ -14,6 +14,7 @@ use super::pool::SWEEP;
 use super::timers::Owner;
 use crate::policy::parse_grpc_timeout;
 use crate::route::Routed;
+use crate::telemetry::Limit;
 
 /// The gRPC status of a call whose time is over.
 const DEADLINE_EXCEEDED: u8 = 4;
@@ -99,6 +100,7 @@ impl Engine {
                 "nothing moved for too long: the upstream has not answered",
             ),
         };
+        self.scope.limits.hit(Limit::IdleTime);
         self.reply(id, &LocalReply::new(status, ResponseFlag::SI, reason));
     }
 

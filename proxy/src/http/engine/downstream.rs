@@ -15,6 +15,7 @@ use super::{Action, Engine};
 use crate::http::codec::h1::{self, H1Limits};
 use crate::http::codec::{Codec, Event, ProtocolError};
 use crate::listener::ConnectionFacts;
+use crate::telemetry::Limit;
 
 /// How long what a peer still sends is read and dropped, so that it can read our answer.
 const LINGER: Duration = Duration::from_secs(2);
@@ -112,6 +113,9 @@ impl Engine {
             return;
         };
         let exchange = connection.exchange();
+        if let Some(limit) = bound_met(error) {
+            self.scope.limits.hit(limit);
+        }
         match (&connection.role, exchange) {
             (Role::Upstream(_), Some(exchange)) => {
                 self.upstream_failed(exchange, &Failure::Protocol(error.to_string()));
@@ -294,6 +298,10 @@ impl Engine {
     /// Whether the socket is to be read now. If not, its task is woken when that changes.
     pub(crate) fn wants_read(&mut self, id: ConnId) -> bool {
         let wants = self.may_read(id);
+        let begins = !wants && self.wires.get(id).is_some_and(|it| !it.starved);
+        if begins && self.is_full(id) {
+            self.scope.limits.hit(Limit::Buffer);
+        }
         if let Some(connection) = self.wires.get_mut(id) {
             connection.starved = !wants;
         }
@@ -315,13 +323,22 @@ impl Engine {
         let Some(exchange) = connection.exchange().and_then(|id| self.exchanges.get(id)) else {
             return connection.input.is_none();
         };
-        if exchange.leaves_http() {
+        let lent = matches!(connection.role, Role::Downstream(_)) && connection.input.is_some();
+        !lent && !exchange.leaves_http() && !self.is_full(id)
+    }
+
+    /// Whether the other side of what `id` serves has not taken as much as is held for it at most.
+    fn is_full(&self, id: ConnId) -> bool {
+        let connection = self.wires.get(id);
+        let exchange = connection.and_then(Connection::exchange);
+        let (Some(connection), Some(exchange)) =
+            (connection, exchange.and_then(|id| self.exchanges.get(id)))
+        else {
             return false;
-        }
+        };
         // Once stopped, reading goes on when half of the room is free again.
         let room = (exchange.limits.buffer_bytes_max >> u32::from(connection.starved)).max(1);
         let held = match &connection.role {
-            Role::Downstream(_) if connection.input.is_some() => return false,
             Role::Downstream(_) => match exchange.attempt.up.and_then(|up| self.wires.get(up)) {
                 Some(up) => up.out.len(),
                 None => exchange.body.waiting(),
@@ -331,7 +348,7 @@ impl Engine {
                 .get(exchange.down)
                 .map_or(0, |down| down.out.len()),
         };
-        held < room
+        held >= room
     }
 
     /// Makes sure that a connection at rest is looked at when its time comes.
@@ -349,6 +366,7 @@ impl Engine {
         match connection.closing {
             Closing::Linger(until) if until <= self.now => return self.close(id),
             Closing::Flush { .. } if connection.active_at + LINGER * 15 <= self.now => {
+                self.scope.limits.hit(Limit::SlowReader);
                 return self.close(id);
             }
             Closing::Linger(_) | Closing::Flush { .. } => return self.arm_connection(id),
@@ -379,6 +397,7 @@ impl Engine {
             .head_since
             .is_some_and(|at| over(at, down.limits.request_headers_timeout));
         if slow {
+            self.scope.limits.hit(Limit::HeaderTime);
             if let Some(connection) = self.wires.get_mut(id) {
                 connection.codec.refuse_input();
             }
@@ -387,8 +406,20 @@ impl Engine {
             return self.reply_without_exchange(id, &reply.closing());
         }
         if down.head_since.is_none() {
+            self.scope.limits.hit(Limit::IdleTime);
             self.close_flushed(id);
         }
+    }
+}
+
+/// The bound that a peer met, where that is what it did wrong.
+fn bound_met(error: ProtocolError) -> Option<Limit> {
+    match error {
+        ProtocolError::RequestLineTooLong
+        | ProtocolError::HeadTooLarge
+        | ProtocolError::TrailersTooLarge => Some(Limit::HeaderBytes),
+        ProtocolError::TooManyFields => Some(Limit::HeaderCount),
+        _ => None,
     }
 }
 

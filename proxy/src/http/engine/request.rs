@@ -16,6 +16,7 @@ use crate::http::codec::StreamId;
 use crate::http::head::{Head, Known, Method, Scheme};
 use crate::route::{self, Lookup, Routed};
 use crate::snapshot::{Absence, ListenerView, Ticket};
+use crate::telemetry::Limit;
 
 /// Requests of a worker that wait for a name at once.
 const NAMING_MAX: usize = 1024;
@@ -121,7 +122,7 @@ impl Engine {
                 drop(snapshot);
                 self.wait_for_name(id, ticket).map(|()| None)
             }
-            Lookup::Absent(why) => Err(absent(why, &self.text)),
+            Lookup::Absent(why) => Err(self.absent(why, &self.text)),
             Lookup::NoHost => Err(refuse(400, ResponseFlag::NR, "the request names no host")),
             Lookup::NoListener => Err(refuse(
                 404,
@@ -131,8 +132,25 @@ impl Engine {
         }
     }
 
+    fn absent(&self, why: Absence, name: &str) -> Refusal {
+        let status = match why {
+            Absence::Unknown => 404,
+            Absence::TimedOut | Absence::TooMany => 503,
+        };
+        if why == Absence::TooMany {
+            self.scope.limits.hit(Limit::Names);
+        }
+        let of = if name.is_empty() {
+            String::new()
+        } else {
+            format!("{name}: ")
+        };
+        refuse(status, ResponseFlag::NR, format!("{of}{why}"))
+    }
+
     fn wait_for_name(&mut self, id: ExchangeId, ticket: Ticket) -> Result<(), Refusal> {
         if self.naming >= NAMING_MAX {
+            self.scope.limits.hit(Limit::Names);
             return Err(refuse(
                 503,
                 ResponseFlag::UO,
@@ -171,7 +189,7 @@ impl Engine {
             .is_some_and(|exchange| exchange.phase == Phase::Naming);
         if waiting {
             match answer
-                .map_err(|why| absent(why, &self.asked_for(id)))
+                .map_err(|why| self.absent(why, &self.asked_for(id)))
                 .and_then(|listener| self.find_route(id, &listener))
             {
                 Ok(()) => {
@@ -365,19 +383,6 @@ pub(super) fn refuse(
     reason: impl Into<std::borrow::Cow<'static, str>>,
 ) -> Refusal {
     Box::new(LocalReply::new(status, flag, reason))
-}
-
-fn absent(why: Absence, name: &str) -> Refusal {
-    let status = match why {
-        Absence::Unknown => 404,
-        Absence::TimedOut | Absence::TooMany => 503,
-    };
-    let of = if name.is_empty() {
-        String::new()
-    } else {
-        format!("{name}: ")
-    };
-    refuse(status, ResponseFlag::NR, format!("{of}{why}"))
 }
 
 fn redirected(

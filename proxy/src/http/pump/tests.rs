@@ -23,7 +23,7 @@ use weft_config::route::{
 use super::*;
 use crate::drain::{Drain, DrainTimes};
 use crate::snapshot::Builder;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Limit, Metrics};
 use crate::tunnel::{Pools, TunnelLimits};
 
 mod bodies;

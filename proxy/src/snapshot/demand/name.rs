@@ -13,7 +13,7 @@ pub fn authority_name<'b>(authority: &[u8], buffer: &'b mut String) -> Option<&'
     let authority = std::str::from_utf8(authority).ok()?;
     let (host, port) = split(authority)?;
     let host = host.strip_suffix('.').unwrap_or(host);
-    if host.is_empty() || host.len() > HOST_BYTES_MAX || !host.bytes().all(is_host_byte) {
+    if host.len() > HOST_BYTES_MAX || !is_host(host) {
         return None;
     }
     buffer.clear();
@@ -46,8 +46,13 @@ fn checked(port: &str) -> Option<&str> {
     (digits && port.parse::<u16>().is_ok()).then_some(port)
 }
 
-fn is_host_byte(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b':' | b'[' | b']')
+/// Labels with dots between them; what stands in brackets was an IPv6 address when it was split off.
+fn is_host(host: &str) -> bool {
+    let is_label = |label: &str| {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        !label.is_empty() && label.bytes().all(fits)
+    };
+    host.starts_with('[') || host.split('.').all(is_label)
 }
 
 #[cfg(test)]

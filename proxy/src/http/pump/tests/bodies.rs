@@ -65,6 +65,7 @@ fn big_bodies_pass_both_ways_in_bounded_memory_when_the_reader_is_slow() {
             }
         };
         assert!(got[head_end..] == body[..], "another body");
+        assert!(rig.metrics.limits.get(Limit::Buffer) > 0);
         rig.settles().await;
     });
 }

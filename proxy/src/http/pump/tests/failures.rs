@@ -121,6 +121,31 @@ fn a_head_that_does_not_come_in_time_is_a_408() {
         client.send("GET / HT").await;
         let answer = client.rest().await;
         assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+        assert_eq!(rig.metrics.limits.get(Limit::HeaderTime), 1);
+    });
+}
+
+#[test]
+fn a_head_beyond_its_bounds_is_a_431_and_counted_by_bound() {
+    local(async {
+        let mut setup = Setup::to([nobody().await]);
+        setup.limits.header_count_max = 3;
+        setup.limits.header_bytes_max = 200;
+        let rig = setup.start().await;
+        let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(3));
+        let large = format!(
+            "GET / HTTP/1.1\r\nHost: a\r\na: {}\r\n\r\n",
+            "b".repeat(200)
+        );
+        for request in [many, large] {
+            let answer = rig.ask(&request).await;
+            assert!(
+                answer.starts_with("HTTP/1.1 431") && flag(&answer) == "DPE",
+                "{answer}"
+            );
+        }
+        let met = |limit| rig.metrics.limits.get(limit);
+        assert_eq!((met(Limit::HeaderCount), met(Limit::HeaderBytes)), (1, 1));
     });
 }
 
@@ -132,6 +157,7 @@ fn a_connection_at_rest_is_closed_when_its_time_is_over() {
         let rig = setup.start().await;
         assert_eq!(rig.connect().await.rest().await, "");
         assert_eq!(rig.worker.population(), (0, 0));
+        assert_eq!(rig.metrics.limits.get(Limit::IdleTime), 1);
     });
 }
 

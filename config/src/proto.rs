@@ -10,8 +10,17 @@ use weft_xds_proto::pb::google::protobuf as wkt;
 
 use crate::diag::{Diagnostics, FieldPath};
 
+/// Seconds of the longest duration, by protobuf's own rule: some 10,000 years. Added to a clock it stays in range.
+const DURATION_SECONDS_MAX: i64 = 315_576_000_000;
+
 /// A duration that is not negative.
 pub(crate) fn duration(proto: &wkt::Duration) -> Result<Duration, String> {
+    if proto.seconds > DURATION_SECONDS_MAX {
+        return Err(format!(
+            "must be at most {DURATION_SECONDS_MAX}s, got {}s",
+            proto.seconds
+        ));
+    }
     let whole = u64::try_from(proto.seconds);
     let nanos = u32::try_from(proto.nanos)
         .ok()
@@ -151,5 +160,25 @@ pub(crate) fn check_transport_socket(
         | "raw_buffer" => {}
         name if name.contains("tls") => diag.fault(at.clone(), "TLS is not supported yet"),
         name => diag.fault(at.clone(), format!("{name} is not supported")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_that_no_clock_can_add_is_refused() {
+        let of = |seconds, nanos| duration(&wkt::Duration { seconds, nanos });
+        let longest = of(DURATION_SECONDS_MAX, 999_999_999).expect("the longest");
+        assert!(std::time::UNIX_EPOCH.checked_add(longest).is_some());
+        for seconds in [DURATION_SECONDS_MAX + 1, i64::MAX] {
+            let fault = of(seconds, 0).expect_err("too long");
+            assert_eq!(
+                fault,
+                format!("must be at most 315576000000s, got {seconds}s")
+            );
+        }
+        assert!(of(-1, 0).is_err() && of(0, -1).is_err() && of(0, 1_000_000_000).is_err());
     }
 }

@@ -223,6 +223,8 @@ struct Builder {
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
     nodes_left: usize,
+    /// What aliases, and the values kept for them, may yet hold.
+    copied_bytes_left: usize,
     faults: Vec<(Mark, String)>,
 }
 
@@ -246,6 +248,7 @@ impl Builder {
             open: Vec::new(),
             anchors: HashMap::new(),
             nodes_left: NODES_MAX,
+            copied_bytes_left: TEXT_BYTES_MAX,
             faults: Vec::new(),
         }
     }
@@ -302,12 +305,15 @@ impl Builder {
                 if depth(node) + self.open.len() > DEPTH_MAX {
                     return Err((mark, too_deep()));
                 }
-                let nodes = count_nodes(node);
+                let (nodes, bytes) = (count_nodes(node), count_bytes(node));
                 if nodes > self.nodes_left {
                     return Err((mark, too_many()));
                 }
+                if bytes > self.copied_bytes_left {
+                    return Err((mark, too_much()));
+                }
                 let copy = node.clone();
-                self.spend(nodes, mark)?;
+                self.spend_on_copy(nodes, bytes, mark)?;
                 self.close(copy, 0)
             }
             Event::DocumentStart(_) => {
@@ -337,7 +343,7 @@ impl Builder {
     fn close(&mut self, node: Node, anchor: usize) -> Result<(), Stop> {
         self.spend(1, node.mark)?;
         if anchor > 0 {
-            self.spend(count_nodes(&node), node.mark)?;
+            self.spend_on_copy(count_nodes(&node), count_bytes(&node), node.mark)?;
             self.anchors.insert(anchor, node.clone());
         }
         let Some(parent) = self.open.last_mut() else {
@@ -367,6 +373,16 @@ impl Builder {
         self.nodes_left = match self.nodes_left.checked_sub(nodes) {
             Some(left) => left,
             None => return Err((mark, too_many())),
+        };
+        Ok(())
+    }
+
+    /// Pays for another copy of a value that has so many nodes and bytes.
+    fn spend_on_copy(&mut self, nodes: usize, bytes: usize, mark: Mark) -> Result<(), Stop> {
+        self.spend(nodes, mark)?;
+        self.copied_bytes_left = match self.copied_bytes_left.checked_sub(bytes) {
+            Some(left) => left,
+            None => return Err((mark, too_much())),
         };
         Ok(())
     }
@@ -408,6 +424,18 @@ fn count_nodes(node: &Node) -> usize {
         Data::Scalar(_) => 1,
         Data::List(items) => 1 + items.iter().map(count_nodes).sum::<usize>(),
         Data::Map(entries) => 1 + entries.iter().map(|e| count_nodes(&e.value)).sum::<usize>(),
+    }
+}
+
+/// Bytes of the texts in a tree, keys among them.
+fn count_bytes(node: &Node) -> usize {
+    match &node.data {
+        Data::Scalar(scalar) => scalar.text.len(),
+        Data::List(items) => items.iter().map(count_bytes).sum(),
+        Data::Map(entries) => entries
+            .iter()
+            .map(|entry| entry.key.len() + count_bytes(&entry.value))
+            .sum(),
     }
 }
 
@@ -527,6 +555,10 @@ fn too_many() -> String {
     format!("a file has at most {NODES_MAX} values, aliases counted in full")
 }
 
+fn too_much() -> String {
+    format!("what aliases stand for has at most {TEXT_BYTES_MAX} bytes")
+}
+
 fn fault(file: &str, mark: Mark, message: String) -> Finding {
     Finding {
         severity: Severity::Fault,
@@ -536,7 +568,7 @@ fn fault(file: &str, mark: Mark, message: String) -> Finding {
     }
 }
 
-/// Bytes of one text.
+/// Bytes of one text, and again of what its aliases stand for.
 pub const TEXT_BYTES_MAX: usize = 16 << 20;
 
 /// Lists and maps inside each other.

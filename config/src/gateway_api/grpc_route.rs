@@ -18,6 +18,7 @@ pub struct GrpcRoute {
     #[schemars(default)]
     pub hostnames: Vec<String>,
     /// Rules. At most 16; none given means one that sends every call to the service itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub rules: Vec<GrpcRule>,
 }

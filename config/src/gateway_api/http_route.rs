@@ -18,6 +18,7 @@ pub struct HttpRoute {
     pub hostnames: Vec<String>,
     /// Rules; which one takes a request is decided by Gateway API's precedence. At most 16; none given means
     /// one that sends everything to the service itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub rules: Vec<HttpRule>,
 }

@@ -791,3 +791,19 @@ fn every_example_of_the_manual_is_read_without_a_finding() {
         assert!(seen.contains(&kind), "{kind} has an example");
     }
 }
+
+#[test]
+fn aliases_cannot_make_much_of_a_long_text() {
+    let long = "x".repeat(1 << 20);
+    let many = vec!["*a"; 1000].join(",");
+    let nested = format!("{}\"{long}\"{}", "[&a ".repeat(60), "]".repeat(60));
+    for text in [
+        format!("a: &a \"{long}\"\nb: [{many}]\n"),
+        format!("a: &a {{b: \"{long}\"}}\nb: [{many}]\n"),
+        nested,
+    ] {
+        let found = findings(&text);
+        let rule = "what aliases stand for has at most 16777216 bytes";
+        assert!(found.len() == 1 && found[0].ends_with(rule), "{found:?}");
+    }
+}

@@ -1,7 +1,7 @@
 //! HTTP/2 on an HTTP chain that has no HTTP/2 codec.
 //!
-//! Its bytes are passed on as TCP where that changes nothing: no filter, limit or fault is configured and every route
-//! leads to the same one cluster. Otherwise the connection is closed, for a rule passed by in silence is worse than a
+//! Its bytes are passed on as TCP where that changes nothing: no filter, limit or fault is configured, every request
+//! finds a route, none edits it, and all lead to the same one cluster. Otherwise the connection is closed, for a rule passed by in silence is worse than a
 //! connection refused; the access log says NR and `http2_not_spoken_here`.
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use weft_config::flag::ResponseFlag;
 /// The chain as a TCP proxy, if it can be one without passing any of its rules by.
 pub(super) fn view_of_only_cluster(http: &HttpView) -> Option<Arc<TcpView>> {
     let table = http.table.as_ref()?;
-    if !http.filters.is_empty() {
+    if !http.filters.is_empty() || !table.table.forwards_all_unchanged() {
         return None;
     }
     let mut routes = table.routes.iter();

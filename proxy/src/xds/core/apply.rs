@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -131,11 +132,16 @@ impl Core {
         }
         self.wire.holds(kind, name.clone(), incoming.version);
         let key = (kind, name.clone());
-        match incoming.ttl {
-            Some(ttl) => drop(self.expiries.insert(key, now + ttl)),
+        self.expire_after(key, incoming.ttl, now);
+        Ok(Some(name))
+    }
+
+    /// Ends a resource after its time to live; one that no clock can count is none.
+    fn expire_after(&mut self, key: (Kind, Arc<str>), ttl: Option<Duration>, now: Instant) {
+        match ttl.and_then(|ttl| now.checked_add(ttl)) {
+            Some(end) => drop(self.expiries.insert(key, end)),
             None => drop(self.expiries.remove(&key)),
         }
-        Ok(Some(name))
     }
 
     fn holds_same(
@@ -175,8 +181,7 @@ impl Core {
             ));
         };
         if self.accepted.lock().get(kind, &name).is_some() {
-            self.expiries
-                .insert((kind, name.as_str().into()), now + ttl);
+            self.expire_after((kind, name.as_str().into()), Some(ttl), now);
         }
         Ok(Some(name.as_str().into()))
     }

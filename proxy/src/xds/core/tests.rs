@@ -448,6 +448,33 @@ async fn a_resource_that_is_not_renewed_in_its_time_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_time_to_live_that_no_clock_can_count_is_none() {
+    let mut client = Client::wildcard(Protocol::Delta);
+    client.core.stream_began();
+    client.step();
+    for packed in [Some(cluster("a")), None] {
+        let received = Received::from_delta(pb::DeltaDiscoveryResponse {
+            type_url: Kind::Cluster.type_url().to_owned(),
+            nonce: "n".to_owned(),
+            resources: vec![pb::Resource {
+                name: "a".to_owned(),
+                version: "1".to_owned(),
+                resource: packed,
+                ttl: Some(weft_xds_proto::pb::google::protobuf::Duration {
+                    seconds: i64::MAX,
+                    nanos: i32::MAX,
+                }),
+                ..Default::default()
+            }],
+            ..Default::default()
+        });
+        client.core.receive(received, client.now);
+        client.step();
+        assert!(client.store.current().cluster("a").is_some());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_serves_what_was_saved_and_resumes_by_version() {
     let mut before = Client::mesh();
     before.core.stream_began();

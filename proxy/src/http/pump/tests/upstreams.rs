@@ -64,7 +64,7 @@ fn an_upgrade_over_a_unix_socket_passes_bytes_and_ends_when_it_is_silent() {
         });
         let mut setup = Setup::to([]);
         setup.upgrades = vec!["websocket".into()];
-        setup.forward.idle_timeout = Some(Duration::from_millis(100));
+        setup.forward.idle_timeout = Some(Duration::from_millis(500));
         at_path(&mut setup, &path);
         let rig = setup.start().await;
         let mut client = rig.connect().await;

@@ -11,13 +11,13 @@ use prometheus_client::registry::{Registry, Unit};
 use weft_config::flag::ResponseFlag;
 use weft_config::listener::Direction;
 
-use super::cluster::{CLASSES, ClusterStats, Resource};
+use super::cluster::{CLASSES, ClusterStats, HttpTotals, Resource};
 use super::histogram::HistogramSnapshot;
 use super::limits::Limit;
 use super::listener::ListenerStats;
 use super::metrics::Metrics;
 use super::names::{self, Kind, Name};
-use super::xds::XdsType;
+use super::xds::{XdsStats, XdsType};
 
 /// Bytes of samples after which clusters and listeners are counted together as `overflow`. Comments come on top.
 const SAMPLE_BYTES_MAX: usize = 900 * 1024;
@@ -242,76 +242,19 @@ fn label(value: &str) -> String {
 }
 
 fn cluster(stats: &ClusterStats) -> Samples {
-    let name = label(&stats.name);
-    let with = |more: &[(&'static str, &str)]| {
-        let more = more.iter().map(|(key, value)| (*key, (*value).to_owned()));
-        std::iter::once(("cluster", name.clone()))
-            .chain(more)
-            .collect::<Labels>()
-    };
+    let of = Of(vec![("cluster", label(&stats.name))]);
     let mut samples = Samples::default();
     for direction in [
         Direction::Unspecified,
         Direction::Inbound,
         Direction::Outbound,
     ] {
-        let Some(totals) = stats.http_totals(direction) else {
-            continue;
-        };
-        let way = direction_label(direction);
-        let labels = with(&[("direction", &way)]);
-        for (class, count) in CLASSES.iter().zip(totals.classes) {
-            let labels = with(&[("direction", &way), ("response_code_class", class)]);
-            samples.count(names::HTTP_REQUESTS, labels, count);
+        if let Some(totals) = stats.http_totals(direction) {
+            http(&of, &direction_label(direction), totals, &mut samples);
         }
-        for (flag, count) in ResponseFlag::ALL.iter().zip(totals.flags) {
-            let labels = with(&[("direction", &way), ("response_flag", flag.letters())]);
-            samples.count(names::HTTP_FLAGS, labels, count);
-        }
-        samples.count(names::HTTP_RECEIVED, labels.clone(), totals.received);
-        samples.count(names::HTTP_SENT, labels.clone(), totals.sent);
-        samples.0.push((
-            names::HTTP_DURATION,
-            labels,
-            Value::Durations(Box::new(totals.duration)),
-        ));
     }
-    let resources = [
-        (Resource::Connection, "connection"),
-        (Resource::Pending, "pending"),
-        (Resource::Request, "request"),
-        (Resource::Retry, "retry"),
-    ];
-    for (resource, label) in resources {
-        let labels = with(&[("resource", label)]);
-        samples.level(
-            names::UPSTREAM_ACTIVE,
-            labels.clone(),
-            f64::from(stats.active(resource)),
-        );
-        samples.count(
-            names::UPSTREAM_ACQUIRED,
-            labels.clone(),
-            stats.acquired(resource),
-        );
-        samples.count(names::UPSTREAM_OVERFLOW, labels, stats.overflowed(resource));
-    }
-    for (health, gauge) in ["healthy", "degraded", "draining", "unhealthy"]
-        .iter()
-        .zip(&stats.endpoints)
-    {
-        let count = gauge.load(Ordering::Relaxed) as f64;
-        samples.level(
-            names::UPSTREAM_ENDPOINTS,
-            with(&[("health", health)]),
-            count,
-        );
-    }
-    samples.level(
-        names::UPSTREAM_EJECTED,
-        with(&[]),
-        stats.ejected_active.load(Ordering::Relaxed) as f64,
-    );
+    held(&of, stats, &mut samples);
+    endpoints(&of, stats, &mut samples);
     for (name, counter) in [
         (names::UPSTREAM_CONNECT_FAILURES, &stats.connect_failures),
         (names::UPSTREAM_CONNECT_TIMEOUTS, &stats.connect_timeouts),
@@ -328,9 +271,70 @@ fn cluster(stats: &ClusterStats) -> Samples {
         (names::TCP_RECEIVED, &stats.tcp_received),
         (names::TCP_SENT, &stats.tcp_sent),
     ] {
-        samples.count(name, with(&[]), counter.get());
+        samples.count(name, of.with(&[]), counter.get());
     }
     samples
+}
+
+/// The labels that all samples of something share.
+struct Of(Labels);
+
+impl Of {
+    fn with(&self, more: &[(&'static str, &str)]) -> Labels {
+        let more = more.iter().map(|(key, value)| (*key, (*value).to_owned()));
+        self.0.iter().cloned().chain(more).collect()
+    }
+}
+
+/// Requests of one direction.
+fn http(of: &Of, direction: &str, totals: HttpTotals, samples: &mut Samples) {
+    let way = ("direction", direction);
+    for (class, count) in CLASSES.iter().zip(totals.classes) {
+        let labels = of.with(&[way, ("response_code_class", class)]);
+        samples.count(names::HTTP_REQUESTS, labels, count);
+    }
+    for (flag, count) in ResponseFlag::ALL.iter().zip(totals.flags) {
+        let labels = of.with(&[way, ("response_flag", flag.letters())]);
+        samples.count(names::HTTP_FLAGS, labels, count);
+    }
+    samples.count(names::HTTP_RECEIVED, of.with(&[way]), totals.received);
+    samples.count(names::HTTP_SENT, of.with(&[way]), totals.sent);
+    samples.0.push((
+        names::HTTP_DURATION,
+        of.with(&[way]),
+        Value::Durations(Box::new(totals.duration)),
+    ));
+}
+
+/// What is held of the cluster's bounds, and how often they were met.
+fn held(of: &Of, stats: &ClusterStats, samples: &mut Samples) {
+    for (resource, name) in [
+        (Resource::Connection, "connection"),
+        (Resource::Pending, "pending"),
+        (Resource::Request, "request"),
+        (Resource::Retry, "retry"),
+    ] {
+        let labels = || of.with(&[("resource", name)]);
+        let active = f64::from(stats.active(resource));
+        samples.level(names::UPSTREAM_ACTIVE, labels(), active);
+        samples.count(names::UPSTREAM_ACQUIRED, labels(), stats.acquired(resource));
+        samples.count(
+            names::UPSTREAM_OVERFLOW,
+            labels(),
+            stats.overflowed(resource),
+        );
+    }
+}
+
+fn endpoints(of: &Of, stats: &ClusterStats, samples: &mut Samples) {
+    let healths = ["healthy", "degraded", "draining", "unhealthy"];
+    for (health, gauge) in healths.iter().zip(&stats.endpoints) {
+        let count = gauge.load(Ordering::Relaxed) as f64;
+        let labels = of.with(&[("health", health)]);
+        samples.level(names::UPSTREAM_ENDPOINTS, labels, count);
+    }
+    let ejected = stats.ejected_active.load(Ordering::Relaxed) as f64;
+    samples.level(names::UPSTREAM_EJECTED, of.with(&[]), ejected);
 }
 
 fn listener(stats: &ListenerStats) -> Samples {
@@ -369,13 +373,9 @@ fn listener(stats: &ListenerStats) -> Samples {
 
 fn process(metrics: &Metrics, page: &mut Page) {
     let mut samples = Samples::default();
-    let one = |key, value: &str| vec![(key, value.to_owned())];
     for limit in Limit::ALL {
-        samples.count(
-            names::LIMITS,
-            one("limit", limit.label()),
-            metrics.limits.get(*limit),
-        );
+        let met = metrics.limits.get(*limit);
+        samples.count(names::LIMITS, one("limit", limit.label()), met);
     }
     for (fault, counter) in [
         ("delayed", &metrics.faults.delayed),
@@ -384,51 +384,57 @@ fn process(metrics: &Metrics, page: &mut Page) {
     ] {
         samples.count(names::FAULTS, one("fault", fault), counter.get());
     }
-    let xds = &metrics.xds;
+    xds(&metrics.xds, &mut samples);
+    samples.level(names::PROCESS_RSS, vec![], resident_bytes() as f64);
+    samples.level(names::PROCESS_START, vec![], metrics.started_seconds());
+    samples.level(names::BUILD, one("version", env!("CARGO_PKG_VERSION")), 1.0);
+    rate_limits(metrics, &mut samples);
+    page.add(samples);
+}
+
+fn one(key: &'static str, value: &str) -> Labels {
+    vec![(key, value.to_owned())]
+}
+
+fn xds(xds: &XdsStats, samples: &mut Samples) {
     samples.level(names::XDS_CONNECTED, vec![], xds.connected.get() as f64);
     samples.count(names::XDS_STREAMS, vec![], xds.streams.get());
     samples.count(names::XDS_FAILURES, vec![], xds.failures.get());
     samples.level(names::XDS_REVISION, vec![], xds.revision() as f64);
     samples.level(names::XDS_PUBLISHED, vec![], xds.published_seconds());
-    samples.level(
-        names::XDS_STALE,
-        vec![],
-        xds.staleness_seconds(SystemTime::now()),
-    );
+    let stale = xds.staleness_seconds(SystemTime::now());
+    samples.level(names::XDS_STALE, vec![], stale);
     for kind in XdsType::ALL {
-        let (of, labels) = (xds.of(kind), one("type", kind.label()));
-        samples.count(names::XDS_UPDATES, labels.clone(), of.updates.get());
-        samples.count(names::XDS_ACKS, labels.clone(), of.acks.get());
-        samples.count(names::XDS_NACKS, labels.clone(), of.nacks.get());
-        samples.level(names::XDS_RESOURCES, labels, of.resources.get() as f64);
-        let (update, ack, nack) = of.last_seconds();
+        let (stats, of) = (xds.of(kind), Of(one("type", kind.label())));
+        samples.count(names::XDS_UPDATES, of.with(&[]), stats.updates.get());
+        samples.count(names::XDS_ACKS, of.with(&[]), stats.acks.get());
+        samples.count(names::XDS_NACKS, of.with(&[]), stats.nacks.get());
+        let held = stats.resources.get() as f64;
+        samples.level(names::XDS_RESOURCES, of.with(&[]), held);
+        let (update, ack, nack) = stats.last_seconds();
         for (event, seconds) in [("update", update), ("ack", ack), ("nack", nack)] {
-            let labels = vec![
-                ("type", kind.label().to_owned()),
-                ("event", event.to_owned()),
-            ];
-            samples.level(names::XDS_LAST, labels, seconds);
+            samples.level(names::XDS_LAST, of.with(&[("event", event)]), seconds);
         }
     }
-    samples.level(names::PROCESS_RSS, vec![], resident_bytes() as f64);
-    samples.level(names::PROCESS_START, vec![], metrics.started_seconds());
-    samples.level(names::BUILD, one("version", env!("CARGO_PKG_VERSION")), 1.0);
+}
+
+fn rate_limits(metrics: &Metrics, samples: &mut Samples) {
     for (shown, (name, stats)) in metrics.rate_limits().into_iter().enumerate() {
         let name = if shown < RATE_LIMITS_MAX {
             label(&name)
         } else {
             "overflow".to_owned()
         };
+        let of = Of(vec![("limit", name)]);
         for (outcome, counter) in [
             ("allowed", &stats.allowed),
             ("denied", &stats.denied),
             ("not_enforced", &stats.not_enforced),
         ] {
-            let labels = vec![("limit", name.clone()), ("outcome", outcome.to_owned())];
+            let labels = of.with(&[("outcome", outcome)]);
             samples.count(names::RATE_LIMIT, labels, counter.get());
         }
     }
-    page.add(samples);
 }
 
 /// Rate limits that are shown by name.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use weft_config::bootstrap::Bootstrap;
 use weft_config::diag::Diagnostics;
+use weft_config::gateway_api::Span;
 
 use super::cgroup;
 use super::config::{Config, Source};
@@ -70,7 +71,12 @@ pub struct RunArgs {
     )]
     pub control_plane: Option<String>,
     /// The service that the application belongs to
-    #[arg(long, env = "WEFT_SERVICE", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "WEFT_SERVICE",
+        value_name = "NAME",
+        conflicts_with = "bootstrap"
+    )]
     pub service: Option<String>,
     /// The service's namespace
     #[arg(
@@ -81,11 +87,12 @@ pub struct RunArgs {
     )]
     pub namespace: String,
     /// A label of the workload, repeatable (comma-separated in the environment)
-    #[arg(long = "label", env = "WEFT_LABEL", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = label)]
+    #[arg(long = "label", env = "WEFT_LABEL", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = label,
+          conflicts_with = "bootstrap")]
     pub labels: Vec<(String, String)>,
     /// A port that the application listens on, repeatable (comma-separated in the environment)
     #[arg(long = "app-port", env = "WEFT_APP_PORT", value_name = "PORT", value_delimiter = ',',
-          value_parser = clap::value_parser!(u16).range(1..))]
+          value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "bootstrap")]
     pub app_ports: Vec<u16>,
     /// An Envoy v3 bootstrap, YAML or JSON
     #[arg(
@@ -132,7 +139,12 @@ pub struct RunArgs {
     )]
     pub inbound_listen: SocketAddr,
     /// The address under which others reach this workload [default: that of the interface towards the control plane]
-    #[arg(long, env = "WEFT_ADDRESS", value_name = "IP")]
+    #[arg(
+        long,
+        env = "WEFT_ADDRESS",
+        value_name = "IP",
+        conflicts_with = "bootstrap"
+    )]
     pub address: Option<IpAddr>,
     /// error, warn, info, debug or trace, also by target as weft_proxy::xds=debug
     #[arg(
@@ -300,22 +312,9 @@ fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// `30s`, `500ms`, `2m`, `1h`, or seconds.
+/// `30s`, `500ms`, `1h30m`: written as in manifests.
 fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = text.get(digits.len()..).unwrap_or_default();
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| "must be a number and a unit, as 30s".to_owned())?;
-    let millis = match unit {
-        "ms" => 1,
-        "" | "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(format!("unit must be ms, s, m or h, got {unit:?}")),
-    };
-    let millis = number.checked_mul(millis).ok_or("is too long")?;
-    Ok(Duration::from_millis(millis))
+    Span::parse(text).map(Span::duration)
 }
 
 #[cfg(test)]

@@ -49,8 +49,13 @@ fn wrong_usage_is_told_from_refusal() {
             "--bootstrap",
             "f",
         ],
+        &["--bootstrap", "f", "--service", "s"],
+        &["--bootstrap", "f", "--label", "a=b"],
+        &["--bootstrap", "f", "--app-port", "80"],
+        &["--bootstrap", "f", "--address", "10.0.0.1"],
         &["--label", "novalue"],
         &["--drain-time", "5 parsecs"],
+        &["--drain-time", "45"],
     ] {
         assert!(parse(args).is_err(), "{args:?}");
     }
@@ -85,21 +90,5 @@ fn control_plane_urls_are_read_or_refused() {
             .map(|(host, port)| (host.as_str(), *port))
             .map_err(|_| ());
         assert_eq!(got, want, "{url}");
-    }
-}
-
-#[test]
-fn durations_have_units() {
-    for (text, millis) in [
-        ("500ms", 500),
-        ("30s", 30_000),
-        ("2m", 120_000),
-        ("1h", 3_600_000),
-        ("7", 7_000),
-    ] {
-        assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
-    }
-    for text in ["", "s", "-1s", "1d", "99999999999999999999s", "1.5s"] {
-        assert!(duration(text).is_err(), "{text}");
     }
 }

@@ -102,6 +102,16 @@ pub enum GrpcFilter {
     },
 }
 
+impl GrpcFilter {
+    /// The filter of our own that it names, where it is one.
+    pub fn extension(&self) -> Option<&ExtensionRef> {
+        match self {
+            Self::ExtensionRef { reference } => Some(reference),
+            _ => None,
+        }
+    }
+}
+
 /// A backend, with header edits of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct GrpcBackendRef {

@@ -199,6 +199,16 @@ pub enum HttpFilter {
     },
 }
 
+impl HttpFilter {
+    /// The filter of our own that it names, where it is one.
+    pub fn extension(&self) -> Option<&ExtensionRef> {
+        match self {
+            Self::ExtensionRef { reference } => Some(reference),
+            _ => None,
+        }
+    }
+}
+
 /// Edits of a head: `set` replaces or adds, `add` appends, `remove` removes. No name stands twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct HeaderModifier {

@@ -23,45 +23,40 @@ pub struct RuleMatch {
 /// more query parameters; then the older route, then by namespace and name, then as written (`HTTPRouteRule.matches`, which
 /// leaves the place of regular expressions open).
 pub fn http_order(routes: &[(&Metadata, &HttpRoute)]) -> Vec<RuleMatch> {
-    let mut all: Vec<_> = routes
-        .iter()
-        .enumerate()
-        .flat_map(|(route, (meta, spec))| {
-            spec.rules.iter().enumerate().flat_map(move |(rule, r)| {
-                r.matches.iter().enumerate().map(move |(matched, m)| {
-                    let place = RuleMatch {
-                        route,
-                        rule,
-                        matched,
-                    };
-                    (http_rank(m), route_rank(meta), place)
-                })
-            })
-        })
-        .collect();
-    all.sort();
-    all.into_iter().map(|(_, _, place)| place).collect()
+    in_order(routes.iter().map(|(meta, route)| {
+        let rules = route.rules.iter();
+        let ranks = rules.map(|rule| rule.matches.iter().map(http_rank).collect());
+        (*meta, ranks.collect())
+    }))
 }
 
 /// The same for gRPC: exact names before expressions, the longer service first, then the longer method, then more headers;
 /// then the older route, then by namespace and name, then as written (`GRPCRouteRule.matches`).
 pub fn grpc_order(routes: &[(&Metadata, &GrpcRoute)]) -> Vec<RuleMatch> {
-    let mut all: Vec<_> = routes
-        .iter()
-        .enumerate()
-        .flat_map(|(route, (meta, spec))| {
-            spec.rules.iter().enumerate().flat_map(move |(rule, r)| {
-                r.matches.iter().enumerate().map(move |(matched, m)| {
-                    let place = RuleMatch {
-                        route,
-                        rule,
-                        matched,
-                    };
-                    (grpc_rank(m), route_rank(meta), place)
-                })
-            })
-        })
-        .collect();
+    in_order(routes.iter().map(|(meta, route)| {
+        let rules = route.rules.iter();
+        let ranks = rules.map(|rule| rule.matches.iter().map(grpc_rank).collect());
+        (*meta, ranks.collect())
+    }))
+}
+
+/// The matches of routes, each given as the ranks of its matches by rule: by rank, then by route, then as written.
+fn in_order<'r, R: Ord>(
+    routes: impl Iterator<Item = (&'r Metadata, Vec<Vec<R>>)>,
+) -> Vec<RuleMatch> {
+    let mut all = Vec::new();
+    for (route, (meta, rules)) in routes.enumerate() {
+        for (rule, ranks) in rules.into_iter().enumerate() {
+            for (matched, rank) in ranks.into_iter().enumerate() {
+                let place = RuleMatch {
+                    route,
+                    rule,
+                    matched,
+                };
+                all.push((rank, route_rank(meta), place));
+            }
+        }
+    }
     all.sort();
     all.into_iter().map(|(_, _, place)| place).collect()
 }

@@ -3,8 +3,6 @@
 use super::references::near;
 use super::{Remarks, spec};
 use crate::diag::FieldPath;
-use crate::gateway_api::grpc_route::GrpcFilter;
-use crate::gateway_api::http_route::HttpFilter;
 use crate::gateway_api::precedence::route_rank;
 use crate::gateway_api::{
     Object, PolicyTarget, ServiceKind, ServiceName, ServiceRef, Spec, TargetKind,
@@ -118,15 +116,13 @@ fn is_used(found: &Remarks<'_>, object: &Object) -> bool {
     let name = &object.metadata.name;
     let here = &object.metadata.namespace;
     let http = found.resources.http_routes().any(|(meta, route)| {
+        let mut filters = route.rules.iter().flat_map(|rule| &rule.filters);
         meta.namespace == *here
-            && route.rules.iter().flat_map(|rule| &rule.filters).any(
-                |filter| matches!(filter, HttpFilter::ExtensionRef { reference } if reference.name == *name),
-            )
+            && filters.any(|filter| filter.extension().is_some_and(|it| it.name == *name))
     });
     http || found.resources.grpc_routes().any(|(meta, route)| {
+        let mut filters = route.rules.iter().flat_map(|rule| &rule.filters);
         meta.namespace == *here
-            && route.rules.iter().flat_map(|rule| &rule.filters).any(
-                |filter| matches!(filter, GrpcFilter::ExtensionRef { reference } if reference.name == *name),
-            )
+            && filters.any(|filter| filter.extension().is_some_and(|it| it.name == *name))
     })
 }

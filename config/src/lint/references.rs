@@ -2,8 +2,6 @@
 
 use super::{Remarks, parents_of, rule_path, spec};
 use crate::diag::FieldPath;
-use crate::gateway_api::grpc_route::GrpcFilter;
-use crate::gateway_api::http_route::HttpFilter;
 use crate::gateway_api::{BackendRef, ExtensionRef, Kind, Object, ObjectKey, ServiceRef, Spec};
 
 pub(super) fn check(found: &mut Remarks<'_>, object: &Object) {
@@ -59,10 +57,7 @@ fn rules(object: &Object) -> Vec<RuleView<'_>> {
                 backends: rule.backend_refs.iter().map(|b| &b.backend).collect(),
                 extensions: (0..)
                     .zip(&rule.filters)
-                    .filter_map(|(index, filter)| match filter {
-                        HttpFilter::ExtensionRef { reference } => Some((index, reference)),
-                        _ => None,
-                    })
+                    .filter_map(|(index, filter)| Some((index, filter.extension()?)))
                     .collect(),
             })
             .collect(),
@@ -73,10 +68,7 @@ fn rules(object: &Object) -> Vec<RuleView<'_>> {
                 backends: rule.backend_refs.iter().map(|b| &b.backend).collect(),
                 extensions: (0..)
                     .zip(&rule.filters)
-                    .filter_map(|(index, filter)| match filter {
-                        GrpcFilter::ExtensionRef { reference } => Some((index, reference)),
-                        _ => None,
-                    })
+                    .filter_map(|(index, filter)| Some((index, filter.extension()?)))
                     .collect(),
             })
             .collect(),

@@ -163,21 +163,11 @@ enum PathKind {
 
 /// `headers` of a match.
 pub(crate) fn header_matches(cx: &mut Reader<'_>, fields: &mut Fields<'_>) -> Vec<HeaderMatch> {
-    let Some(list) = fields.get("headers") else {
+    let build = |name, value| HeaderMatch { name, value };
+    let matches = named_matches(cx, fields, "headers", build);
+    let Some((list, matches)) = matches else {
         return Vec::new();
     };
-    let matches = list.each(cx, 0, 16, |cx, item| {
-        let mut fields = item.fields(cx)?;
-        let name = fields
-            .require(cx, "name")
-            .and_then(|item| check::header_name(cx, &item));
-        let value = value_match(cx, &mut fields);
-        fields.finish(cx);
-        Some(HeaderMatch {
-            name: name?,
-            value: value?,
-        })
-    });
     check::unique(cx, &list, &matches, "the header", |m| {
         Some(m.name.to_ascii_lowercase())
     });
@@ -185,9 +175,25 @@ pub(crate) fn header_matches(cx: &mut Reader<'_>, fields: &mut Fields<'_>) -> Ve
 }
 
 fn query_matches(cx: &mut Reader<'_>, fields: &mut Fields<'_>) -> Vec<QueryParamMatch> {
-    let Some(list) = fields.get("queryParams") else {
+    let build = |name, value| QueryParamMatch { name, value };
+    let matches = named_matches(cx, fields, "queryParams", build);
+    let Some((list, matches)) = matches else {
         return Vec::new();
     };
+    check::unique(cx, &list, &matches, "the parameter", |m| {
+        Some(m.name.clone())
+    });
+    matches
+}
+
+/// A list of names with the value that each must have.
+fn named_matches<'n, T>(
+    cx: &mut Reader<'_>,
+    fields: &mut Fields<'n>,
+    field: &'static str,
+    build: impl Fn(String, ValueMatch) -> T,
+) -> Option<(Item<'n>, Vec<T>)> {
+    let list = fields.get(field)?;
     let matches = list.each(cx, 0, 16, |cx, item| {
         let mut fields = item.fields(cx)?;
         let name = fields
@@ -195,15 +201,9 @@ fn query_matches(cx: &mut Reader<'_>, fields: &mut Fields<'_>) -> Vec<QueryParam
             .and_then(|item| check::header_name(cx, &item));
         let value = value_match(cx, &mut fields);
         fields.finish(cx);
-        Some(QueryParamMatch {
-            name: name?,
-            value: value?,
-        })
+        Some(build(name?, value?))
     });
-    check::unique(cx, &list, &matches, "the parameter", |m| {
-        Some(m.name.clone())
-    });
-    matches
+    Some((list, matches))
 }
 
 fn value_match(cx: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<ValueMatch> {

@@ -3,8 +3,8 @@
 //! No I/O and nothing asynchronous lives here. Bootstrap files, xDS resources and the user's
 //! Gateway API documents are entrances to the same model; past the parsers no `Option` means
 //! "default" and no string means a regular expression, a duration or a host. What decides
-//! without I/O lives beside what it decides on, so that the proxy, `weft explain` and
-//! `weft lint` decide with the same code.
+//! without I/O lives beside what it decides on, so that whoever else wants to know decides with the
+//! code that the proxy runs.
 
 pub mod access_log;
 pub mod bootstrap;

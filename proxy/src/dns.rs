@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, ResolverConfig};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::config::LookupIpStrategy;
 use weft_config::cluster::DnsFamily;
 
 mod follow;
@@ -15,14 +14,10 @@ mod follow;
 pub use follow::Followers;
 
 /// Resolves names as the system is configured to; cheap to clone.
-#[derive(Clone)]
-pub struct Resolver(Arc<Inner>);
-
-struct Inner {
-    /// `None`: as `/etc/resolv.conf` says.
-    config: Option<ResolverConfig>,
+#[derive(Clone, Default)]
+pub struct Resolver {
     /// One for each family: the order of questions belongs to the resolver.
-    by_family: Mutex<BTreeMap<u8, TokioResolver>>,
+    by_family: Arc<Mutex<BTreeMap<u8, TokioResolver>>>,
 }
 
 /// Addresses of a name.
@@ -59,19 +54,7 @@ impl std::fmt::Debug for Resolver {
 impl Resolver {
     /// As `/etc/resolv.conf` and `/etc/hosts` say; they are read at the first question.
     pub fn system() -> Self {
-        Self::new(None)
-    }
-
-    /// With name servers of its own.
-    pub fn with_config(config: ResolverConfig) -> Self {
-        Self::new(Some(config))
-    }
-
-    fn new(config: Option<ResolverConfig>) -> Self {
-        Self(Arc::new(Inner {
-            config,
-            by_family: Mutex::default(),
-        }))
+        Self::default()
     }
 
     /// The addresses of `host`. An address is its own answer.
@@ -116,7 +99,6 @@ impl Resolver {
             DnsFamily::All => (4, LookupIpStrategy::Ipv4AndIpv6),
         };
         let mut by_family = self
-            .0
             .by_family
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
@@ -124,12 +106,7 @@ impl Resolver {
             return Ok(resolver.clone());
         }
         let wrong = |error: &dyn std::fmt::Display| DnsError::Configuration(error.to_string());
-        let mut builder = match &self.0.config {
-            Some(config) => {
-                TokioResolver::builder_with_config(config.clone(), TokioRuntimeProvider::default())
-            }
-            None => TokioResolver::builder_tokio().map_err(|error| wrong(&error))?,
-        };
+        let mut builder = TokioResolver::builder_tokio().map_err(|error| wrong(&error))?;
         let options = builder.options_mut();
         options.ip_strategy = strategy;
         options.timeout = Duration::from_secs(2);

@@ -2,7 +2,8 @@
 //!
 //! A connection goes through the rooms in the order in which they are listed. `listener` takes a
 //! connection through `detect` to `http` or `tunnel`; `http` takes a request through `route`,
-//! `policy`, `balance` and `endpoint`. The others answer when asked and never call back.
+//! `policy`, `balance` and `endpoint`. The others answer when asked and never call back; `worker` is
+//! the thread that all of it runs on, and `app` builds and wires them.
 
 pub mod listener;
 

@@ -1,14 +1,14 @@
-//! What a request may do: rate limits, faults, retries, time-outs.
+//! What a request may do: rate limits, faults, retries. The engine keeps the time-outs.
 //!
 //! Everything here decides and nothing waits: the time and the random numbers come with the call, and what is
 //! shared between workers is atomics.
 
 mod fault;
+mod grpc_timeout;
 mod rate_limit;
 mod retry;
-mod timeout;
 
 pub use fault::{FaultDecision, FaultGuard, FaultInjector};
+pub use grpc_timeout::parse_grpc_timeout;
 pub use rate_limit::{LocalRateLimiter, RateDecision};
 pub use retry::{Failure, RetryState, RetryVerdict};
-pub use timeout::{Timeouts, parse_grpc_timeout};

@@ -153,11 +153,6 @@ impl AppProtocol {
     pub fn is_detect(&self) -> bool {
         *self == Self::Detect
     }
-
-    /// Whether requests can be told apart, so that HTTP and gRPC routes apply.
-    pub fn is_http(self) -> bool {
-        matches!(self, Self::Http | Self::Http2 | Self::Grpc)
-    }
 }
 
 fn cluster_ips<S: serde::Serializer>(ips: &ClusterIps, serializer: S) -> Result<S::Ok, S::Error> {

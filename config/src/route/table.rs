@@ -72,11 +72,6 @@ impl RouteTable {
         host.routes.get(usize::try_from(id.0 - first).ok()?)
     }
 
-    /// The virtual host that the route of this number belongs to.
-    pub fn virtual_host_of(&self, id: RouteId) -> Option<&VirtualHost> {
-        self.host_of(id).map(|(host, _)| host)
-    }
-
     /// All routes in the order of their numbers.
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
         self.virtual_hosts.iter().flat_map(|host| &host.routes)

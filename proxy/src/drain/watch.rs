@@ -122,11 +122,6 @@ impl DrainWatch {
         *self.0.borrow()
     }
 
-    /// Whether peers should be told to go elsewhere: HTTP/1 answers say `Connection: close`.
-    pub fn is_draining(&self) -> bool {
-        self.phase() > Phase::Running
-    }
-
     /// Returns once `phase` or a later one is reached.
     pub async fn reached(&mut self, phase: Phase) {
         // The sender is gone only when the process is being torn down: as good as done.

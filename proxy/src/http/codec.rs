@@ -178,13 +178,6 @@ impl Codec {
         }
     }
 
-    /// `n` body bytes were passed on and their room may be given to the peer again. Means nothing on HTTP/1.
-    pub fn consumed(&mut self, _stream: StreamId, _n: u32, _out: &mut Out) {
-        match self {
-            Self::H1(_) => {}
-        }
-    }
-
     /// Gives up an exchange. On HTTP/1 the connection cannot go on: [`Self::wants_close`] holds from here.
     pub fn reset(&mut self, stream: StreamId, _why: Reason, _out: &mut Out) {
         match self {

@@ -287,13 +287,6 @@ impl Head {
         }
     }
 
-    /// The values of all fields called `name`, in any case, in order.
-    pub fn get_all_names<'a>(&'a self, name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
-        self.fields()
-            .filter(|field| field.name.eq_ignore_ascii_case(name))
-            .map(|field| field.value)
-    }
-
     /// The protocol the message asks to switch to (or switches to, in a 101), when that may be passed on.
     ///
     /// Set by the codec when `Connection` names `upgrade` (RFC 9110 §7.8); never for `h2c`, which RFC 9113 §3.1 retired.
@@ -303,17 +296,6 @@ impl Head {
         } else {
             None
         }
-    }
-
-    /// Whether the request waits for a 100 before it sends its body (RFC 9110 §10.1.1).
-    pub fn expects_continue(&self) -> bool {
-        self.get(Known::Expect)
-            .is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
-    }
-
-    /// How many bytes its buffer holds: what a bound on memory counts.
-    pub fn len_bytes(&self) -> usize {
-        self.bytes.len()
     }
 
     fn view<'a>(&'a self, field: &Field) -> FieldRef<'a> {

@@ -1,20 +1,20 @@
 //! HTTP/2 on an HTTP chain that has no HTTP/2 codec.
 //!
 //! Its bytes are passed on as TCP where that changes nothing: no filter, limit or fault is configured, every request
-//! finds a route, none edits it, and all lead to the same one cluster. Otherwise the connection is closed, for a rule passed by in silence is worse than a
-//! connection refused; the access log says NR and `http2_not_spoken_here`.
+//! finds a route, none edits it, and all lead to the same one cluster. Otherwise the connection is closed, for a rule
+//! passed by in silence is worse than a connection refused; the access log says NR and `http2_not_spoken_here`.
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 use tracing::debug;
+use weft_config::flag::ResponseFlag;
 use weft_config::listener::TcpProxy;
 
 use super::facts::ConnectionFacts;
 use crate::balance::Cluster;
 use crate::snapshot::{HttpView, RouteView, TcpView};
 use crate::telemetry::ConnectionLog;
-use weft_config::flag::ResponseFlag;
 
 /// The chain as a TCP proxy, if it can be one without passing any of its rules by.
 pub(super) fn view_of_only_cluster(http: &HttpView) -> Option<Arc<TcpView>> {

@@ -230,7 +230,7 @@ async fn try_once(
     )
     .await;
     let (outcome, result) = match opened {
-        Ok(stream) => (Outcome::Status(200), Ok(stream)),
+        Ok(stream) => (Outcome::Connected, Ok(stream)),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             (Outcome::ConnectTimedOut, Err(error))
         }

@@ -83,11 +83,6 @@ impl RetryState {
         }
     }
 
-    /// Attempts so far, the first and the running one included.
-    pub fn attempts(&self) -> u32 {
-        self.retries + 1
-    }
-
     /// Request body bytes worth keeping for another attempt; 0 once there will be none.
     pub fn body_limit_bytes(&self) -> usize {
         if self.retries < self.policy.retries_max && !self.policy.on.is_empty() {

@@ -124,7 +124,7 @@ pub(crate) struct Deadlines {
     pub(super) whole: Option<Instant>,
     /// The attempt's bound, until its head comes.
     pub(super) attempt: Option<Instant>,
-    /// The end of a fault's delay, of a retry's pause, or of waiting for a name.
+    /// The end of a fault's delay or of a retry's pause.
     pub(super) wake_at: Option<Instant>,
     /// The listener's bound on receiving the request.
     pub(super) request: Option<Instant>,

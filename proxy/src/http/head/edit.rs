@@ -98,18 +98,6 @@ impl Head {
         self.drop_where(|field, bytes| is_called(field, bytes, known, name))
     }
 
-    /// Removes every field whose name (as sent) `judge` says so of; whether there was one.
-    pub fn remove_where(&mut self, mut judge: impl FnMut(&[u8]) -> bool) -> bool {
-        self.drop_where(|field, bytes| judge(field.name.of(bytes)))
-    }
-
-    /// Keeps values of `known` out of compression tables (RFC 7541 §7.1.3).
-    pub fn never_index(&mut self, known: Known) {
-        for field in self.fields.iter_mut().filter(|field| field.known == known) {
-            field.flags.set(Flags::NEVER_INDEX);
-        }
-    }
-
     /// Rewrites a request's path and query. Nothing happens to other heads.
     pub fn set_path(&mut self, path: &[u8]) {
         let span = self.put(path);
@@ -125,37 +113,6 @@ impl Head {
             *authority = span;
         }
         self.settle_host(span);
-    }
-
-    /// Rewrites a request's method. Nothing happens to other heads.
-    pub fn set_method(&mut self, name: &[u8]) {
-        let new = match Method::standard(name) {
-            Some(method) => method,
-            None => Method::Other(self.put(name)),
-        };
-        if let Start::Request { method, .. } = &mut self.start {
-            *method = new;
-        }
-    }
-
-    /// Sets a request's scheme. Nothing happens to other heads.
-    pub fn set_scheme(&mut self, new: Scheme) {
-        if let Start::Request { scheme, .. } = &mut self.start {
-            *scheme = new;
-        }
-    }
-
-    /// Rewrites a response's status; its reason phrase becomes the usual one. Nothing happens to other heads.
-    pub fn set_status(&mut self, new: u16) {
-        if let Start::Response { status } = &mut self.start {
-            *status = new;
-            self.reason = Span::default();
-        }
-    }
-
-    /// Says that the upgrade asked for is not passed on: the message goes out as an ordinary one.
-    pub fn refuse_upgrade(&mut self) {
-        self.upgrade = false;
     }
 
     /// Gives every live `Host` field the value at `authority`: the first keeps its place, further ones go.

@@ -122,7 +122,7 @@ fn without_a_policy_only_what_reached_nobody_is_tried_once_more_and_at_once() {
                 guard: None
             }
         ));
-        assert_eq!(state.attempts(), 2);
+        assert_eq!(state.retries, 1);
         assert!(matches!(
             state.next(failure, &breakers, now, &mut rng),
             RetryVerdict::Exhausted

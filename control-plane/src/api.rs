@@ -51,7 +51,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves on `socket` until [`Self::shutdown`]. With a token every request but those for health must carry it.
+    /// Serves on `socket` until [`Self::shutdown`]. With a token every request below `/v1` must carry it.
     ///
     /// # Errors
     /// If the socket has no address.

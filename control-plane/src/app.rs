@@ -25,11 +25,12 @@ pub use self::mesh::{Mesh, Standing};
 use self::publish::Publisher;
 use crate::api;
 use crate::snapshot::{Snapshot, SnapshotStore};
+use crate::source::workloads::Registry;
 use crate::source::{dns, files};
 use crate::status::StatusBoard;
 use crate::store::{Store, StoreError};
 use crate::translate::Translator;
-use crate::xds::{Registry, XdsConfig, XdsServer};
+use crate::xds::{XdsConfig, XdsServer};
 
 /// How long after a restart a workload stays an endpoint although its sidecar has not come back.
 const RETURN_WITHIN: Duration = Duration::from_secs(60);
@@ -177,11 +178,13 @@ impl ControlPlane {
         first.map_err(|_| StartError::NothingPublished)?;
 
         let (stop, stopped) = watch::channel(false);
-        let xds_config = XdsConfig {
-            listen: config.xds_listen,
-            ..XdsConfig::default()
-        };
-        let server = XdsServer::new(xds_config, snapshots, board.clone(), registry, stopped);
+        let server = XdsServer::new(
+            XdsConfig::default(),
+            snapshots,
+            board.clone(),
+            registry,
+            stopped,
+        );
         let mesh = Arc::new(Mesh::new(
             store,
             view,

@@ -11,9 +11,6 @@ mod store;
 mod unit;
 mod wildcard;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -194,7 +191,7 @@ impl Snapshot {
     }
 }
 
-/// Inbound listeners are named `inbound/NAMESPACE/SERVICE`.
+/// Inbound listeners are named `inbound/NAMESPACE/SERVICE`, with `/PORT-PORT…` behind it where they have these ports alone.
 pub const INBOUND_PREFIX: &str = "inbound/";
 
 /// Clusters of applications are named `inbound|PORT`; each exists as soon as it is asked for.

@@ -1,6 +1,6 @@
-//! Where desired state comes from besides the API: a watched directory, and names that are resolved.
-//!
-//! Sidecars that register themselves come over their xDS stream: see [`crate::xds::Registry`].
+//! Where everything that is served comes from besides the API: a watched directory, names that are resolved, and sidecars
+//! that register their workloads.
 
 pub mod dns;
 pub mod files;
+pub mod workloads;

@@ -3,10 +3,7 @@
 mod board;
 mod progress;
 
-#[cfg(test)]
-mod tests;
-
-pub use self::board::{ProxyStatus, StatusBoard, StreamStatus, TypeStatus};
-pub use self::progress::{Progress, ProxyProgress, ProxyState, Waiting};
+pub use self::board::{ProxyStatus, StatusBoard, StreamStatus};
+pub use self::progress::{ProxyProgress, ProxyState, Waiting};
 
 pub(crate) use self::board::{BoardGuard, Inspect};

@@ -18,8 +18,10 @@ mod inbound;
 mod index;
 mod inputs;
 mod policies;
+mod refused;
 mod rules;
 mod tcp;
+mod template;
 mod translator;
 mod unit;
 
@@ -27,8 +29,9 @@ mod unit;
 mod tests;
 
 pub use self::conditions::{Condition, ParentStatus, RouteStatus, route_status};
-pub use self::discovered::{Discovered, DnsAnswer, DnsQuestion, DnsRecord};
-pub use self::endpoints::{EndpointAt, Origin, dns_questions, endpoints_of};
+pub use self::discovered::{Discovered, DnsAnswer, DnsQuestion, DnsRecord, Registration, Workload};
+pub use self::endpoints::{EndpointAt, dns_questions, endpoints_of};
 pub use self::index::Index;
 pub use self::inputs::UnitInputs;
-pub use self::translator::{Refused, Translated, Translator, Unservable};
+pub use self::refused::{Refused, Unservable};
+pub use self::translator::{Translated, Translator};

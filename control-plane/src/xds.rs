@@ -8,7 +8,6 @@ mod codec;
 mod csds;
 mod node;
 mod push;
-mod registry;
 mod request;
 mod server;
 mod service;
@@ -19,9 +18,8 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 
-pub use self::node::{NodeFault, NodeInfo, Registration, Workload};
+pub use self::node::{NodeFault, NodeInfo};
 pub use self::push::{DeltaPush, Push, SotwPush};
-pub use self::registry::{Registry, RegistryEvent};
 pub use self::request::{DeltaRequest, Refusal, SotwRequest};
 pub use self::server::{TypeCounters, XdsConfig, XdsCounters, XdsServer};
 pub use self::session::{Answer, Mark, Nack, Session, SessionLimits, TypeReport};

@@ -207,8 +207,8 @@ impl Mesh {
                 }
             }
         };
-        let admin: SocketAddr = (proxy.admin.as_deref())
-            .and_then(|admin| admin.parse().ok())
+        let admin = proxy
+            .admin
             .ok_or_else(|| format!("{} does not say where its admin page is", proxy.id))?;
         // The page is asked from here: whatever a proxy says of itself must not lead us to somebody else's door.
         match admin.ip().is_loopback() {
@@ -225,7 +225,7 @@ impl Standing {
     /// From what the board says.
     pub(crate) fn new(waiting: &Waiting) -> Self {
         let mut standing = Self::default();
-        for proxy in waiting.progress().proxies {
+        for proxy in waiting.progress() {
             match proxy.state {
                 ProxyState::Acked => standing.acknowledged.push(proxy.id),
                 ProxyState::Pending => standing.waiting.push(proxy.id),
@@ -289,15 +289,15 @@ fn proxy_body(proxy: ProxyStatus) -> ProxyBody {
         name: proxy.id,
         service: proxy.service,
         user_agent: proxy.user_agent,
-        connected_since: proxy.connected_at,
+        connected_since: proxy.connected_at.to_string(),
         intended: proxy.intended_revision,
         sent: proxy.sent_revision,
         acknowledged: proxy.acked_revision,
         refused: proxy.refusal,
         resources: proxy
-            .types
+            .resources
             .into_iter()
-            .map(|(kind, status)| (kind.to_owned(), status.resources))
+            .map(|(kind, count)| (kind.to_owned(), count))
             .collect(),
     }
 }

@@ -11,9 +11,9 @@ use weft_config::gateway_api::Resources;
 use super::{Config, remembered};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::source::dns::Answers;
+use crate::source::workloads::{Registry, RegistryEvent};
 use crate::store::{State, Store};
 use crate::translate::{Discovered, Index, Translator};
-use crate::xds::{Registry, RegistryEvent};
 
 /// The task that publishes.
 pub(super) struct Publisher {

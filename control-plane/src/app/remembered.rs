@@ -4,8 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::store::{Store, StoreError};
-use crate::translate::{Discovered, DnsAnswer, DnsQuestion};
-use crate::xds::{Registration, Workload};
+use crate::translate::{Discovered, DnsAnswer, DnsQuestion, Registration, Workload};
 
 /// Its name in the store.
 const NOTE: &str = "discovered";

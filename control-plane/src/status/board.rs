@@ -5,12 +5,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
-use utoipa::ToSchema;
 
 use crate::snapshot::ResourceType;
-use crate::xds::{EntryReport, NodeInfo, TypeReport};
+use crate::xds::{EntryReport, Mark, NodeInfo, TypeReport};
 
 /// Asks a stream for everything that it was told.
 pub(crate) type Inspect = oneshot::Sender<Vec<EntryReport>>;
@@ -22,12 +20,8 @@ pub struct StreamStatus {
     pub id: u64,
     /// Who it is.
     pub node: Arc<NodeInfo>,
-    /// Where it comes from.
-    pub peer: Option<SocketAddr>,
     /// `ADS`, `LDS`, …
     pub service: &'static str,
-    /// Whether it is incremental.
-    pub delta: bool,
     /// Since when.
     pub connected_at: Timestamp,
     /// How far it is, by type.
@@ -38,8 +32,6 @@ pub struct StreamStatus {
     pub seen_revision: u64,
     /// The last snapshot of which everything was sent and answered.
     pub settled_serial: u64,
-    /// Since when something is unanswered; `None`: nothing is.
-    pub pending_since: Option<Timestamp>,
     pub(crate) inspect: mpsc::Sender<Inspect>,
 }
 
@@ -141,25 +133,19 @@ impl Drop for BoardGuard {
     }
 }
 
-/// One proxy as the API tells it.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+/// One proxy, its streams put together.
+#[derive(Clone, Debug)]
 pub struct ProxyStatus {
     /// `node.id`.
     pub id: String,
     /// `node.cluster`.
     pub service: String,
-    /// Its namespace.
-    pub namespace: String,
     /// `node.user_agent_name`.
     pub user_agent: String,
-    /// Where it connected from.
-    pub peer: Option<String>,
-    /// Since when, RFC 3339.
-    pub connected_at: String,
-    /// `delta` or `sotw`.
-    pub protocol: &'static str,
+    /// Since when the newest of its streams is open.
+    pub connected_at: Timestamp,
     /// Where its admin page is, where it said so.
-    pub admin: Option<String>,
+    pub admin: Option<SocketAddr>,
     /// `synced`, `pending` or `refused`.
     pub state: &'static str,
     /// The newest revision that concerns it.
@@ -168,67 +154,39 @@ pub struct ProxyStatus {
     pub sent_revision: u64,
     /// The newest revision that it acknowledged.
     pub acked_revision: u64,
-    /// Milliseconds since which something is unanswered; 0 where nothing is.
-    pub lag_ms: u64,
     /// The last refusal that still stands.
     pub refusal: Option<String>,
-    /// By type.
-    pub types: BTreeMap<&'static str, TypeStatus>,
-}
-
-/// One type of one proxy.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct TypeStatus {
-    /// Resources that it asked for or was told of.
-    pub resources: usize,
-    /// Whether it asked for all.
-    pub wildcard: bool,
-    /// Revision last sent.
-    pub sent_revision: Option<u64>,
-    /// Revision last acknowledged.
-    pub acked_revision: Option<u64>,
-    /// When, RFC 3339.
-    pub acked_at: Option<String>,
-    /// Whether the last response is unanswered.
-    pub in_flight: bool,
-    /// Why the last response was refused.
-    pub refusal: Option<String>,
+    /// Resources that it asked for or was told of, by type.
+    pub resources: BTreeMap<&'static str, usize>,
 }
 
 impl ProxyStatus {
     fn new(streams: Vec<StreamStatus>) -> Option<Self> {
         let last = streams.last()?.clone();
-        let mut types: BTreeMap<&'static str, TypeStatus> = BTreeMap::new();
-        let mut pending = false;
+        // Of a type on several streams, the last one opened is told.
+        let mut types: BTreeMap<&'static str, &TypeReport> = BTreeMap::new();
         for stream in &streams {
-            pending |= stream.settled_serial < stream.seen_serial;
-            for (kind, report) in ResourceType::ALL.into_iter().zip(&stream.types) {
-                if report.started {
-                    types.insert(kind.short(), TypeStatus::new(report));
-                }
-            }
+            let reports = ResourceType::ALL.into_iter().zip(&stream.types);
+            let started = reports.filter(|(_, report)| report.started);
+            types.extend(started.map(|(kind, report)| (kind.short(), report)));
         }
-        let newest = |pick: fn(&TypeStatus) -> Option<u64>| {
-            types.values().filter_map(pick).max().unwrap_or(0)
-        };
-        let sent_revision = newest(|status| status.sent_revision);
-        let acked_revision = newest(|status| status.acked_revision);
-        let refusal = types.values().find_map(|status| status.refusal.clone());
-        let since = streams
+        let pending = streams
             .iter()
-            .filter_map(|stream| stream.pending_since)
-            .min();
-        let lag = since.map(|since| Timestamp::now().duration_since(since).as_millis());
+            .any(|stream| stream.settled_serial < stream.seen_serial);
+        let newest = |mark: fn(&TypeReport) -> Option<Mark>| {
+            let revisions = types.values().filter_map(|report| mark(report));
+            revisions.map(|mark| mark.revision).max().unwrap_or(0)
+        };
+        let sent_revision = newest(|report| report.sent);
+        let acked_revision = newest(|report| report.acked);
+        let refusal = types.values().find_map(|report| report.nacked.as_ref());
         Some(Self {
             id: last.node.id.to_string(),
             service: last.node.cluster.to_string(),
-            namespace: last.node.view.namespace.to_string(),
             user_agent: last.node.user_agent.to_string(),
-            peer: last.peer.map(|peer| peer.to_string()),
-            connected_at: last.connected_at.to_string(),
-            protocol: if last.delta { "delta" } else { "sotw" },
-            admin: last.node.admin.map(|admin| admin.to_string()),
-            state: match (&refusal, pending) {
+            connected_at: last.connected_at,
+            admin: last.node.admin,
+            state: match (refusal, pending) {
                 (Some(_), _) => "refused",
                 (None, true) => "pending",
                 (None, false) => "synced",
@@ -240,23 +198,11 @@ impl ProxyStatus {
             },
             sent_revision,
             acked_revision,
-            lag_ms: u64::try_from(lag.unwrap_or(0)).unwrap_or(0),
-            refusal,
-            types,
+            refusal: refusal.map(|nack| nack.reason.to_string()),
+            resources: types
+                .iter()
+                .map(|(kind, report)| (*kind, report.resources))
+                .collect(),
         })
-    }
-}
-
-impl TypeStatus {
-    fn new(report: &TypeReport) -> Self {
-        Self {
-            resources: report.resources,
-            wildcard: report.wildcard,
-            sent_revision: report.sent.map(|mark| mark.revision),
-            acked_revision: report.acked.map(|mark| mark.revision),
-            acked_at: report.acked.map(|mark| mark.at.to_string()),
-            in_flight: report.in_flight,
-            refusal: report.nacked.as_ref().map(|nack| nack.reason.to_string()),
-        }
     }
 }

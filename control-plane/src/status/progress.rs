@@ -1,11 +1,7 @@
-//! Waiting until every proxy has a snapshot.
+//! Where every proxy stands with a snapshot.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use serde::Serialize;
-use tokio::time::Instant;
-use utoipa::ToSchema;
 
 use super::board::{StatusBoard, StreamStatus};
 
@@ -17,40 +13,19 @@ pub struct Waiting {
     streams: BTreeMap<u64, Arc<str>>,
 }
 
-/// How far the proxies are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Progress {
-    /// Nobody is waited for any more.
-    pub done: bool,
-    /// Proxies that acknowledged.
-    pub acked: usize,
-    /// Proxies that refused.
-    pub refused: usize,
-    /// Proxies that have not answered yet.
-    pub pending: usize,
-    /// Proxies that the change does not concern.
-    pub unconcerned: usize,
-    /// Proxies that left while they were waited for.
-    pub left: usize,
-    /// All but the unconcerned, by node id.
-    pub proxies: Vec<ProxyProgress>,
-}
-
 /// One proxy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyProgress {
     /// Its node id.
     pub id: String,
     /// Where it stands.
     pub state: ProxyState,
     /// Why it refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 /// Where a proxy stands with what is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ProxyState {
     /// It has everything, and nothing had to be sent.
     Unconcerned,
@@ -79,8 +54,8 @@ impl Waiting {
         }
     }
 
-    /// Where everybody stands now.
-    pub fn progress(&self) -> Progress {
+    /// Where everybody whom it concerns stands now, by node id.
+    pub fn progress(&self) -> Vec<ProxyProgress> {
         let mut proxies: BTreeMap<Arc<str>, (ProxyState, Option<String>)> = BTreeMap::new();
         self.board.read(|open| {
             for (id, node) in &self.streams {
@@ -97,51 +72,15 @@ impl Waiting {
                 }
             }
         });
-        Progress::new(proxies)
-    }
-
-    /// Waits until nobody is waited for, or until `deadline`; `tell` hears of each step.
-    pub async fn finish(&self, deadline: Instant, mut tell: impl FnMut(&Progress)) -> Progress {
-        let mut ticks = self.board.ticks();
-        let mut last = None;
-        loop {
-            ticks.borrow_and_update();
-            let now = self.progress();
-            if last.as_ref() != Some(&now) {
-                tell(&now);
-            }
-            if now.done {
-                return now;
-            }
-            last = Some(now);
-            let next = tokio::time::timeout_at(deadline, ticks.changed()).await;
-            if !matches!(next, Ok(Ok(()))) {
-                return self.progress();
-            }
-        }
-    }
-}
-
-impl Progress {
-    fn new(proxies: BTreeMap<Arc<str>, (ProxyState, Option<String>)>) -> Self {
-        let count = |state| proxies.values().filter(|(s, _)| *s == state).count();
-        Self {
-            done: count(ProxyState::Pending) == 0,
-            acked: count(ProxyState::Acked),
-            refused: count(ProxyState::Refused),
-            pending: count(ProxyState::Pending),
-            unconcerned: count(ProxyState::Unconcerned),
-            left: count(ProxyState::Left),
-            proxies: proxies
-                .into_iter()
-                .filter(|(_, (state, _))| *state != ProxyState::Unconcerned)
-                .map(|(id, (state, reason))| ProxyProgress {
-                    id: id.to_string(),
-                    state,
-                    reason,
-                })
-                .collect(),
-        }
+        proxies
+            .into_iter()
+            .filter(|(_, (state, _))| *state != ProxyState::Unconcerned)
+            .map(|(id, (state, reason))| ProxyProgress {
+                id: id.to_string(),
+                state,
+                reason,
+            })
+            .collect()
     }
 }
 

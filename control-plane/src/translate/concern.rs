@@ -1,11 +1,13 @@
 //! Which services a change concerns.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use weft_config::gateway_api::{Kind, Object, ObjectKey, Resources, ServiceName, Spec};
+use weft_config::gateway_api::{Kind, Object, ObjectKey, Resources, ServiceName, ServiceRef, Spec};
 
-use super::index;
+use super::discovered::{Discovered, Registration};
+use super::endpoints;
+use super::index::{self, Index};
 use super::inputs::UnitInputs;
 
 /// One object that differs between two states.
@@ -119,4 +121,42 @@ impl Concerns {
         }
         concerned
     }
+}
+
+impl Discovered {
+    /// The services of `index` whose endpoints may differ from those with what was found out `before`.
+    pub(crate) fn services_that_differ(&self, before: &Self, index: &Index) -> Vec<ServiceName> {
+        let moved = difference(&before.workloads, &self.workloads);
+        let same_answers = Arc::ptr_eq(&before.dns, &self.dns) || before.dns == self.dns;
+        if moved.is_empty() && same_answers {
+            return Vec::new();
+        }
+        let differs = |service: &ServiceRef| {
+            let member =
+                |it: &Arc<Registration>| endpoints::is_member(index, service, &it.workload);
+            let answered = || {
+                let question = endpoints::question(index, service).map(|(question, _)| question);
+                question.is_some_and(|it| before.dns.get(&it) != self.dns.get(&it))
+            };
+            moved.iter().any(member) || (!same_answers && answered())
+        };
+        let services = index.services().iter();
+        let services = services.filter(|(_, service)| differs(service));
+        services.map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// Workloads that are in one list and not, or not the same, in the other.
+fn difference(before: &[Arc<Registration>], after: &[Arc<Registration>]) -> Vec<Arc<Registration>> {
+    let by_node = |list: &[Arc<Registration>]| -> BTreeMap<Arc<str>, Arc<Registration>> {
+        let pairs = list
+            .iter()
+            .map(|it| (Arc::clone(&it.node_id), Arc::clone(it)));
+        pairs.collect()
+    };
+    let (old, new) = (by_node(before), by_node(after));
+    let gone_or_changed = old.iter().filter(|(node, it)| new.get(*node) != Some(it));
+    let come_or_changed = new.iter().filter(|(node, it)| old.get(*node) != Some(it));
+    let moved = gone_or_changed.chain(come_or_changed);
+    moved.map(|(_, it)| Arc::clone(it)).collect()
 }

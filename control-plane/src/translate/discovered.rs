@@ -4,12 +4,6 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use weft_config::gateway_api::{ServiceName, ServiceRef};
-
-use super::endpoints;
-use super::index::Index;
-use crate::xds::Registration;
-
 /// Everything found out.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Discovered {
@@ -19,42 +13,34 @@ pub struct Discovered {
     pub dns: Arc<BTreeMap<DnsQuestion, DnsAnswer>>,
 }
 
-impl Discovered {
-    /// The services of `index` whose endpoints may differ from those with what was found out `before`.
-    pub(crate) fn services_that_differ(&self, before: &Self, index: &Index) -> Vec<ServiceName> {
-        let moved = difference(&before.workloads, &self.workloads);
-        let same_answers = Arc::ptr_eq(&before.dns, &self.dns) || before.dns == self.dns;
-        if moved.is_empty() && same_answers {
-            return Vec::new();
-        }
-        let differs = |service: &ServiceRef| {
-            let member =
-                |it: &Arc<Registration>| endpoints::is_member(index, service, &it.workload);
-            let answered = || {
-                let question = endpoints::question(index, service).map(|(question, _)| question);
-                question.is_some_and(|it| before.dns.get(&it) != self.dns.get(&it))
-            };
-            moved.iter().any(member) || (!same_answers && answered())
-        };
-        let services = index.services().iter();
-        let services = services.filter(|(_, service)| differs(service));
-        services.map(|(name, _)| name.clone()).collect()
-    }
+/// A workload that a sidecar registers for itself (`node.metadata.weft`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The node that speaks for it.
+    pub node_id: Arc<str>,
+    /// What it is.
+    pub workload: Workload,
 }
 
-/// Workloads that are in one list and not, or not the same, in the other.
-fn difference(before: &[Arc<Registration>], after: &[Arc<Registration>]) -> Vec<Arc<Registration>> {
-    let by_node = |list: &[Arc<Registration>]| -> BTreeMap<Arc<str>, Arc<Registration>> {
-        let pairs = list
-            .iter()
-            .map(|it| (Arc::clone(&it.node_id), Arc::clone(it)));
-        pairs.collect()
-    };
-    let (old, new) = (by_node(before), by_node(after));
-    let gone_or_changed = old.iter().filter(|(node, it)| new.get(*node) != Some(it));
-    let come_or_changed = new.iter().filter(|(node, it)| old.get(*node) != Some(it));
-    let moved = gone_or_changed.chain(come_or_changed);
-    moved.map(|(_, it)| Arc::clone(it)).collect()
+/// A workload.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Workload {
+    /// Its service.
+    pub service: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its labels; `app` is the service where it is not given.
+    pub labels: BTreeMap<String, String>,
+    /// Where its sidecar is reached.
+    pub address: IpAddr,
+    /// The inbound port of its sidecar.
+    pub inbound_port: u16,
+    /// The ports that the application listens on.
+    pub ports: Vec<u16>,
+    /// Tells several workloads of a service apart.
+    pub instance: String,
+    /// Its zone; empty where none is said.
+    pub zone: String,
 }
 
 /// A question to the DNS.

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use serde::Serialize;
-use utoipa::ToSchema;
 use weft_config::gateway_api::endpoint_slice::SliceEndpoint;
 use weft_config::gateway_api::mesh_service::{DnsRecord as RecordKind, MeshDiscovery, MeshPort};
 use weft_config::gateway_api::service::{ServicePort, TargetPort};
@@ -14,43 +12,23 @@ use weft_xds_proto::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
 };
 
-use super::discovered::{Discovered, DnsQuestion};
+use super::discovered::{Discovered, DnsQuestion, Workload};
 use super::index::Index;
 use crate::snapshot::proto::{address, u32_value};
-use crate::xds::Workload;
 
 /// One endpoint of a service port.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EndpointAt {
     /// 0 is tried first.
     pub priority: u32,
     /// Its zone; empty where not known.
     pub zone: String,
     /// Where it is.
-    #[schema(value_type = String)]
     pub address: SocketAddr,
     /// Its share among its neighbours.
     pub weight: u32,
     /// Whether it is ending: it takes no new requests.
     pub draining: bool,
-    /// How it was found.
-    pub origin: Origin,
-    /// Its instance or host name; empty where not known.
-    pub instance: String,
-}
-
-/// How an endpoint was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Origin {
-    /// Listed in the `MeshService`.
-    Static,
-    /// Resolved.
-    Dns,
-    /// Registered by its sidecar.
-    Workload,
-    /// Listed in an `EndpointSlice`.
-    Slice,
 }
 
 /// The endpoints of `service` by port.
@@ -228,8 +206,6 @@ fn listed(
             .into(),
         weight: endpoint.weight,
         draining: false,
-        origin: Origin::Static,
-        instance: String::new(),
     }
 }
 
@@ -248,8 +224,6 @@ fn resolved(discovered: &Discovered, host: &str, srv: bool, port: u16) -> Vec<En
             address: (record.address, record.port.unwrap_or(port)).into(),
             weight: record.weight.max(1).into(),
             draining: false,
-            origin: Origin::Dns,
-            instance: host.to_owned(),
         })
         .collect()
 }
@@ -264,8 +238,6 @@ fn registered(discovered: &Discovered, is_member: impl Fn(&Workload) -> bool) ->
             address: (workload.address, workload.inbound_port).into(),
             weight: 1,
             draining: false,
-            origin: Origin::Workload,
-            instance: workload.instance.clone(),
         })
         .collect()
 }
@@ -334,8 +306,6 @@ fn of_slice(
                 address: (*endpoint.addresses.first()?, number).into(),
                 weight: 1,
                 draining: endpoint.conditions.terminating,
-                origin: Origin::Slice,
-                instance: endpoint.hostname.clone().unwrap_or_default(),
             })
         })
         .collect()

@@ -8,15 +8,14 @@ use weft_config::gateway_api::precedence::grpc_order;
 use weft_config::gateway_api::resources::PortView;
 use weft_config::gateway_api::{GrpcRoute, Object};
 use weft_xds_proto::pb::envoy::config::route::v3::{
-    Route, RouteAction, RouteMatch,
+    Route, RouteMatch,
     route_match::{GrpcRouteMatchOptions, PathSpecifier},
 };
 
-use super::http::regex_escape;
 use super::inputs::UnitInputs;
 use super::policies::RoutePolicy;
 use super::rules::{self, Shares};
-use crate::snapshot::proto::duration;
+use super::template;
 
 /// All conditions of all rules of these routes, in the order in which they are tried.
 pub(crate) fn routes(
@@ -43,14 +42,22 @@ pub(crate) fn routes(
         };
         let whole = attached.get(place.route);
         let shares = match whole.is_some_and(|(_, route)| route.rules.is_empty()) {
-            true => super::unit::itself(inputs, view.port),
+            true => Shares::itself(inputs, view.port),
             false => shares(inputs, object, rule),
         };
         let name = rules::route_name(object, place);
         let policy = RoutePolicy::find(inputs, object, rule.name.as_deref(), view.name.as_deref());
-        let template = template(inputs, object, rule, matches, &policy, name);
+        let edits = header_filters(&rule.filters);
+        let extensions = rule.filters.iter().filter_map(GrpcFilter::extension);
+        let matches = route_match(matches);
+        let template = template::build(inputs, object, &policy, name, matches, &edits, extensions);
         // A gRPC client reads 503 as UNAVAILABLE, which is what the specification asks for.
-        built.extend(rules::forward(template, shares, action(&policy), 503));
+        built.extend(rules::forward(
+            template,
+            shares,
+            template::action(&policy),
+            503,
+        ));
     }
     built
 }
@@ -72,16 +79,6 @@ fn with_rules(route: &GrpcRoute) -> Cow<'_, GrpcRoute> {
     })
 }
 
-fn action(policy: &RoutePolicy<'_>) -> RouteAction {
-    let timeout = policy.request_timeout().map(|span| span.duration());
-    RouteAction {
-        timeout: Some(duration(timeout.unwrap_or_default())),
-        idle_timeout: policy.idle_timeout().map(|span| duration(span.duration())),
-        retry_policy: policy.retry(),
-        ..RouteAction::default()
-    }
-}
-
 fn shares(inputs: &UnitInputs, object: &Object, rule: &GrpcRule) -> Shares {
     let backends = rule.backend_refs.iter().map(|backend| {
         let (request, response) = header_filters(&backend.filters);
@@ -90,35 +87,12 @@ fn shares(inputs: &UnitInputs, object: &Object, rule: &GrpcRule) -> Shares {
     Shares::new(inputs, object, backends)
 }
 
-fn template(
-    inputs: &UnitInputs,
-    object: &Object,
-    rule: &GrpcRule,
-    matches: &GrpcMatch,
-    policy: &RoutePolicy<'_>,
-    name: String,
-) -> Route {
-    let (request, response) = header_filters(&rule.filters);
-    let (request_headers_to_add, request_headers_to_remove) = rules::header_edits(&request);
-    let (response_headers_to_add, response_headers_to_remove) = rules::header_edits(&response);
-    let faults = rule.filters.iter().filter_map(|filter| match filter {
-        GrpcFilter::ExtensionRef { reference } => Some(reference.name.as_str()),
-        _ => None,
-    });
-    Route {
-        name,
-        r#match: Some(RouteMatch {
-            path_specifier: Some(path(matches.method.as_ref())),
-            headers: rules::header_matchers(&matches.headers),
-            grpc: Some(GrpcRouteMatchOptions::default()),
-            ..RouteMatch::default()
-        }),
-        typed_per_filter_config: super::filters::per_route(inputs, object, policy, faults),
-        request_headers_to_add,
-        request_headers_to_remove,
-        response_headers_to_add,
-        response_headers_to_remove,
-        ..Route::default()
+fn route_match(matches: &GrpcMatch) -> RouteMatch {
+    RouteMatch {
+        path_specifier: Some(path(matches.method.as_ref())),
+        headers: rules::header_matchers(&matches.headers),
+        grpc: Some(GrpcRouteMatchOptions::default()),
+        ..RouteMatch::default()
     }
 }
 
@@ -130,9 +104,10 @@ fn path(method: Option<&GrpcMethodMatch>) -> PathSpecifier {
         Some(GrpcMethodMatch::Exact { service, method }) => match (service, method) {
             (Some(service), Some(method)) => PathSpecifier::Path(format!("/{service}/{method}")),
             (Some(service), None) => PathSpecifier::Prefix(format!("/{service}/")),
-            (None, Some(method)) => {
-                PathSpecifier::SafeRegex(rules::regex(&format!("/{ANY}/{}", regex_escape(method))))
-            }
+            (None, Some(method)) => PathSpecifier::SafeRegex(rules::regex(&format!(
+                "/{ANY}/{}",
+                rules::regex_escape(method)
+            ))),
             (None, None) => PathSpecifier::Prefix("/".to_owned()),
         },
         Some(GrpcMethodMatch::RegularExpression { service, method }) => {

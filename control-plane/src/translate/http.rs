@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use weft_config::gateway_api::http_route::{
-    HeaderModifier, HttpFilter, HttpMatch, HttpRule, HttpTimeouts, PathMatch, PathModifier,
-    RequestRedirect, UrlRewrite,
+    HeaderModifier, HttpFilter, HttpMatch, HttpRetry, HttpRule, HttpTimeouts, PathMatch,
+    PathModifier, RequestRedirect, UrlRewrite,
 };
 use weft_config::gateway_api::precedence::http_order;
 use weft_config::gateway_api::resources::PortView;
@@ -20,6 +20,7 @@ use weft_xds_proto::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 use super::inputs::UnitInputs;
 use super::policies::RoutePolicy;
 use super::rules::{self, Shares};
+use super::template;
 use crate::snapshot::proto::{duration, u32_value};
 
 /// All conditions of all rules of these routes, in the order in which they are tried.
@@ -49,7 +50,12 @@ pub(crate) fn routes(
         let itself = whole.is_some_and(|(_, route)| route.rules.is_empty());
         let name = rules::route_name(object, place);
         let policy = RoutePolicy::find(inputs, object, rule.name.as_deref(), view.name.as_deref());
-        let template = template(inputs, object, rule, matches, &policy, name);
+        let edits = header_filters(&rule.filters);
+        let extensions = rule.filters.iter().filter_map(HttpFilter::extension);
+        let conditions = route_match(matches);
+        let template = template::build(
+            inputs, object, &policy, name, conditions, &edits, extensions,
+        );
         built.extend(match redirect(rule) {
             Some(redirect) => vec![Route {
                 action: Some(Action::Redirect(redirect_action(redirect, &matches.path))),
@@ -87,41 +93,13 @@ fn with_rules(route: &HttpRoute) -> Cow<'_, HttpRoute> {
 /// The service itself where the route has no rules, else the rule's backends.
 fn shares(inputs: &UnitInputs, object: &Object, rule: &HttpRule, itself: Option<u16>) -> Shares {
     if let Some(port) = itself {
-        return super::unit::itself(inputs, port);
+        return Shares::itself(inputs, port);
     }
     let backends = rule.backend_refs.iter().map(|backend| {
         let (request, response) = header_filters(&backend.filters);
         (&backend.backend, request, response)
     });
     Shares::new(inputs, object, backends)
-}
-
-/// Name, conditions, header edits and filter configuration: everything but the action.
-fn template(
-    inputs: &UnitInputs,
-    object: &Object,
-    rule: &HttpRule,
-    matches: &HttpMatch,
-    policy: &RoutePolicy<'_>,
-    name: String,
-) -> Route {
-    let (request, response) = header_filters(&rule.filters);
-    let (request_headers_to_add, request_headers_to_remove) = rules::header_edits(&request);
-    let (response_headers_to_add, response_headers_to_remove) = rules::header_edits(&response);
-    let faults = rule.filters.iter().filter_map(|filter| match filter {
-        HttpFilter::ExtensionRef { reference } => Some(reference.name.as_str()),
-        _ => None,
-    });
-    Route {
-        name,
-        r#match: Some(route_match(matches)),
-        typed_per_filter_config: super::filters::per_route(inputs, object, policy, faults),
-        request_headers_to_add,
-        request_headers_to_remove,
-        response_headers_to_add,
-        response_headers_to_remove,
-        ..Route::default()
-    }
 }
 
 fn route_match(matches: &HttpMatch) -> RouteMatch {
@@ -158,24 +136,7 @@ fn route_match(matches: &HttpMatch) -> RouteMatch {
 fn action(rule: &HttpRule, path: &PathMatch, policy: &RoutePolicy<'_>) -> RouteAction {
     let request = rule.timeouts.request.or(policy.request_timeout());
     let attempt = rule.timeouts.backend_request.filter(|span| !span.is_zero());
-    let mut retry = match &rule.retry {
-        Some(retry) => Some(RetryPolicy {
-            retry_on: match retry.codes.is_empty() {
-                true => "connect-failure,refused-stream".to_owned(),
-                false => "connect-failure,refused-stream,retriable-status-codes".to_owned(),
-            },
-            retriable_status_codes: retry.codes.iter().copied().map(u32::from).collect(),
-            num_retries: Some(u32_value(retry.attempts.unwrap_or(1))),
-            retry_back_off: retry.backoff.filter(|span| !span.is_zero()).map(|backoff| {
-                RetryBackOff {
-                    base_interval: Some(duration(backoff.duration())),
-                    max_interval: None,
-                }
-            }),
-            ..RetryPolicy::default()
-        }),
-        None => policy.retry(),
-    };
+    let mut retry = rule.retry.as_ref().map(retry_policy).or(policy.retry());
     let mut timeout = request.map(|span| span.duration()).unwrap_or_default();
     match (attempt, &mut retry) {
         (Some(attempt), Some(retry)) => retry.per_try_timeout = Some(duration(attempt.duration())),
@@ -186,11 +147,9 @@ fn action(rule: &HttpRule, path: &PathMatch, policy: &RoutePolicy<'_>) -> RouteA
         _ => {}
     }
     let mut action = RouteAction {
-        // xDS takes 15 s where nothing is said, Gateway API no bound.
         timeout: Some(duration(timeout)),
-        idle_timeout: policy.idle_timeout().map(|span| duration(span.duration())),
         retry_policy: retry,
-        ..RouteAction::default()
+        ..template::action(policy)
     };
     for filter in &rule.filters {
         if let HttpFilter::UrlRewrite { rewrite } = filter {
@@ -198,6 +157,23 @@ fn action(rule: &HttpRule, path: &PathMatch, policy: &RoutePolicy<'_>) -> RouteA
         }
     }
     action
+}
+
+fn retry_policy(retry: &HttpRetry) -> RetryPolicy {
+    let backoff = retry.backoff.filter(|span| !span.is_zero());
+    RetryPolicy {
+        retry_on: match retry.codes.is_empty() {
+            true => "connect-failure,refused-stream".to_owned(),
+            false => "connect-failure,refused-stream,retriable-status-codes".to_owned(),
+        },
+        retriable_status_codes: retry.codes.iter().copied().map(u32::from).collect(),
+        num_retries: Some(u32_value(retry.attempts.unwrap_or(1))),
+        retry_back_off: backoff.map(|backoff| RetryBackOff {
+            base_interval: Some(duration(backoff.duration())),
+            max_interval: None,
+        }),
+        ..RetryPolicy::default()
+    }
 }
 
 fn rewrite_url(action: &mut RouteAction, rewrite: &UrlRewrite, path: &PathMatch) {
@@ -236,7 +212,7 @@ impl PathChange {
                     // The prefix that is matched is the slash itself: it has to come back.
                     ("", new) => Self::Prefix(format!("{new}/")),
                     // `/old/rest` must become `/rest`, not `//rest`, and `/old` must become `/`.
-                    (old, "") => Self::regex(&format!("^{}/*", regex_escape(old)), "/"),
+                    (old, "") => Self::regex(&format!("^{}/*", rules::regex_escape(old)), "/"),
                     (_, new) => Self::Prefix(new.to_owned()),
                 }
             }
@@ -249,18 +225,6 @@ impl PathChange {
             substitution: substitution.replace('\\', "\\\\"),
         })
     }
-}
-
-/// `text` as an expression that matches only itself.
-pub(crate) fn regex_escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_ascii_punctuation() && !matches!(character, '/' | '-' | '_') {
-            escaped.push('\\');
-        }
-        escaped.push(character);
-    }
-    escaped
 }
 
 fn redirect(rule: &HttpRule) -> Option<&RequestRedirect> {

@@ -21,15 +21,15 @@ use weft_xds_proto::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
     TcpProxy, tcp_proxy::ClusterSpecifier as TcpClusterSpecifier,
 };
 
+use super::discovered::{Registration, Workload};
 use super::index::Index;
+use super::refused::{Refused, check};
 use super::rules;
-use super::translator::{Refused, check};
 use crate::snapshot::proto::{
     FiltersUsed, HCM, HTTP_PROTOCOLS, TCP_PROXY, address, connection_manager, duration,
     listener_filter, network_filter, u32_value,
 };
 use crate::snapshot::{INBOUND_CLUSTER_PREFIX, INBOUND_PREFIX, Resource, ResourceType};
-use crate::xds::{Registration, Workload};
 
 /// The inbound listeners of all registered workloads.
 #[derive(Debug, Default)]

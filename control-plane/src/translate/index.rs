@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use weft_config::gateway_api::grpc_route::GrpcFilter;
+use weft_config::gateway_api::http_route::HttpFilter;
 use weft_config::gateway_api::{
-    Kind, Object, ObjectKey, ParentRef, PolicyTarget, Resources, ServiceName, ServiceRef, Spec,
+    ExtensionRef, Kind, Object, ObjectKey, ParentRef, PolicyTarget, Resources, ServiceName,
+    ServiceRef, Spec,
 };
 
 /// The desired state, indexed.
@@ -124,32 +127,20 @@ pub(crate) fn backends(spec: &Spec) -> Vec<&ServiceRef> {
 
 /// The filters of our own that a route names, in its namespace.
 pub(crate) fn extensions(object: &Object) -> Vec<ObjectKey> {
-    use weft_config::gateway_api::grpc_route::GrpcFilter;
-    use weft_config::gateway_api::http_route::HttpFilter;
-    let names: Vec<&str> = match &object.spec {
+    let references: Vec<&ExtensionRef> = match &object.spec {
         Spec::HttpRoute(route) => {
             let filters = route.rules.iter().flat_map(|rule| &rule.filters);
-            filters
-                .filter_map(|filter| match filter {
-                    HttpFilter::ExtensionRef { reference } => Some(reference.name.as_str()),
-                    _ => None,
-                })
-                .collect()
+            filters.filter_map(HttpFilter::extension).collect()
         }
         Spec::GrpcRoute(route) => {
             let filters = route.rules.iter().flat_map(|rule| &rule.filters);
-            filters
-                .filter_map(|filter| match filter {
-                    GrpcFilter::ExtensionRef { reference } => Some(reference.name.as_str()),
-                    _ => None,
-                })
-                .collect()
+            filters.filter_map(GrpcFilter::extension).collect()
         }
         _ => Vec::new(),
     };
     let namespace = &object.metadata.namespace;
-    let key = |name| ObjectKey::new(Kind::FaultInjection, namespace, name);
-    names.into_iter().map(key).collect()
+    let key = |it: &ExtensionRef| ObjectKey::new(Kind::FaultInjection, namespace, &it.name);
+    references.into_iter().map(key).collect()
 }
 
 fn push_once(objects: &mut Vec<Arc<Object>>, object: &Arc<Object>) {

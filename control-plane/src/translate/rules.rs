@@ -78,6 +78,20 @@ impl Shares {
         shares
     }
 
+    /// The service's own cluster, all of it.
+    pub(crate) fn itself(inputs: &UnitInputs, port: u16) -> Self {
+        Self {
+            valid: vec![Share {
+                cluster: inputs.resource_name(&inputs.service.name, port),
+                weight: 1,
+                request: HeaderModifier::default(),
+                response: HeaderModifier::default(),
+            }],
+            broken: 0,
+            why: String::new(),
+        }
+    }
+
     /// Parts per million that are refused; `None`: none at all.
     fn refused_per_million(&self) -> Option<u32> {
         let valid: u64 = self.valid.iter().map(|share| u64::from(share.weight)).sum();
@@ -263,4 +277,16 @@ pub(crate) fn everything(name: &str) -> Route {
         }),
         ..Route::default()
     }
+}
+
+/// `text` as an expression that matches only itself.
+pub(crate) fn regex_escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_ascii_punctuation() && !matches!(character, '/' | '-' | '_') {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
 }

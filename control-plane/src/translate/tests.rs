@@ -17,9 +17,8 @@ use weft_xds_proto::pb::envoy::config::route::v3::{
     route_match::PathSpecifier,
 };
 
-use super::{Discovered, Translated, Translator, route_status};
+use super::{Discovered, Registration, Translated, Translator, Workload, route_status};
 use crate::snapshot::{NodeView, ResourceType, Snapshot};
-use crate::xds::{Registration, Workload};
 
 fn resources(yaml: &str) -> Resources {
     let parsed = parse("test.yaml", yaml);

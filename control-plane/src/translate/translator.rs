@@ -1,12 +1,9 @@
 //! Translation from one state to the next: only services that a change concerns are looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 
-use weft_config::diag::Finding;
 use weft_config::gateway_api::{ObjectKey, Resources, ServiceName, ServiceRef, Spec};
-use weft_xds_proto::pb::google::protobuf::Any;
 
 use super::concern::{Concerns, differences};
 use super::discovered::Discovered;
@@ -14,6 +11,7 @@ use super::endpoints::{self, EndpointAt};
 use super::inbound::Inbound;
 use super::index::Index;
 use super::inputs::UnitInputs;
+use super::refused::{Refused, Unservable, check};
 use super::unit::{self, PortParts};
 use crate::snapshot::{PortUnit, Resource, ResourceType, ServiceUnit};
 
@@ -45,43 +43,6 @@ struct Good {
     parts: Vec<PortParts>,
     endpoints: BTreeMap<u16, Vec<EndpointAt>>,
     unit: Arc<ServiceUnit>,
-}
-
-/// A resource that proxies would refuse.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Refused {
-    /// Its type and name: `RDS reviews.default.svc.cluster.local:9080`.
-    pub resource: String,
-    /// What is wrong with it.
-    pub findings: Vec<Finding>,
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "proxies would refuse {}", self.resource)?;
-        let mut separator = ": ";
-        for finding in &self.findings {
-            write!(f, "{separator}{finding}")?;
-            separator = "; ";
-        }
-        Ok(())
-    }
-}
-
-/// A resource that proxies would refuse, with the objects that bring it about.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Unservable {
-    /// What differs from the state before and concerns the resource; at least one.
-    pub causes: Vec<ObjectKey>,
-    /// The resource.
-    pub refused: Refused,
-}
-
-impl fmt::Display for Unservable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let causes: Vec<String> = self.causes.iter().map(ToString::to_string).collect();
-        write!(f, "{}: {}", causes.join(", "), self.refused)
-    }
 }
 
 /// What a state is served as.
@@ -275,19 +236,6 @@ fn check_parts(part: &PortParts) -> Vec<Refused> {
     });
     let resources = std::iter::once(Arc::clone(&part.cluster)).chain(outbounds);
     resources.filter_map(|resource| check(&resource)).collect()
-}
-
-/// Asks the code that a proxy reads resources with.
-pub(crate) fn check(resource: &Resource) -> Option<Refused> {
-    let packed = Any {
-        type_url: resource.kind.type_url().to_owned(),
-        value: resource.value().to_vec(),
-    };
-    let found = weft_config::resource::check(&packed);
-    (!found.is_empty()).then(|| Refused {
-        resource: format!("{} {}", resource.kind.short(), resource.name),
-        findings: found.findings().to_vec(),
-    })
 }
 
 fn addresses(index: &Index, service: &ServiceRef) -> Vec<std::net::IpAddr> {

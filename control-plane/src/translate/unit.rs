@@ -4,21 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use prost::Message;
-use weft_config::gateway_api::http_route::HeaderModifier;
 use weft_config::gateway_api::resources::PortView;
 use weft_config::gateway_api::{AppProtocol, Kind, Object, Spec};
 use weft_xds_proto::any;
 use weft_xds_proto::pb::envoy::config::core::v3::TrafficDirection;
 use weft_xds_proto::pb::envoy::config::listener::v3::{ApiListener, Listener};
-use weft_xds_proto::pb::envoy::config::route::v3::{Route, RouteAction};
+use weft_xds_proto::pb::envoy::config::route::v3::Route;
 
 use super::inputs::UnitInputs;
 use super::policies::RoutePolicy;
-use super::rules::{self, Share, Shares};
-use super::{cluster, filters, grpc, http, index, tcp};
-use crate::snapshot::proto::{
-    FAULT, FiltersUsed, LOCAL_RATE_LIMIT, duration, rds_connection_manager,
-};
+use super::rules::{self, Shares};
+use super::{cluster, filters, grpc, http, index, tcp, template};
+use crate::snapshot::proto::{FAULT, FiltersUsed, LOCAL_RATE_LIMIT, rds_connection_manager};
 use crate::snapshot::{
     ListenerTemplate, Outbound, Resource, ResourceType, RouteUnit, encode_routes,
 };
@@ -170,33 +167,12 @@ fn routes(inputs: &UnitInputs, view: &PortView, attached: &[&Object]) -> Vec<Rou
 /// Without a route for requests, all of them go where connections go: by a `TCPRoute`, or to the service itself.
 fn unrouted(inputs: &UnitInputs, view: &PortView, attached: &[&Object]) -> Vec<Route> {
     let policy = RoutePolicy::of_service(inputs, view.name.as_deref());
-    let timeout = policy.request_timeout().map(|span| span.duration());
-    let action = RouteAction {
-        timeout: Some(duration(timeout.unwrap_or_default())),
-        idle_timeout: policy.idle_timeout().map(|span| duration(span.duration())),
-        retry_policy: policy.retry(),
-        ..RouteAction::default()
-    };
     let template = Route {
         typed_per_filter_config: filters::of_service(&policy),
         ..rules::everything(&format!("{}", inputs.service).replace(' ', "/"))
     };
-    let shares = tcp::shares(inputs, attached).unwrap_or_else(|| itself(inputs, view.port));
-    rules::forward(template, shares, action, 500)
-}
-
-/// The service's own cluster, all of it.
-pub(crate) fn itself(inputs: &UnitInputs, port: u16) -> Shares {
-    Shares {
-        valid: vec![Share {
-            cluster: inputs.resource_name(&inputs.service.name, port),
-            weight: 1,
-            request: HeaderModifier::default(),
-            response: HeaderModifier::default(),
-        }],
-        broken: 0,
-        why: String::new(),
-    }
+    let shares = tcp::shares(inputs, attached).unwrap_or_else(|| Shares::itself(inputs, view.port));
+    rules::forward(template, shares, template::action(&policy), 500)
 }
 
 /// Whether a route applies to this port of the service.

@@ -8,6 +8,7 @@ use weft_xds_proto::pb::envoy::config::core::v3::Node;
 use weft_xds_proto::pb::google::protobuf::{Struct, Value, value::Kind};
 
 use crate::snapshot::NodeView;
+use crate::translate::{Registration, Workload};
 
 /// A node as the control plane knows it.
 #[derive(Clone, Debug)]
@@ -28,37 +29,6 @@ pub struct NodeInfo {
     pub admin: Option<SocketAddr>,
     /// The node as sent.
     pub proto: Arc<Node>,
-}
-
-/// A workload that a sidecar registers for itself (`node.metadata.weft`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Registration {
-    /// The node that speaks for it.
-    pub node_id: Arc<str>,
-    /// What it is.
-    pub workload: Workload,
-}
-
-/// A workload.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
-pub struct Workload {
-    /// Its service.
-    pub service: String,
-    /// Its namespace.
-    pub namespace: String,
-    /// Its labels; `app` is the service where it is not given.
-    pub labels: BTreeMap<String, String>,
-    /// Where its sidecar is reached.
-    #[schema(value_type = String)]
-    pub address: IpAddr,
-    /// The inbound port of its sidecar.
-    pub inbound_port: u16,
-    /// The ports that the application listens on.
-    pub ports: Vec<u16>,
-    /// Tells several workloads of a service apart.
-    pub instance: String,
-    /// Its zone; empty where none is said.
-    pub zone: String,
 }
 
 /// What is wrong with a node.

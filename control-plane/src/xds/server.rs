@@ -1,6 +1,5 @@
 //! The gRPC server: which services it offers and within which bounds.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,17 +12,15 @@ use weft_xds_proto::pb::envoy::service::status::v3::client_status_discovery_serv
 
 use super::csds::Csds;
 use super::push::Push;
-use super::registry::Registry;
 use super::service::{Aggregated, Clusters, Discovery, Endpoints, Listeners, Routes};
 use super::session::{Answer, SessionLimits};
 use crate::snapshot::{ResourceType, SnapshotStore};
+use crate::source::workloads::Registry;
 use crate::status::StatusBoard;
 
 /// Bounds of the xDS server.
 #[derive(Clone, Debug)]
 pub struct XdsConfig {
-    /// Where it listens. Default `127.0.0.1:15010`.
-    pub listen: SocketAddr,
     /// Streams open at once. Default 20,000.
     pub streams_max: usize,
     /// Bounds of one stream.
@@ -39,7 +36,6 @@ pub struct XdsConfig {
 impl Default for XdsConfig {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 15010)),
             streams_max: 20_000,
             session: SessionLimits::default(),
             request_bytes_max: 4 * 1024 * 1024,

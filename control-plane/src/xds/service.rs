@@ -179,7 +179,7 @@ impl StreamingService<DiscoveryRequest> for SotwMethod {
         let session = Session::sotw(self.0.serves, self.0.core.config.session);
         let started = self
             .0
-            .start(request, session, false, |proto| Request::Sotw(proto.into()));
+            .start(request, session, |proto| Request::Sotw(proto.into()));
         Box::pin(std::future::ready(started))
     }
 }
@@ -193,7 +193,7 @@ impl StreamingService<DeltaDiscoveryRequest> for DeltaMethod {
         let session = Session::delta(self.0.serves, self.0.core.config.session);
         let started = self
             .0
-            .start(request, session, true, |proto| Request::Delta(proto.into()));
+            .start(request, session, |proto| Request::Delta(proto.into()));
         Box::pin(std::future::ready(started))
     }
 }
@@ -204,7 +204,6 @@ impl Method {
         &self,
         request: tonic::Request<Streaming<M>>,
         session: Session,
-        delta: bool,
         read: fn(M) -> Request,
     ) -> Result<Response<PushStream>, Status> {
         let open = OpenStream::new(&self.core)?;
@@ -216,7 +215,6 @@ impl Method {
             core: Arc::clone(&self.core),
             peer,
             service: self.short,
-            delta,
         };
         let requests = request.into_inner().map(move |message| message.map(read));
         let (responses, receiver) = mpsc::channel(RESPONSES_WAITING_MAX);

@@ -178,9 +178,7 @@ impl Session {
             self.types
                 .get(index)
                 .map_or_else(TypeReport::default, |state| TypeReport {
-                    wildcard: state.subscription.wildcard,
                     resources: state.subscription.entries.len(),
-                    in_flight: state.in_flight.is_some(),
                     ..state.report.clone()
                 })
         })

@@ -12,11 +12,11 @@ use tracing::debug;
 
 use super::node::NodeInfo;
 use super::push::Push;
-use super::registry::RegistrationGuard;
 use super::request::{DeltaRequest, Refusal, SotwRequest};
 use super::server::Core;
 use super::session::{Answer, Session};
 use crate::snapshot::Snapshot;
+use crate::source::workloads::RegistrationGuard;
 use crate::status::{BoardGuard, Inspect, StreamStatus};
 
 /// A request of either protocol.
@@ -32,7 +32,6 @@ pub(crate) struct StreamContext {
     pub(crate) core: Arc<Core>,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) service: &'static str,
-    pub(crate) delta: bool,
 }
 
 /// What is held while the node is known.
@@ -134,9 +133,6 @@ fn report(status: &mut StreamStatus, session: &Session, snapshot: &Snapshot) {
     status.seen_revision = snapshot.revision;
     if session.is_settled(snapshot.serial) {
         status.settled_serial = snapshot.serial;
-        status.pending_since = None;
-    } else {
-        status.pending_since.get_or_insert_with(Timestamp::now);
     }
 }
 
@@ -164,15 +160,12 @@ impl StreamContext {
         let board = self.core.board.enter(StreamStatus {
             id: self.core.stream_ids.fetch_add(1, Ordering::Relaxed),
             node,
-            peer: self.peer,
             service: self.service,
-            delta: self.delta,
             connected_at: Timestamp::now(),
             types: Default::default(),
             seen_serial: snapshot.serial,
             seen_revision: snapshot.revision,
             settled_serial: 0,
-            pending_since: None,
             inspect,
         });
         Presence {

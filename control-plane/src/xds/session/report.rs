@@ -32,8 +32,6 @@ pub struct Nack {
 pub struct TypeReport {
     /// Whether it asked for the type at all.
     pub started: bool,
-    /// Whether it asked for all of it.
-    pub wildcard: bool,
     /// Names that it asked for or was told of.
     pub resources: usize,
     /// The last response.
@@ -42,8 +40,6 @@ pub struct TypeReport {
     pub acked: Option<Mark>,
     /// The last response that was refused; `None` again once a later one was accepted.
     pub nacked: Option<Nack>,
-    /// Whether the last response is unanswered.
-    pub in_flight: bool,
 }
 
 /// What a request said of the response before it.

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use super::Session;
 use super::report::Mark;
-use crate::snapshot::{ResourceType, Snapshot};
+use crate::snapshot::{Resource, ResourceType, Snapshot};
 use crate::xds::node::NodeInfo;
 use crate::xds::push::{DeltaPush, Push, SotwPush};
-use crate::xds::subscription::Lack;
+use crate::xds::subscription::{Lack, Subscription};
 
 impl Session {
     /// The next response that this client is to have of `snapshot`; `None`: nothing now.
@@ -95,23 +95,11 @@ impl Session {
         let nonce = self.nonces + 1;
         let delta = self.delta;
         let state = self.state(kind);
-        let mut resources = Vec::new();
-        let mut removed = Vec::new();
-        let mut replaced = Vec::new();
-        for (name, lack) in lacks {
-            match lack {
-                Lack::Resource(resource) => {
-                    if state.subscription.told_resource(&resource, nonce) {
-                        replaced.push(name);
-                    }
-                    resources.push(resource);
-                }
-                Lack::Absence | Lack::Removal => {
-                    state.subscription.told_absent(&name, nonce);
-                    removed.push(name);
-                }
-            }
-        }
+        let News {
+            resources,
+            removed,
+            replaced,
+        } = News::tell(&mut state.subscription, lacks, nonce);
         let push = if delta {
             let something = due || !resources.is_empty() || !removed.is_empty();
             something.then(|| {
@@ -171,5 +159,39 @@ impl Session {
             resources: Vec::new(),
             removed,
         })
+    }
+}
+
+/// What a response brings.
+struct News {
+    resources: Vec<Arc<Resource>>,
+    removed: Vec<Arc<str>>,
+    /// Names among the resources that the client had in another form.
+    replaced: Vec<Arc<str>>,
+}
+
+impl News {
+    /// Notes what the client is about to be told.
+    fn tell(subscription: &mut Subscription, lacks: BTreeMap<Arc<str>, Lack>, nonce: u64) -> Self {
+        let mut news = Self {
+            resources: Vec::new(),
+            removed: Vec::new(),
+            replaced: Vec::new(),
+        };
+        for (name, lack) in lacks {
+            match lack {
+                Lack::Resource(resource) => {
+                    if subscription.told_resource(&resource, nonce) {
+                        news.replaced.push(name);
+                    }
+                    news.resources.push(resource);
+                }
+                Lack::Absence | Lack::Removal => {
+                    subscription.told_absent(&name, nonce);
+                    news.removed.push(name);
+                }
+            }
+        }
+        news
     }
 }

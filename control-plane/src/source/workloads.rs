@@ -1,4 +1,4 @@
-//! Workloads that registered themselves over their xDS stream, and how long they stay when it breaks.
+//! Workloads that registered themselves over their xDS streams, and how long they stay when these break.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::node::Registration;
+use crate::translate::Registration;
 
 /// All registered workloads.
 #[derive(Debug)]

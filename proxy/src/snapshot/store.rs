@@ -28,7 +28,7 @@ impl SnapshotStore {
         self.current.load_full()
     }
 
-    /// The pointer itself, for an `arc_swap::Cache` of a worker.
+    /// The pointer itself, for a look that ends with the turn: it costs no count of references.
     pub fn pointer(&self) -> &ArcSwap<Snapshot> {
         &self.current
     }

@@ -1,7 +1,7 @@
 //! One `weft-proxy` process beside a workload of the demo.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -46,9 +46,7 @@ impl Sidecar {
         xds: &str,
         state_dir: &Path,
     ) -> anyhow::Result<Self> {
-        let program = std::env::current_exe()
-            .context("finding this program")?
-            .with_file_name("weft-proxy");
+        let program = program()?;
         if !program.exists() {
             bail!(
                 "{} is not there: build both with `cargo build --release`",
@@ -57,34 +55,7 @@ impl Sidecar {
         }
         let mut command = Command::new(&program);
         command
-            .args(["--control-plane", xds, "--service", service])
-            .args([
-                "--label",
-                &format!("version={version}"),
-                "--app-port",
-                &app_port.to_string(),
-            ])
-            .args([
-                "--concurrency",
-                "1",
-                "--address",
-                "127.0.0.1",
-                "--drain-time",
-                "2s",
-            ])
-            .args([
-                "--outbound-listen",
-                "127.0.0.1:0",
-                "--inbound-listen",
-                "127.0.0.1:0",
-            ])
-            .args([
-                "--admin-listen",
-                "127.0.0.1:0",
-                "--metrics-listen",
-                "127.0.0.1:0",
-            ])
-            .args(["--log-format", "json", "--log-level", "info"])
+            .args(arguments(service, version, app_port, xds))
             .arg("--state-dir")
             .arg(state_dir)
             .stdin(Stdio::null())
@@ -126,10 +97,7 @@ impl Sidecar {
     /// # Errors
     /// If it has none within 15 s.
     pub(super) async fn ready(&self) -> anyhow::Result<()> {
-        let program = std::env::current_exe()
-            .context("finding this program")?
-            .with_file_name("weft-proxy");
-        let status = Command::new(program)
+        let status = Command::new(program()?)
             .args([
                 "wait",
                 "--timeout",
@@ -241,6 +209,35 @@ impl Addresses {
             _ => {}
         }
     }
+}
+
+/// The `weft-proxy` that lies beside this program.
+fn program() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("finding this program")?;
+    Ok(own.with_file_name("weft-proxy"))
+}
+
+/// A sidecar on free ports of loopback, which says in its log which they are.
+fn arguments(service: &str, version: &str, app_port: u16, xds: &str) -> Vec<String> {
+    let mut arguments = vec![
+        format!("--control-plane={xds}"),
+        format!("--service={service}"),
+        format!("--label=version={version}"),
+        format!("--app-port={app_port}"),
+    ];
+    let fixed = [
+        "--concurrency=1",
+        "--address=127.0.0.1",
+        "--drain-time=2s",
+        "--outbound-listen=127.0.0.1:0",
+        "--inbound-listen=127.0.0.1:0",
+        "--admin-listen=127.0.0.1:0",
+        "--metrics-listen=127.0.0.1:0",
+        "--log-format=json",
+        "--log-level=info",
+    ];
+    arguments.extend(fixed.map(str::to_owned));
+    arguments
 }
 
 /// Makes the kernel end the sidecar if this process dies without a word, so that even `kill -9` leaves nothing behind.

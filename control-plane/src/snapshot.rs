@@ -132,16 +132,6 @@ impl Snapshot {
         }
     }
 
-    /// The services by canonical host.
-    pub fn units(&self) -> &HashMap<Arc<str>, Arc<ServiceUnit>> {
-        &self.units
-    }
-
-    /// The inbound listeners by name.
-    pub fn inbound(&self) -> &HashMap<Arc<str>, Arc<Resource>> {
-        &self.inbound
-    }
-
     /// The service and port that `asked` means to a node in `namespace`.
     pub fn resolve(&self, asked: &AskedName, namespace: &str) -> Option<(&ServiceUnit, &PortUnit)> {
         let unit = match &asked.host {

@@ -113,11 +113,6 @@ impl ListenerTemplate {
         }
     }
 
-    /// The encoded listener without its name.
-    pub fn body(&self) -> &Bytes {
-        &self.body
-    }
-
     /// The listener under `name`, made at the first call for each.
     pub fn named(&self, name: &str) -> Arc<Resource> {
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,8 +19,6 @@ pub struct NodeInfo {
     pub cluster: Arc<str>,
     /// `node.user_agent_name`: `envoy`, `weft-proxy`, `gRPC C-core` …
     pub user_agent: Arc<str>,
-    /// `node.locality`.
-    pub zone: Arc<str>,
     /// What decides which resources it is given.
     pub view: NodeView,
     /// The workload that it registers, where it does.
@@ -47,11 +45,8 @@ impl NodeInfo {
     /// If `metadata.weft` is there but is not a workload that could be reached.
     pub fn parse(node: Node) -> Result<Self, NodeFault> {
         let id: Arc<str> = node.id.as_str().into();
-        let zone: Arc<str> = node
-            .locality
-            .as_ref()
-            .map_or("", |locality| locality.zone.as_str())
-            .into();
+        let locality = node.locality.as_ref();
+        let zone = locality.map_or("", |locality| locality.zone.as_str());
         let weft = node
             .metadata
             .as_ref()
@@ -62,7 +57,7 @@ impl NodeInfo {
             Some(_) if fields.ports()?.is_empty() => None,
             Some(service) => Some(Arc::new(Registration {
                 node_id: Arc::clone(&id),
-                workload: fields.workload(service, &zone)?,
+                workload: fields.workload(service, zone)?,
             })),
             None => None,
         };
@@ -86,7 +81,6 @@ impl NodeInfo {
         Ok(Self {
             cluster: node.cluster.as_str().into(),
             user_agent: node.user_agent_name.as_str().into(),
-            zone,
             view,
             registration,
             admin,

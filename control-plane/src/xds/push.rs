@@ -45,14 +45,6 @@ pub struct DeltaPush {
 }
 
 impl Push {
-    /// Names this response.
-    pub fn nonce(&self) -> &str {
-        match self {
-            Self::Sotw(push) => &push.nonce,
-            Self::Delta(push) => &push.nonce,
-        }
-    }
-
     /// The type of its resources.
     pub fn type_url(&self) -> &str {
         match self {

@@ -221,21 +221,6 @@ impl RequestLog {
         self.sent += bytes;
     }
 
-    /// The flags so far.
-    pub fn flags(&self) -> ResponseFlags {
-        self.flags
-    }
-
-    /// When the head arrived.
-    pub fn started(&self) -> Instant {
-        self.started
-    }
-
-    /// The status of the answer; 0 before it began.
-    pub fn status(&self) -> u16 {
-        self.status
-    }
-
     /// The request is over: counts it and writes it to the access logs.
     pub fn finish(mut self, now: Instant) {
         self.end(now);

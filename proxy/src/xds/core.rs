@@ -199,11 +199,6 @@ impl Core {
         &self.accepted
     }
 
-    /// What the rest of the process may know.
-    pub fn status(&self) -> &Arc<Status> {
-        &self.status
-    }
-
     /// What changed since the last call.
     pub fn take_changes(&mut self) -> Changes {
         std::mem::take(&mut self.changes)

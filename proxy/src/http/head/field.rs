@@ -45,8 +45,6 @@ impl Span {
 pub struct Flags(u8);
 
 impl Flags {
-    /// Nothing.
-    pub const NONE: Self = Self(0);
     /// Removed: nobody sees it any more.
     pub const DROPPED: Self = Self(1);
     /// Not as received: added, or its value replaced.

@@ -489,7 +489,7 @@ async fn a_restart_serves_what_was_saved_and_resumes_by_version() {
 
     let mut after = Client::mesh();
     after.core.restore(saved, after.now);
-    assert!(after.core.status().is_ready(), "without a server");
+    assert!(after.core.status.is_ready(), "without a server");
     assert!(matches!(
         after.demand.clone().unwrap().want("a:80"),
         Wanted::Ready(_)

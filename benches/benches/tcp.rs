@@ -2,8 +2,7 @@
 //! connection holds.
 //!
 //! `cargo bench -p weft-benches --bench tcp`. CPU time is the relaying thread's alone: the peers run on their own.
-#![allow(missing_docs, reason = "a binary")]
-#![allow(clippy::unwrap_used, reason = "a benchmark that fails may panic")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that fails may panic")]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -53,7 +53,6 @@ macro_rules! flags {
         /// Why the proxy answered for itself, or how a request ended badly.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
-        #[allow(clippy::upper_case_acronyms, reason = "these are Envoy's letters, and they are what people search for")]
         pub enum ResponseFlag {
             $(#[doc = $meaning] $letters,)*
         }

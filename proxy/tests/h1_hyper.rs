@@ -1,6 +1,6 @@
 //! Beside hyper: what both accept must be the same message, and what only one accepts must be a stated difference.
 
-#![allow(
+#![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "a test may panic; the lints exempt test functions, not their helpers"

@@ -3,7 +3,7 @@
 //! A target is what must hold for any bytes (`tests/fuzz/src`); its seeds lie in `tests/fuzz/corpus`. A failure names
 //! the bytes; `WEFT_FUZZ_ROUNDS=100000 cargo test -p weft-tests --test fuzz` looks harder.
 
-#![allow(
+#![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "a test may panic; the lints exempt test functions, not their helpers"

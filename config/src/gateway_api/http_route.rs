@@ -132,7 +132,7 @@ pub enum ValueMatch {
 /// The methods that Gateway API can match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
-#[allow(missing_docs, reason = "each is its own name")]
+#[expect(missing_docs, reason = "each is its own name")]
 pub enum Method {
     Get,
     Head,

@@ -18,7 +18,7 @@ pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
 
 /// The kinds that this version supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs, reason = "each is its own name")]
+#[expect(missing_docs, reason = "each is its own name")]
 pub enum Kind {
     Service,
     EndpointSlice,
@@ -196,7 +196,7 @@ pub struct Object {
 /// What an object says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-#[allow(missing_docs, reason = "each is its own name")]
+#[expect(missing_docs, reason = "each is its own name")]
 #[expect(
     clippy::large_enum_variant,
     reason = "objects live behind an `Arc`, one by one"

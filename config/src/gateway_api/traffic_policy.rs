@@ -228,7 +228,7 @@ impl RetryOn {
 /// gRPC codes that can be retried (gRFC A44).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[allow(missing_docs, reason = "each is its own name")]
+#[expect(missing_docs, reason = "each is its own name")]
 pub enum GrpcRetryCode {
     Cancelled,
     DeadlineExceeded,

@@ -10,6 +10,7 @@ loopback; bounded in time; ends only what it started.
 import argparse
 import http.client
 import http.server
+import itertools
 import json
 import os
 import pathlib
@@ -24,10 +25,18 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 
 
+# Below those that the kernel gives to clients, which are many here.
+PORTS = itertools.count(20_000)
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    for port in PORTS:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
 
 
 class Origin(http.server.ThreadingHTTPServer):
@@ -208,7 +217,7 @@ def measure(folder, options, children):
         if done.returncode != 0:
             sys.exit(f"weft apply: {done.stderr}")
         result = json.loads(done.stdout)
-    print(f"weft apply to {options.proxies} proxies: {', '.join(f'{t * 1e3:.0f}' for t in took)} ms; {json.dumps(result)[:400]}")
+    print(f"weft apply to {options.proxies} proxies: {', '.join(f'{t * 1e3:.0f}' for t in took)} ms; {json.dumps(result[-1])[:200]}")
 
 
 ROUTE = """apiVersion: gateway.networking.k8s.io/v1

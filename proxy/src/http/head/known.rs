@@ -15,8 +15,8 @@ macro_rules! known_names {
             $(#[doc = concat!("`", $name, "`.")] $(#[$doc])* $variant,)*
         }
 
-        /// Members in declaration order, with their names.
-        const ALL: &[(Known, &str)] = &[(Known::Other, ""), $((Known::$variant, $name),)*];
+        /// Members in declaration order.
+        const ALL: &[Known] = &[$(Known::$variant,)*];
 
         impl Known {
             /// The name in lower case; empty for [`Known::Other`].
@@ -102,11 +102,9 @@ impl Known {
         let Some(slot) = slot_of(name) else {
             return Self::Other;
         };
-        let (known, text) = TABLE.get(slot).copied().unwrap_or((Self::Other, ""));
-        if text.as_bytes().eq_ignore_ascii_case(name) {
-            known
-        } else {
-            Self::Other
+        match TABLE.get(slot) {
+            Some(known) if is_called(name, known.name().as_bytes()) => *known,
+            _ => Self::Other,
         }
     }
 
@@ -124,6 +122,41 @@ impl Known {
                 | Self::Upgrade
                 | Self::Http2Settings
         )
+    }
+}
+
+/// Whether `name`, in any case, is the lower-case name `lower`: eight bytes at a time.
+fn is_called(name: &[u8], lower: &[u8]) -> bool {
+    let same =
+        |(a, b): (&[u8; 8], &[u8; 8])| same_word(u64::from_le_bytes(*a), u64::from_le_bytes(*b));
+    if name.len() != lower.len() {
+        return false;
+    }
+    let (words, rest) = name.as_chunks::<8>();
+    let (lower_words, lower_rest) = lower.as_chunks::<8>();
+    let tail = match (name.last_chunk::<8>(), lower.last_chunk::<8>()) {
+        (Some(last), Some(lower_last)) => same((last, lower_last)),
+        _ => same_word(short_word(rest), short_word(lower_rest)),
+    };
+    tail && words.iter().zip(lower_words).all(same)
+}
+
+/// Whether eight bytes are those of `lower` but for the case of letters. Only where `lower` has a letter, which among the
+/// bytes of names are those with the bit 0x40, may the bit 0x20 differ.
+const fn same_word(word: u64, lower: u64) -> bool {
+    const LETTER: u64 = u64::MAX / 255 * 0x40;
+    (word ^ lower) & !((lower & LETTER) >> 1) == 0
+}
+
+/// Fewer than eight bytes as one number, different for different bytes of one length.
+fn short_word(bytes: &[u8]) -> u64 {
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(first), Some(last)) => {
+            u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
+        }
+        _ => bytes
+            .iter()
+            .fold(0, |word, byte| word << 8 | u64::from(*byte)),
     }
 }
 
@@ -152,22 +185,26 @@ const fn slot_of(name: &[u8]) -> Option<usize> {
     Some(((mixed ^ (mixed >> 10)) as usize) % SLOTS)
 }
 
-static TABLE: [(Known, &str); SLOTS] = build_table();
+/// A byte for each slot, so that all of it stays in a few cache lines.
+static TABLE: [Known; SLOTS] = build_table();
 
 /// Places every name in its slot; two names in one slot fail the build.
-const fn build_table() -> [(Known, &'static str); SLOTS] {
-    let mut table = [(Known::Other, ""); SLOTS];
+const fn build_table() -> [Known; SLOTS] {
+    let mut table = [Known::Other; SLOTS];
     let mut rest = ALL;
-    while let [(known, name), tail @ ..] = rest {
+    while let [known, tail @ ..] = rest {
         rest = tail;
-        let Some(slot) = slot_of(name.as_bytes()) else {
+        let Some(slot) = slot_of(known.name().as_bytes()) else {
             continue;
         };
         let (before, at) = table.split_at_mut(slot);
         assert!(before.len() == slot);
         if let [place, ..] = at {
-            assert!(place.1.is_empty(), "two well-known names share a slot");
-            *place = (*known, *name);
+            assert!(
+                matches!(place, Known::Other),
+                "two well-known names share a slot"
+            );
+            *place = *known;
         }
     }
     table
@@ -179,24 +216,26 @@ mod tests {
 
     #[test]
     fn every_name_is_found_in_any_case() {
-        for (known, name) in ALL.iter().skip(1) {
+        for (known, name) in ALL.iter().map(|known| (known, known.name())) {
             assert_eq!(Known::of(name.as_bytes()), *known, "{name}");
             assert_eq!(
                 Known::of(name.to_ascii_uppercase().as_bytes()),
                 *known,
                 "{name}"
             );
-            assert_eq!(known.name(), *name);
         }
     }
 
     #[test]
     fn a_name_that_differs_by_one_byte_is_another() {
-        for (_, name) in ALL.iter().skip(1) {
+        for name in ALL.iter().map(|known| known.name()) {
             for at in 0..name.len() {
                 let mut near = name.as_bytes().to_vec();
-                near[at] = b'~';
-                assert_eq!(Known::of(&near), Known::Other);
+                for byte in 0..=255 {
+                    near[at] = byte;
+                    let same = near.eq_ignore_ascii_case(name.as_bytes());
+                    assert_eq!(Known::of(&near) != Known::Other, same, "{near:?}");
+                }
             }
             assert_eq!(Known::of(format!("{name}x").as_bytes()), Known::Other);
         }

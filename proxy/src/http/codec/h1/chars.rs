@@ -89,10 +89,20 @@ pub(super) fn is_target(text: &[u8]) -> bool {
 }
 
 /// Without the whitespace around it: SP and HTAB only (RFC 9110 §5.6.3).
-pub(super) fn trim(mut text: &[u8]) -> &[u8] {
+pub(super) fn trim(text: &[u8]) -> &[u8] {
+    trim_end(trim_start(text))
+}
+
+/// Without the whitespace before it.
+pub(super) fn trim_start(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = text {
         text = rest;
     }
+    text
+}
+
+/// Without the whitespace behind it.
+pub(super) fn trim_end(mut text: &[u8]) -> &[u8] {
     while let [rest @ .., b' ' | b'\t'] = text {
         text = rest;
     }

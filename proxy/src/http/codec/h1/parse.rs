@@ -229,12 +229,9 @@ impl HeadReader {
                 Kind::Request | Kind::Response => ProtocolError::TooManyFields,
             });
         }
-        let value = chars::trim(raw);
-        let before = raw
-            .iter()
-            .take_while(|byte| matches!(byte, b' ' | b'\t'))
-            .count();
-        let value_start = start + name_len + 1 + before;
+        let value = chars::trim_start(raw);
+        let value_start = start + name_len + 1 + (raw.len() - value.len());
+        let value = chars::trim_end(value);
         let span = Span::new(value_start, value_start + value.len());
         let mut flags = Flags::LINE;
         if known.is_hop_by_hop() {

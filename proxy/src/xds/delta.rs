@@ -21,6 +21,8 @@ pub struct Delta {
     held: BTreeMap<Arc<str>, String>,
     /// What the server was told on this stream; `None`: nothing yet.
     told: Option<BTreeSet<Arc<str>>>,
+    /// Whether what is wanted may have changed since: names are many, and most responses change none.
+    changed: bool,
     replies: VecDeque<Reply>,
 }
 
@@ -32,6 +34,7 @@ impl Delta {
             wanted,
             held: BTreeMap::new(),
             told: None,
+            changed: false,
             replies: VecDeque::new(),
         }
     }
@@ -43,6 +46,7 @@ impl Delta {
 
     /// What is asked for, to be changed; the next request tells the server.
     pub fn wanted_mut(&mut self) -> &mut Subscription {
+        self.changed = true;
         &mut self.wanted
     }
 
@@ -70,26 +74,10 @@ impl Delta {
 
     /// The next request to be sent; `None`: nothing is to be said.
     pub fn next_request(&mut self) -> Option<DeltaDiscoveryRequest> {
-        let request = DeltaDiscoveryRequest {
-            type_url: self.kind.type_url().to_owned(),
-            ..Default::default()
-        };
-        let Some(told) = &mut self.told else {
-            return self.first_request(request);
-        };
-        let subscribe: Vec<_> = self
-            .wanted
-            .names
-            .difference(told)
-            .map(|it| it.to_string())
-            .collect();
-        let unsubscribe: Vec<_> = told
-            .difference(&self.wanted.names)
-            .map(|it| it.to_string())
-            .collect();
-        if !subscribe.is_empty() || !unsubscribe.is_empty() {
-            told.clone_from(&self.wanted.names);
+        if self.told.is_none() {
+            return self.first_request();
         }
+        let (subscribe, unsubscribe) = self.take_changes();
         let reply = self.replies.pop_front();
         if subscribe.is_empty() && unsubscribe.is_empty() && reply.is_none() {
             return None;
@@ -97,21 +85,36 @@ impl Delta {
         let (nonce, error) =
             reply.map_or_else(Default::default, |reply| (reply.nonce, reply.error));
         Some(DeltaDiscoveryRequest {
+            type_url: self.kind.type_url().to_owned(),
             resource_names_subscribe: subscribe,
             resource_names_unsubscribe: unsubscribe,
             response_nonce: nonce,
             error_detail: error.map(status),
-            ..request
+            ..Default::default()
         })
+    }
+
+    /// Names that came to be wanted and that ceased to be, since the server was told last.
+    fn take_changes(&mut self) -> (Vec<String>, Vec<String>) {
+        let Some(told) = self.told.as_mut().filter(|_| self.changed) else {
+            return Default::default();
+        };
+        self.changed = false;
+        let wanted = &self.wanted.names;
+        let subscribe = wanted.difference(told).map(|it| it.to_string()).collect();
+        let unsubscribe = told.difference(wanted).map(|it| it.to_string()).collect();
+        told.clone_from(wanted);
+        (subscribe, unsubscribe)
     }
 
     /// The first request of a kind on a stream says what is held already. One without names would be a wildcard, so it is
     /// not sent where nothing is wanted.
-    fn first_request(&mut self, request: DeltaDiscoveryRequest) -> Option<DeltaDiscoveryRequest> {
+    fn first_request(&mut self) -> Option<DeltaDiscoveryRequest> {
         if self.wanted.is_empty() {
             return None;
         }
         self.told = Some(self.wanted.names.clone());
+        self.changed = false;
         let mut subscribe: Vec<_> = self.wanted.names.iter().map(|it| it.to_string()).collect();
         if self.wanted.wildcard && !subscribe.is_empty() {
             subscribe.insert(0, "*".to_owned());
@@ -121,11 +124,12 @@ impl Delta {
             .iter()
             .filter(|(name, _)| self.wanted.covers(name));
         Some(DeltaDiscoveryRequest {
+            type_url: self.kind.type_url().to_owned(),
             resource_names_subscribe: subscribe,
             initial_resource_versions: held
                 .map(|(name, version)| (name.to_string(), version.clone()))
                 .collect(),
-            ..request
+            ..Default::default()
         })
     }
 }

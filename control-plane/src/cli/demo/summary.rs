@@ -114,5 +114,5 @@ impl Summary {
 
 /// Microseconds as milliseconds.
 pub(super) fn millis(micros: u64) -> f64 {
-    std::time::Duration::from_micros(micros).as_secs_f64() * 1000.0
+    micros as f64 / 1000.0
 }

@@ -4,6 +4,7 @@
 //! for its bootstrap and then no more, and they take a few megabytes.
 
 mod check;
+mod opaque;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -118,15 +119,18 @@ impl Descriptors {
     }
 }
 
-/// `message` as JSON with the field names of the proto files; what has its default value is left out.
+/// `message` as JSON with the field names of the proto files; what has its default value is left out. An `Any` in it
+/// that cannot be shown stands as a `Struct` that says which type it is of, how long it is, and why it is not shown.
 ///
 /// # Errors
-/// If the descriptors do not know the message, or it holds an `Any` that they do not know.
+/// If the descriptors do not know the message.
 pub fn to_json<M: Name>(message: &M) -> Result<Value, JsonError> {
     let descriptors = Descriptors::load();
     let descriptor = descriptors.message_of::<M>()?;
     let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice());
-    write(&dynamic.map_err(mismatch)?)
+    let mut dynamic = dynamic.map_err(mismatch)?;
+    opaque::hide_unknown(&descriptors, &mut dynamic)?;
+    write(&dynamic)
 }
 
 /// What `any` holds, as JSON with its `@type`.

@@ -3,7 +3,8 @@
 //! Two servers share the pages: the admin port, on loopback unless configured otherwise, has all of them; the
 //! metrics port, which the kubelet reaches, has `/metrics`, `/ready` and `/live` alone. What changes something
 //! asks for `POST`. On loopback the `Host` header must name loopback, so that no web page can reach us by a name
-//! that it lets point here. Room invariant: answering reads state and never waits.
+//! that it lets point here; and what changes something is refused where a browser says that a page of another origin
+//! asks. Where all connections are taken the oldest makes room. Room invariant: answering reads state and never waits.
 
 mod pages;
 mod server;

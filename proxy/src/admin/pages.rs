@@ -18,6 +18,8 @@ pub(super) struct Asked<'a> {
     pub(super) path: &'a str,
     pub(super) query: &'a str,
     pub(super) host: &'a str,
+    /// Which web page asks, where a browser says so.
+    pub(super) origin: Option<&'a str>,
     /// Whether the server is bound to loopback.
     pub(super) loopback: bool,
 }
@@ -47,6 +49,12 @@ pub(super) fn answer(state: &AdminState, pages: Pages, asked: Asked<'_>) -> Answ
         return text(
             StatusCode::FORBIDDEN,
             "the Host header must name loopback\n",
+        );
+    }
+    if asked.post && asked.origin.is_some_and(|origin| !is_own_page(origin)) {
+        return text(
+            StatusCode::FORBIDDEN,
+            "a web page of another origin cannot change anything here\n",
         );
     }
     match (asked.path, pages) {
@@ -88,6 +96,12 @@ fn names_loopback(host: &str) -> bool {
         || name
             .parse()
             .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
+/// Against forged requests: any page of the web can have a browser send a `POST` to loopback, and then it says which.
+fn is_own_page(origin: &str) -> bool {
+    let host = origin.split_once("://").map(|(_, host)| host);
+    host.is_some_and(names_loopback)
 }
 
 fn ready(state: &AdminState) -> Answer {

@@ -1,5 +1,6 @@
 //! The sockets of the admin pages: few connections, small heads, short lives.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 
 use super::pages::{self, Asked};
 use super::{AdminState, Pages};
@@ -23,26 +25,27 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTION_LIFE_MAX: Duration = Duration::from_secs(300);
 
+/// What may come free again, such as descriptors, is not asked for more often than this.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
 /// Serves pages on a bound socket for ever.
 pub async fn serve(listener: TcpListener, state: Arc<AdminState>, pages: Pages) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut open = Connections::default();
     let loopback = listener
         .local_addr()
         .is_ok_and(|address: SocketAddr| address.ip().is_loopback());
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return;
-        };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::debug!(%error, "admin connection not accepted");
-                tokio::task::yield_now().await;
+                sleep_until(Instant::now() + ACCEPT_PAUSE).await;
                 continue;
             }
         };
+        open.make_room();
         let state = state.clone();
-        tokio::spawn(async move {
+        open.add(tokio::spawn(async move {
             let life = connection(stream, state, pages, loopback);
             if tokio::time::timeout(CONNECTION_LIFE_MAX, life)
                 .await
@@ -50,8 +53,28 @@ pub async fn serve(listener: TcpListener, state: Arc<AdminState>, pages: Pages) 
             {
                 tracing::debug!("admin connection lived too long");
             }
-            drop(place);
-        });
+        }));
+    }
+}
+
+/// The connections that are open, the oldest first.
+#[derive(Default)]
+struct Connections(VecDeque<JoinHandle<()>>);
+
+impl Connections {
+    /// Where all places are taken the oldest connection is closed: whoever holds places, the kubelet still hears whether
+    /// we live, and it needs its place for a moment only.
+    fn make_room(&mut self) {
+        self.0.retain(|connection| !connection.is_finished());
+        if self.0.len() >= CONNECTIONS_MAX
+            && let Some(oldest) = self.0.pop_front()
+        {
+            oldest.abort();
+        }
+    }
+
+    fn add(&mut self, connection: JoinHandle<()>) {
+        self.0.push_back(connection);
     }
 }
 
@@ -77,10 +100,7 @@ fn answer(
     loopback: bool,
     request: &Request<Incoming>,
 ) -> Response<Full<Bytes>> {
-    let host = request
-        .headers()
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
+    let field = |name| request.headers().get(name)?.to_str().ok();
     pages::answer(
         state,
         pages,
@@ -88,7 +108,11 @@ fn answer(
             post: request.method() == hyper::Method::POST,
             path: request.uri().path(),
             query: request.uri().query().unwrap_or(""),
-            host: host.unwrap_or(""),
+            host: field(header::HOST).unwrap_or(""),
+            origin: request
+                .headers()
+                .contains_key(header::ORIGIN)
+                .then(|| field(header::ORIGIN).unwrap_or("")),
             loopback,
         },
     )

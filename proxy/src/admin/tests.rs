@@ -187,3 +187,36 @@ async fn one_list_of_the_configuration_can_be_asked_for() {
         "{none}"
     );
 }
+
+#[tokio::test]
+async fn whoever_holds_all_connections_keeps_nobody_out() {
+    let bench = Bench::new(Pages::Metrics).await;
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(bench.address).await.unwrap();
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\n")
+            .await
+            .unwrap();
+        held.push(stream);
+    }
+    let ready = tokio::time::timeout(
+        std::time::Duration::from_secs(5),
+        bench.ask("GET /live", "localhost"),
+    );
+    assert!(ready.await.unwrap().starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_page_of_the_web_changes_nothing() {
+    let bench = Bench::new(Pages::Admin).await;
+    for origin in ["https://evil.example", "null", "http://127.0.0.1.evil", ""] {
+        let host = format!("127.0.0.1:15000\r\norigin: {origin}");
+        let answer = bench.ask("POST /quitquitquit", &host).await;
+        assert!(answer.starts_with("HTTP/1.1 403"), "{origin}: {answer}");
+    }
+    assert_eq!(bench.quits.load(Ordering::Relaxed), 0);
+    let own = "127.0.0.1:15000\r\norigin: http://127.0.0.1:15000";
+    let answer = bench.ask("POST /quitquitquit", own).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}

@@ -24,6 +24,9 @@ const SAVE_AFTER: Duration = Duration::from_secs(1);
 /// Endpoints change often and are told again first of all: they are written less eagerly.
 const SAVE_ENDPOINTS_AFTER: Duration = Duration::from_secs(5);
 
+/// A write that failed is tried again after this: the disk may have space again.
+const SAVE_AGAIN: Duration = Duration::from_secs(5);
+
 /// Everything that the task of the xDS client holds.
 #[derive(Debug)]
 pub struct Task {
@@ -159,12 +162,13 @@ impl Saving {
         let outcome = running.await;
         self.running = None;
         match outcome {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => return,
             Ok(Err(error)) => {
                 warn!(%error, cause = error.source_text(), "last good tables not written")
             }
             Err(error) => warn!(%error, "last good tables not written"),
         }
+        self.at.get_or_insert(Instant::now() + SAVE_AGAIN);
     }
 
     fn follow(&mut self, core: &mut Core, dir: Option<&StateDir>) {
@@ -223,5 +227,28 @@ async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn tables_that_the_disk_did_not_take_are_written_later() {
+        let full = || StateError::Damaged {
+            path: "tables".into(),
+            what: "no space".to_owned(),
+        };
+        let mut saving = Saving {
+            at: None,
+            running: Some(tokio::task::spawn_blocking(move || Err(full()))),
+        };
+        saving.finished().await;
+        assert!(saving.due().is_some());
+        saving.running = Some(tokio::task::spawn_blocking(|| Ok(())));
+        saving.at = None;
+        saving.finished().await;
+        assert_eq!(saving.due(), None);
     }
 }

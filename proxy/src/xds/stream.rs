@@ -90,9 +90,10 @@ pub async fn run(
                     events: &events,
                     answered: false,
                 };
+                let began = Instant::now();
                 let why = attempt.run(address).await;
                 if attempt.answered {
-                    backoff = Backoff::default();
+                    backoff.lived(began.elapsed());
                     addresses = Addresses::default();
                 }
                 why

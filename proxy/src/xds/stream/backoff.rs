@@ -20,6 +20,14 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    /// Begins anew after a stream that answered and lived for so long, where that is longer than any pause: a server that
+    /// answers and then breaks the stream, each time, is left alone like one that is away.
+    pub fn lived(&mut self, lived: Duration) {
+        if lived > LONGEST {
+            *self = Self::default();
+        }
+    }
+
     /// The next pause: from half to one and a half of its nominal length.
     pub fn next(&mut self, rng: &mut fastrand::Rng) -> Duration {
         let pause = self.next.mul_f64(0.5 + rng.f64());
@@ -31,6 +39,19 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_stream_that_lasted_begins_anew() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut backoff = Backoff::default();
+        for _ in 0..8 {
+            backoff.next(&mut rng);
+            backoff.lived(Duration::from_secs(1));
+        }
+        assert!(backoff.next(&mut rng) >= LONGEST / 2);
+        backoff.lived(Duration::from_secs(60));
+        assert!(backoff.next(&mut rng) < 2 * FIRST);
+    }
 
     #[test]
     fn pauses_double_up_to_ten_seconds_give_or_take_half() {

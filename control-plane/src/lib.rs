@@ -20,3 +20,7 @@ pub mod api;
 pub mod cli;
 
 pub mod app;
+
+mod causes;
+
+pub(crate) use causes::with_causes;

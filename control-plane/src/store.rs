@@ -11,7 +11,7 @@ mod revision;
 mod tests;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -151,7 +151,7 @@ impl Store {
     /// # Errors
     /// As [`Self::preview`], or if it cannot be written.
     pub fn apply(&self, change: &ChangeSet) -> Result<Revision, StoreError> {
-        let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut database = self.database()?;
         let before = self.current();
         let (resources, changes) = self.plan(&before.resources, change)?;
         let unchanged = changes.iter().all(|change| change.before == change.after);
@@ -179,6 +179,23 @@ impl Store {
         Ok(record)
     }
 
+    /// The database, opened again where writing had failed; what it then turns out to hold is what is in force.
+    fn database(&self) -> Result<MutexGuard<'_, Database>, StoreError> {
+        let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        if database.reopen()? {
+            let found = database.load()?;
+            self.state.send_if_modified(|state| {
+                let differs = state.revision != found.revision;
+                if differs {
+                    *state = found;
+                }
+                differs
+            });
+            tracing::info!("the store is open again");
+        }
+        Ok(database)
+    }
+
     /// What writing revisions has cost since the start.
     pub fn writes(&self) -> Writes {
         *self.writes.lock().unwrap_or_else(PoisonError::into_inner)
@@ -198,10 +215,7 @@ impl Store {
     /// # Errors
     /// If the database cannot be read.
     pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.database
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .note(name)
+        self.database()?.note(name)
     }
 
     /// Remembers `bytes` under `name`.
@@ -209,10 +223,7 @@ impl Store {
     /// # Errors
     /// If the database cannot be written.
     pub fn set_note(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        self.database
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .set_note(name, bytes)
+        self.database()?.set_note(name, bytes)
     }
 
     /// The newest `limit` revisions, newest first.
@@ -220,10 +231,7 @@ impl Store {
     /// # Errors
     /// If the database cannot be read.
     pub fn history(&self, limit: usize) -> Result<Vec<Revision>, StoreError> {
-        self.database
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .history(limit)
+        self.database()?.history(limit)
     }
 
     /// The objects as they were at revision `number`.
@@ -231,8 +239,8 @@ impl Store {
     /// # Errors
     /// If it is not in the history, or the database cannot be read.
     pub fn at(&self, number: u64) -> Result<Resources, StoreError> {
+        let database = self.database()?;
         let current = self.current();
-        let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         let history = database.history(REVISIONS_MAX)?;
         let oldest = history
             .last()

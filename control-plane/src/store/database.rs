@@ -99,8 +99,30 @@ pub enum StoreError {
     },
 }
 
-/// An open database.
-pub(super) struct Database(redb::Database);
+impl StoreError {
+    /// Whether the change was refused for what it says, and not because storing it failed.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::UnknownObject { .. }
+            | Self::NamedTwice { .. }
+            | Self::TooManyObjects { .. }
+            | Self::Unservable { .. }
+            | Self::UnknownRevision { .. } => true,
+            Self::Folder { .. }
+            | Self::Open { .. }
+            | Self::Database(_)
+            | Self::Format { .. }
+            | Self::Damaged { .. } => false,
+        }
+    }
+}
+
+/// The database. One whose writing failed is closed, for it takes no more; it is opened again before it is used next.
+pub(super) struct Database {
+    open: Option<redb::Database>,
+    /// Its file; `None`: it is in memory, where there is nothing to open again.
+    path: Option<PathBuf>,
+}
 
 impl Database {
     pub(super) fn in_memory() -> Result<Self, StoreError> {
@@ -108,7 +130,10 @@ impl Database {
         let database = redb::Builder::new()
             .create_with_backend(backend)
             .map_err(failed)?;
-        Self::prepare(database)
+        Ok(Self {
+            open: Some(prepare(database)?),
+            path: None,
+        })
     }
 
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
@@ -118,56 +143,65 @@ impl Database {
                 source,
             })?;
         }
-        let database = redb::Database::create(path).map_err(|source| StoreError::Open {
-            path: path.to_owned(),
-            source: source.into(),
-        })?;
-        Self::prepare(database)
+        Ok(Self {
+            open: Some(prepare(create(path)?)?),
+            path: Some(path.to_owned()),
+        })
     }
 
-    /// Makes the tables where they are missing, and refuses a form that is newer than ours.
-    fn prepare(database: redb::Database) -> Result<Self, StoreError> {
-        let write = database.begin_write().map_err(failed)?;
-        {
-            let mut meta = write.open_table(META).map_err(failed)?;
-            let found = meta
-                .get("format")
-                .map_err(failed)?
-                .map(|format| format.value());
-            match found {
-                None => drop(meta.insert("format", FORMAT).map_err(failed)?),
-                Some(FORMAT) => {}
-                Some(found) => return Err(StoreError::Format { found }),
+    /// Opens the database again if it was closed, and says whether it was.
+    ///
+    /// What it holds then may be more than is known: a write that failed at its very end may be on the disk.
+    pub(super) fn reopen(&mut self) -> Result<bool, StoreError> {
+        match (&self.open, &self.path) {
+            (None, Some(path)) => {
+                self.open = Some(create(path)?);
+                Ok(true)
             }
-            write.open_table(OBJECTS).map_err(failed)?;
-            write.open_table(REVISIONS).map_err(failed)?;
-            write.open_table(NOTES).map_err(failed)?;
+            _ => Ok(false),
         }
-        write.commit().map_err(failed)?;
-        Ok(Self(database))
+    }
+
+    fn redb(&self) -> Result<&redb::Database, StoreError> {
+        let closed = || failed(redb::Error::PreviousIo);
+        self.open.as_ref().ok_or_else(closed)
+    }
+
+    /// Runs one write transaction.
+    fn transact(
+        &mut self,
+        write: impl FnOnce(&redb::Database) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let written = write(self.redb()?);
+        if written.is_err() && self.path.is_some() {
+            self.open = None;
+        }
+        written
     }
 
     /// The note of this name.
     pub(super) fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let read = self.0.begin_read().map_err(failed)?;
+        let read = self.redb()?.begin_read().map_err(failed)?;
         let notes = read.open_table(NOTES).map_err(failed)?;
         let note = notes.get(name).map_err(failed)?;
         Ok(note.map(|bytes| bytes.value().to_vec()))
     }
 
     /// Replaces the note of this name.
-    pub(super) fn set_note(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        let write = self.0.begin_write().map_err(failed)?;
-        {
-            let mut notes = write.open_table(NOTES).map_err(failed)?;
-            notes.insert(name, bytes).map_err(failed)?;
-        }
-        write.commit().map_err(failed)
+    pub(super) fn set_note(&mut self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        self.transact(|database| {
+            let write = database.begin_write().map_err(failed)?;
+            {
+                let mut notes = write.open_table(NOTES).map_err(failed)?;
+                notes.insert(name, bytes).map_err(failed)?;
+            }
+            write.commit().map_err(failed)
+        })
     }
 
     /// The state in force.
     pub(super) fn load(&self) -> Result<State, StoreError> {
-        let read = self.0.begin_read().map_err(failed)?;
+        let read = self.redb()?.begin_read().map_err(failed)?;
         let mut resources = Resources::new();
         for entry in read
             .open_table(OBJECTS)
@@ -191,35 +225,12 @@ impl Database {
 
     /// Writes a revision and what it did to the objects, in one transaction.
     pub(super) fn write(&mut self, revision: &Revision) -> Result<(), StoreError> {
-        let write = self.0.begin_write().map_err(failed)?;
-        {
-            let mut objects = write.open_table(OBJECTS).map_err(failed)?;
-            for change in &revision.changes {
-                let key = row_key(&change.key);
-                match &change.after {
-                    Some(object) => drop(
-                        objects
-                            .insert(key.as_str(), encode(object).as_slice())
-                            .map_err(failed)?,
-                    ),
-                    None => drop(objects.remove(key.as_str()).map_err(failed)?),
-                }
-            }
-            let mut revisions = write.open_table(REVISIONS).map_err(failed)?;
-            revisions
-                .insert(revision.number, revision.to_record().as_slice())
-                .map_err(failed)?;
-            let oldest = revision.number.saturating_sub(REVISIONS_MAX as u64);
-            revisions
-                .retain_in(..=oldest, |_, _| false)
-                .map_err(failed)?;
-        }
-        write.commit().map_err(failed)
+        self.transact(|database| write_revision(database, revision))
     }
 
     /// The newest `limit` revisions, newest first.
     pub(super) fn history(&self, limit: usize) -> Result<Vec<Revision>, StoreError> {
-        let read = self.0.begin_read().map_err(failed)?;
+        let read = self.redb()?.begin_read().map_err(failed)?;
         let revisions = read.open_table(REVISIONS).map_err(failed)?;
         let newest = revisions.iter().map_err(failed)?.rev().take(limit);
         newest
@@ -229,6 +240,62 @@ impl Database {
             })
             .collect()
     }
+}
+
+fn create(path: &Path) -> Result<redb::Database, StoreError> {
+    redb::Database::create(path).map_err(|source| StoreError::Open {
+        path: path.to_owned(),
+        source: source.into(),
+    })
+}
+
+/// Makes the tables where they are missing, and refuses a form that is newer than ours.
+fn prepare(database: redb::Database) -> Result<redb::Database, StoreError> {
+    let write = database.begin_write().map_err(failed)?;
+    {
+        let mut meta = write.open_table(META).map_err(failed)?;
+        let found = meta
+            .get("format")
+            .map_err(failed)?
+            .map(|format| format.value());
+        match found {
+            None => drop(meta.insert("format", FORMAT).map_err(failed)?),
+            Some(FORMAT) => {}
+            Some(found) => return Err(StoreError::Format { found }),
+        }
+        write.open_table(OBJECTS).map_err(failed)?;
+        write.open_table(REVISIONS).map_err(failed)?;
+        write.open_table(NOTES).map_err(failed)?;
+    }
+    write.commit().map_err(failed)?;
+    Ok(database)
+}
+
+fn write_revision(database: &redb::Database, revision: &Revision) -> Result<(), StoreError> {
+    let write = database.begin_write().map_err(failed)?;
+    {
+        let mut objects = write.open_table(OBJECTS).map_err(failed)?;
+        for change in &revision.changes {
+            let key = row_key(&change.key);
+            match &change.after {
+                Some(object) => drop(
+                    objects
+                        .insert(key.as_str(), encode(object).as_slice())
+                        .map_err(failed)?,
+                ),
+                None => drop(objects.remove(key.as_str()).map_err(failed)?),
+            }
+        }
+        let mut revisions = write.open_table(REVISIONS).map_err(failed)?;
+        revisions
+            .insert(revision.number, revision.to_record().as_slice())
+            .map_err(failed)?;
+        let oldest = revision.number.saturating_sub(REVISIONS_MAX as u64);
+        revisions
+            .retain_in(..=oldest, |_, _| false)
+            .map_err(failed)?;
+    }
+    write.commit().map_err(failed)
 }
 
 fn failed(error: impl Into<redb::Error>) -> StoreError {

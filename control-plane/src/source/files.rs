@@ -2,8 +2,13 @@
 //!
 //! What its files say is put into the store as revisions of their own, so that history and rollback cover them too. An
 //! object that comes from the directory carries the annotation [`OWNER`]; it is changed in its file, and goes when it
-//! leaves the directory. A file with a fault changes nothing: its last good objects stay, and what is wrong with it is
-//! logged and told by the API.
+//! leaves the directory. A file that cannot be read, has a fault, names an object that another file names too, or brings
+//! about what proxies would refuse, is held back: what the store has of it stays, and what is wrong with it is logged and
+//! told by the API. All other files count.
+
+mod folder;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,7 +20,9 @@ use tokio::sync::{mpsc, watch};
 use weft_config::diag::{Finding, Severity};
 use weft_config::gateway_api::{Document, Object, ObjectKey};
 
-use crate::store::{ChangeSet, Store};
+use self::folder::{Identity, Reading};
+use crate::store::{ChangeSet, Store, StoreError};
+use crate::with_causes;
 
 /// The annotation of objects that come from the watched directory; its value names their file.
 pub const OWNER: &str = "mesh.weft.dev/file";
@@ -23,11 +30,8 @@ pub const OWNER: &str = "mesh.weft.dev/file";
 /// Changes are gathered until the directory has been quiet for this long: editors write in several steps.
 const QUIET: Duration = Duration::from_millis(50);
 
-/// Bytes of one file.
-const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-
-/// Files of a directory.
-const FILES_MAX: usize = 10_000;
+/// How often it is looked whether the directory is still the one that is watched.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a directory cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +47,6 @@ pub struct FileSource {
     folder: PathBuf,
     store: Arc<Store>,
     findings: watch::Sender<Vec<Finding>>,
-    /// The last good objects of each file.
-    good: BTreeMap<String, Vec<Object>>,
 }
 
 impl FileSource {
@@ -54,7 +56,6 @@ impl FileSource {
             folder,
             store,
             findings,
-            good: BTreeMap::new(),
         }
     }
 
@@ -62,48 +63,44 @@ impl FileSource {
     ///
     /// # Errors
     /// If the directory cannot be watched.
-    pub async fn start(mut self) -> Result<impl Future<Output = ()> + Send, WatchError> {
-        let (changed, mut changes) = mpsc::channel(1);
-        let watcher = self.watch(changed)?;
+    pub async fn start(self) -> Result<impl Future<Output = ()> + Send, WatchError> {
+        let (changed, changes) = mpsc::channel(1);
+        let watch = Watch::new(&self.folder, changed.clone())?;
         self.read().await;
-        Ok(async move {
-            let _watcher = watcher;
-            while changes.recv().await.is_some() {
-                while tokio::time::timeout(QUIET, changes.recv())
-                    .await
-                    .is_ok_and(|more| more.is_some())
-                {}
-                self.read().await;
-            }
-        })
+        Ok(self.follow(watch, changed, changes))
     }
 
-    fn watch(&self, changed: mpsc::Sender<()>) -> Result<RecommendedWatcher, WatchError> {
-        let failed = |source| WatchError {
-            folder: self.folder.clone(),
-            source,
-        };
-        let mut watcher =
-            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-                if event.is_ok_and(|event| event.kind.is_access()) {
-                    return; // our own reading
+    async fn follow(
+        self,
+        mut watch: Watch,
+        changed: mpsc::Sender<()>,
+        mut changes: mpsc::Receiver<()>,
+    ) {
+        while let Some(woken) = next_change(&mut changes).await {
+            if !watch.is_of(&self.folder) {
+                match Watch::new(&self.folder, changed.clone()) {
+                    Ok(new) => watch = new,
+                    // It is gone for now. Where that is news its reading says so.
+                    Err(_) if woken == Woken::Time => continue,
+                    Err(_) => {}
                 }
-                // A full channel holds the news already.
-                let _ = changed.try_send(());
-            })
-            .map_err(failed)?;
-        watcher
-            .watch(&self.folder, RecursiveMode::Recursive)
-            .map_err(failed)?;
-        Ok(watcher)
+            } else if woken == Woken::Time {
+                continue;
+            }
+            while tokio::time::timeout(QUIET, changes.recv())
+                .await
+                .is_ok_and(|more| more.is_some())
+            {}
+            self.read().await;
+        }
     }
 
     /// Reads everything anew and stores what changed.
-    async fn read(&mut self) {
+    async fn read(&self) {
         let folder = self.folder.clone();
-        let texts = tokio::task::spawn_blocking(move || read_folder(&folder)).await;
-        let findings = match texts.unwrap_or_else(|error| Err(error.to_string())) {
-            Ok(texts) => self.take(texts),
+        let reading = tokio::task::spawn_blocking(move || Reading::of(&folder)).await;
+        let findings = match reading.unwrap_or_else(|error| Err(error.to_string())) {
+            Ok(reading) => self.take(reading),
             Err(why) => vec![fault(&self.folder.display().to_string(), why)],
         };
         for finding in findings
@@ -116,75 +113,218 @@ impl FileSource {
     }
 
     /// Parses the files and stores the difference.
-    fn take(&mut self, texts: BTreeMap<String, Result<String, String>>) -> Vec<Finding> {
+    fn take(&self, reading: Reading) -> Vec<Finding> {
         let mut findings = Vec::new();
-        self.good.retain(|file, _| texts.contains_key(file));
-        for (file, text) in texts {
-            let text = match text {
-                Ok(text) => text,
-                Err(why) => {
-                    findings.push(fault(&file, why));
-                    continue;
+        let mut files = Files::default();
+        for (path, why) in reading.unread {
+            findings.push(fault(&path.display().to_string(), why));
+            files.held.insert(path);
+        }
+        for (file, text) in &reading.texts {
+            let parsed = weft_config::gateway_api::parse(file, text);
+            match parsed.has_faults() {
+                true => drop(files.held.insert(file.into())),
+                false => {
+                    let objects = parsed.documents.iter().map(owned).collect();
+                    files.good.insert(file.clone(), objects);
                 }
-            };
-            let parsed = weft_config::gateway_api::parse(&file, &text);
-            if !parsed.has_faults() {
-                self.good
-                    .insert(file, parsed.documents.iter().map(owned).collect());
             }
             findings.extend(parsed.findings);
         }
-        findings.extend(self.store_difference());
+        findings.extend(files.hold_twice_named());
+        findings.extend(self.store_difference(files));
         findings
     }
 
-    fn store_difference(&self) -> Option<Finding> {
-        let mut wanted: BTreeMap<ObjectKey, Object> = BTreeMap::new();
-        for (file, objects) in &self.good {
-            for object in objects {
-                if let Some(other) = wanted.insert(object.key(), object.clone()) {
-                    let first = other
-                        .metadata
-                        .annotations
-                        .get(OWNER)
-                        .cloned()
-                        .unwrap_or_default();
-                    return Some(fault(
-                        file,
-                        format!(
-                            "{} stands in {first} too: nothing was changed",
-                            object.key()
-                        ),
-                    ));
-                }
+    /// Stores what `files` say; where not all of it can be in force, as much of it as can.
+    fn store_difference(&self, mut files: Files) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut stored = self.store.apply(&self.change(&files));
+        if stored.as_ref().is_err_and(StoreError::is_refusal) {
+            let offered = files.hold_all();
+            let names: Vec<&String> = offered.keys().collect();
+            self.add_servable(&names, &offered, &mut files, &mut findings);
+            stored = self.store.apply(&self.change(&files));
+        }
+        if let Err(error) = stored {
+            let folder = self.folder.display().to_string();
+            findings.push(fault(&folder, with_causes(&error)));
+        }
+        findings
+    }
+
+    /// Moves those of the `names` from the held files to the good ones that can be in force together with what is there
+    /// already; halves of what is refused are tried for themselves, until each file that is to blame stands alone.
+    fn add_servable(
+        &self,
+        names: &[&String],
+        offered: &BTreeMap<String, Vec<Object>>,
+        files: &mut Files,
+        findings: &mut Vec<Finding>,
+    ) {
+        for name in names {
+            files.admit(name, offered);
+        }
+        let Err(error) = self.store.preview(&self.change(files)) else {
+            return;
+        };
+        for name in names {
+            files.hold(name);
+        }
+        match names {
+            [] => {}
+            [name] => findings.push(fault(name, with_causes(&error))),
+            _ => {
+                let (first, second) = names.split_at(names.len() / 2);
+                self.add_servable(first, offered, files, findings);
+                self.add_servable(second, offered, files, findings);
             }
         }
+    }
+
+    /// What puts `files` in force: objects of good files are put, those of held files stay, all others of the directory go.
+    fn change(&self, files: &Files) -> ChangeSet {
+        let put: Vec<Object> = files.good.values().flatten().cloned().collect();
+        let wanted: BTreeSet<ObjectKey> = put.iter().map(Object::key).collect();
         let current = self.store.current().resources;
-        let owned: BTreeSet<ObjectKey> = current
+        let delete = current
             .iter()
-            .filter(|object| is_owned(object))
-            .map(|o| o.key())
-            .collect();
-        let change = ChangeSet {
-            delete: owned
-                .iter()
-                .filter(|key| !wanted.contains_key(key))
-                .cloned()
-                .collect(),
-            put: wanted.into_values().collect(),
+            .filter(|object| owner(object).is_some_and(|file| !files.is_held(file)))
+            .map(|object| object.key())
+            .filter(|key| !wanted.contains(key));
+        ChangeSet {
+            delete: delete.collect(),
+            put,
             author: "watched directory".to_owned(),
             message: self.folder.display().to_string(),
-        };
-        match self.store.apply(&change) {
-            Ok(_) => None,
-            Err(error) => Some(fault(&self.folder.display().to_string(), error.to_string())),
         }
+    }
+}
+
+/// What becomes of the files of a reading.
+#[derive(Debug, Default)]
+struct Files {
+    /// Their objects are put in force.
+    good: BTreeMap<String, Vec<Object>>,
+    /// What the store has of these files, or of files in these folders, stays.
+    held: BTreeSet<PathBuf>,
+}
+
+impl Files {
+    fn is_held(&self, file: &str) -> bool {
+        Path::new(file)
+            .ancestors()
+            .any(|path| self.held.contains(path))
+    }
+
+    fn hold(&mut self, file: &str) {
+        self.good.remove(file);
+        self.held.insert(file.into());
+    }
+
+    /// Holds all files back; gives what those say that were good.
+    fn hold_all(&mut self) -> BTreeMap<String, Vec<Object>> {
+        let good = std::mem::take(&mut self.good);
+        self.held.extend(good.keys().map(PathBuf::from));
+        good
+    }
+
+    fn admit(&mut self, file: &str, offered: &BTreeMap<String, Vec<Object>>) {
+        if let Some(objects) = offered.get(file) {
+            self.good.insert(file.to_owned(), objects.clone());
+            self.held.remove(Path::new(file));
+        }
+    }
+
+    /// Holds back the files that name the same object.
+    fn hold_twice_named(&mut self) -> Vec<Finding> {
+        let mut first_in: BTreeMap<ObjectKey, &String> = BTreeMap::new();
+        let mut findings = Vec::new();
+        let mut held = BTreeSet::new();
+        for (file, objects) in &self.good {
+            for object in objects {
+                let Some(first) = first_in.insert(object.key(), file) else {
+                    continue;
+                };
+                held.extend([first.clone(), file.clone()]);
+                let what = format!(
+                    "{} stands in {first} too: neither file was taken",
+                    object.key()
+                );
+                findings.push(fault(file, what));
+            }
+        }
+        for file in held {
+            self.hold(&file);
+        }
+        findings
+    }
+}
+
+/// The directory as the system watches it. The system follows it wherever it is moved, and not its name.
+struct Watch {
+    _watcher: RecommendedWatcher,
+    identity: Option<Identity>,
+}
+
+impl Watch {
+    fn new(folder: &Path, changed: mpsc::Sender<()>) -> Result<Self, WatchError> {
+        let failed = |source| WatchError {
+            folder: folder.to_owned(),
+            source,
+        };
+        // Looked at first: a folder that takes its place meanwhile is another one.
+        let identity = Identity::of(folder);
+        let told = move |event: notify::Result<notify::Event>| {
+            if event.is_ok_and(|event| event.kind.is_access()) {
+                return; // our own reading
+            }
+            // A full channel holds the news already.
+            let _ = changed.try_send(());
+        };
+        // A link to a folder is not read, and may lead anywhere: to `/`, or back to where it stands.
+        let config = notify::Config::default().with_follow_symlinks(false);
+        let mut watcher = RecommendedWatcher::new(told, config).map_err(failed)?;
+        let real = std::fs::canonicalize(folder).map_err(|error| failed(error.into()))?;
+        watcher
+            .watch(&real, RecursiveMode::Recursive)
+            .map_err(failed)?;
+        Ok(Self {
+            _watcher: watcher,
+            identity,
+        })
+    }
+
+    /// Whether this watches what is now called `folder`.
+    fn is_of(&self, folder: &Path) -> bool {
+        self.identity.is_some() && self.identity == Identity::of(folder)
+    }
+}
+
+/// What ends a wait for changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Woken {
+    /// Something changed.
+    Change,
+    /// It is time to look at the directory itself.
+    Time,
+}
+
+async fn next_change(changes: &mut mpsc::Receiver<()>) -> Option<Woken> {
+    match tokio::time::timeout(LOOK_EVERY, changes.recv()).await {
+        Ok(change) => change.map(|()| Woken::Change),
+        Err(_) => Some(Woken::Time),
     }
 }
 
 /// Whether an object comes from the watched directory.
 pub fn is_owned(object: &Object) -> bool {
-    object.metadata.annotations.contains_key(OWNER)
+    owner(object).is_some()
+}
+
+/// The file that an object comes from.
+fn owner(object: &Object) -> Option<&str> {
+    object.metadata.annotations.get(OWNER).map(String::as_str)
 }
 
 fn owned(document: &Document) -> Object {
@@ -207,163 +347,5 @@ fn fault(file: &str, message: String) -> Finding {
         path: Default::default(),
         location: Some(location),
         message,
-    }
-}
-
-/// The texts of all manifests below `folder`, by file name; hidden ones are passed over, links are not followed into
-/// folders (Kubernetes mounts its `ConfigMap`s as links to files in a hidden folder).
-fn read_folder(folder: &Path) -> Result<BTreeMap<String, Result<String, String>>, String> {
-    let mut texts = BTreeMap::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries =
-            std::fs::read_dir(&folder).map_err(|e| format!("reading {}: {e}", folder.display()))?;
-        for entry in entries {
-            let entry = entry.map_err(|e| format!("reading {}: {e}", folder.display()))?;
-            let path = entry.path();
-            if entry.file_name().to_string_lossy().starts_with('.') {
-                continue;
-            }
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                folders.push(path);
-            } else if path
-                .extension()
-                .is_some_and(|e| e == "yaml" || e == "yml" || e == "json")
-            {
-                texts.insert(path.display().to_string(), read_file(&path));
-            }
-            if texts.len() > FILES_MAX {
-                return Err(format!("more than {FILES_MAX} files"));
-            }
-        }
-    }
-    Ok(texts)
-}
-
-fn read_file(path: &Path) -> Result<String, String> {
-    let length = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
-    if length > FILE_BYTES_MAX {
-        return Err(format!(
-            "has {length} bytes, more than the {FILE_BYTES_MAX} that are allowed"
-        ));
-    }
-    std::fs::read_to_string(path).map_err(|e| e.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn service(name: &str, port: u16) -> String {
-        format!(
-            "---\napiVersion: mesh.weft.dev/v1alpha1\nkind: MeshService\nmetadata: {{name: {name}}}\nspec:\n  ports: \
-             [{{port: {port}}}]\n  discovery: {{workloads: {{selector: {{app: {name}}}}}}}\n"
-        )
-    }
-
-    fn source() -> (FileSource, watch::Receiver<Vec<Finding>>) {
-        let (findings, seen) = watch::channel(Vec::new());
-        (
-            FileSource::new(
-                "dir".into(),
-                Arc::new(Store::in_memory().unwrap()),
-                findings,
-            ),
-            seen,
-        )
-    }
-
-    fn files(files: &[(&str, &str)]) -> BTreeMap<String, Result<String, String>> {
-        files
-            .iter()
-            .map(|(name, text)| ((*name).to_owned(), Ok((*text).to_owned())))
-            .collect()
-    }
-
-    fn names(source: &FileSource) -> Vec<String> {
-        source
-            .store
-            .current()
-            .resources
-            .iter()
-            .map(|object| object.metadata.name.clone())
-            .collect()
-    }
-
-    #[test]
-    fn a_broken_file_keeps_its_last_good_objects() {
-        let (mut source, _) = source();
-        assert!(
-            source
-                .take(files(&[
-                    ("a.yaml", &service("a", 80)),
-                    ("b.yaml", &service("b", 80))
-                ]))
-                .is_empty()
-        );
-        let findings = source.take(files(&[("a.yaml", "kind: [")]));
-        assert!(!findings.is_empty());
-        assert_eq!(
-            names(&source),
-            ["a"],
-            "b left the directory, a is only broken"
-        );
-    }
-
-    #[test]
-    fn objects_of_the_api_are_left_alone() {
-        let (mut source, _) = source();
-        let text = service("api", 80);
-        let mut parsed = weft_config::gateway_api::parse("api", &text);
-        let put = vec![Object::clone(&parsed.documents.pop().unwrap().object)];
-        source
-            .store
-            .apply(&ChangeSet {
-                put,
-                ..ChangeSet::default()
-            })
-            .unwrap();
-        source.take(files(&[("a.yaml", &service("a", 80))]));
-        source.take(files(&[]));
-        assert_eq!(names(&source), ["api"]);
-    }
-
-    #[test]
-    fn an_object_in_two_files_is_a_fault_and_changes_nothing() {
-        let (mut source, _) = source();
-        let findings = source.take(files(&[
-            ("a.yaml", &service("a", 80)),
-            ("b.yaml", &service("a", 81)),
-        ]));
-        assert!(
-            findings
-                .iter()
-                .any(|finding| finding.message.contains("stands in a.yaml too")),
-            "{findings:?}"
-        );
-        assert!(names(&source).is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_change_on_disk_is_followed() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("a.yaml"), service("a", 80)).unwrap();
-        let store = Arc::new(Store::in_memory().unwrap());
-        let (findings, _seen) = watch::channel(Vec::new());
-        let source = FileSource::new(folder.path().to_owned(), store.clone(), findings);
-        let task = tokio::spawn(source.start().await.unwrap());
-        let mut state = store.watch();
-        let limit = Duration::from_secs(10);
-        assert_eq!(
-            state.borrow().resources.len(),
-            1,
-            "read before it is followed"
-        );
-        std::fs::write(folder.path().join("b.yaml"), service("b", 80)).unwrap();
-        tokio::time::timeout(limit, state.wait_for(|state| state.resources.len() == 2))
-            .await
-            .unwrap()
-            .unwrap();
-        task.abort();
     }
 }

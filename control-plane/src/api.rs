@@ -12,24 +12,38 @@ mod read;
 mod write;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve::ListenerExt;
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::guard::Token;
 use self::model::ErrorBody;
+use crate::accept::{Connections, accept};
 use crate::app::Mesh;
 
 /// Bytes of one request body.
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Connections open at once. Health and metrics are asked for without the token, so that anybody may open one.
+const CONNECTIONS_MAX: usize = 512;
+
+/// Bytes of the head of a request.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// How long a head may take, from the end of the answer before it.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -61,25 +75,9 @@ impl Server {
         token: Option<&str>,
     ) -> std::io::Result<Self> {
         let address = socket.local_addr()?;
-        let (stop, mut stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(false);
         let router = router(mesh, token.map(Token::new), address);
-        // Events are small and follow each other: with Nagle's algorithm each would wait for the other side's delayed ACK.
-        let socket = socket.tap_io(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "an API connection keeps Nagle's algorithm");
-            }
-        });
-        let task = tokio::spawn(async move {
-            let until_stopped = async move {
-                let _ = stopped.wait_for(|stopped| *stopped).await;
-            };
-            if let Err(error) = axum::serve(socket, router)
-                .with_graceful_shutdown(until_stopped)
-                .await
-            {
-                tracing::error!(%error, "HTTP API ended");
-            }
-        });
+        let task = tokio::spawn(serve(socket, router, stopped));
         Ok(Self {
             address,
             stop,
@@ -95,13 +93,50 @@ impl Server {
     /// Takes no new requests and ends. What runs is cut after a second: streams of progress have no natural end.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
-        if tokio::time::timeout(std::time::Duration::from_secs(1), &mut self.task)
+        if tokio::time::timeout(Duration::from_secs(1), &mut self.task)
             .await
             .is_err()
         {
             self.task.abort();
         }
     }
+}
+
+/// Serves until `stopped`, and then what runs to its end.
+async fn serve(socket: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
+    let mut open = Connections::new(CONNECTIONS_MAX);
+    loop {
+        tokio::select! {
+            stream = accept(&socket) => open.add(connection(stream, router.clone(), stopped.clone())),
+            () = is_true(&mut stopped) => break,
+        }
+    }
+    drop(socket);
+    open.ended().await;
+}
+
+async fn connection(stream: TcpStream, router: Router, mut stopped: watch::Receiver<bool>) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = is_true(&mut stopped) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an API connection failed");
+    }
+}
+
+/// Resolves once it is true, or nobody is left to say so.
+async fn is_true(stopped: &mut watch::Receiver<bool>) {
+    let _gone = stopped.wait_for(|stopped| *stopped).await;
 }
 
 /// The routes, for [`Server`] and for tests.

@@ -21,6 +21,8 @@ pub mod cli;
 
 pub mod app;
 
+mod accept;
+
 mod causes;
 
 pub(crate) use causes::with_causes;

@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use weft_xds_proto::pb::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
 
 use super::csds::Csds;
 use super::push::Push;
 use super::service::{Aggregated, Clusters, Discovery, Endpoints, Listeners, Routes};
 use super::session::{Answer, SessionLimits};
+use crate::accept::accept;
 use crate::snapshot::{ResourceType, SnapshotStore};
 use crate::source::workloads::Registry;
 use crate::status::StatusBoard;
@@ -162,8 +162,10 @@ impl XdsServer {
         let core = self.core;
         let config = &core.config;
         let mut stop = core.stop.clone();
-        // Small responses follow each other: with Nagle's algorithm each would wait for the other side's delayed ACK.
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let incoming = futures_util::stream::unfold(listener, async |listener| {
+            let stream = accept(&listener).await;
+            Some((Ok::<_, std::io::Error>(stream), listener))
+        });
         Server::builder()
             .http2_keepalive_interval(Some(config.keepalive_interval))
             .http2_keepalive_timeout(Some(config.keepalive_timeout))

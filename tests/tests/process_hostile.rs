@@ -1,0 +1,50 @@
+//! `weft serve` under those who mean it harm.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use weft_tests::client::get;
+use weft_tests::weft::Weft;
+
+fn api(weft: &Weft) -> anyhow::Result<SocketAddr> {
+    let address = weft.api().strip_prefix("http://").context("a URL")?;
+    Ok(address.parse()?)
+}
+
+#[tokio::test]
+async fn whoever_holds_connections_keeps_nobody_from_the_api() -> anyhow::Result<()> {
+    let weft = Weft::serve(&[]).await?;
+    let mut held = Vec::new();
+    for _ in 0..700 {
+        let mut stream = TcpStream::connect(api(&weft)?).await?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\n").await?;
+        held.push(stream);
+    }
+    let ready = get(api(&weft)?, "localhost", "/readyz").await?;
+    assert_eq!(ready.status(), 200);
+    let oldest = held.first_mut().context("there are some")?;
+    let mut said = [0; 16];
+    let closed = oldest.read(&mut said);
+    let closed = tokio::time::timeout(Duration::from_secs(10), closed).await?;
+    assert!(
+        !matches!(closed, Ok(1..)),
+        "the oldest makes room: {closed:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_request_that_never_comes_is_not_waited_for() -> anyhow::Result<()> {
+    let weft = Weft::serve(&[]).await?;
+    let mut stream = TcpStream::connect(api(&weft)?).await?;
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: ").await?;
+    let mut said = Vec::new();
+    let ended = stream.read_to_end(&mut said);
+    tokio::time::timeout(Duration::from_secs(30), ended)
+        .await
+        .context("the connection stays open")??;
+    Ok(())
+}

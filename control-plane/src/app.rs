@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
+use self::mesh::Directory;
 pub(crate) use self::mesh::Vitals;
 pub use self::mesh::{Mesh, Standing};
 use self::publish::Publisher;
@@ -156,7 +157,7 @@ impl ControlPlane {
         let translator = Arc::new(Mutex::new(Translator::new(config.domain.as_str().into())));
         let store = Arc::new(open_store(&config, translator.clone())?);
         let mut tasks = JoinSet::new();
-        let findings = watch_directory(&config, &store, &mut tasks).await?;
+        let directory = watch_directory(&config, &store, &mut tasks).await?;
         let remembered = remembered::load(&store);
         let registry = Arc::new(Registry::new(config.workload_grace));
         registry.remember(remembered.workloads, Instant::now() + RETURN_WITHIN);
@@ -189,7 +190,7 @@ impl ControlPlane {
             store,
             view,
             board,
-            findings,
+            directory,
             server.clone(),
             &config.domain,
         ));
@@ -278,16 +279,17 @@ async fn watch_directory(
     config: &Config,
     store: &Arc<Store>,
     tasks: &mut JoinSet<()>,
-) -> Result<watch::Receiver<Vec<weft_config::diag::Finding>>, StartError> {
-    let (findings, seen) = watch::channel(Vec::new());
-    if let Some(folder) = config.config_dir.clone() {
-        if !folder.is_dir() {
-            return Err(StartError::NoDirectory { folder });
-        }
-        let source = files::FileSource::new(folder, store.clone(), findings);
-        tasks.spawn(source.start().await?);
+) -> Result<Option<Directory>, StartError> {
+    let Some(folder) = config.config_dir.clone() else {
+        return Ok(None);
+    };
+    if !folder.is_dir() {
+        return Err(StartError::NoDirectory { folder });
     }
-    Ok(seen)
+    let (findings, seen) = watch::channel(Vec::new());
+    let source = files::FileSource::new(folder, store.clone(), findings);
+    tasks.spawn(source.start().await?);
+    Ok(Some(seen))
 }
 
 /// Resolves the names of the state in force, again and again.

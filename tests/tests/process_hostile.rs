@@ -48,3 +48,18 @@ async fn a_request_that_never_comes_is_not_waited_for() -> anyhow::Result<()> {
         .context("the connection stays open")??;
     Ok(())
 }
+
+#[tokio::test]
+async fn what_was_read_from_a_mesh_with_files_can_be_applied_and_changed() -> anyhow::Result<()> {
+    let weft = Weft::serve(&[]).await?;
+    let object = "apiVersion: mesh.weft.dev/v1alpha1\nkind: MeshService\nmetadata:\n  name: a\n  annotations: \
+                  {mesh.weft.dev/file: a.yaml}\nspec:\n  ports: [{port: 80}]\n  discovery: {workloads: {selector: \
+                  {app: a}}}\n";
+    for input in [object.to_owned(), object.replace("80", "81")] {
+        let ended = weft.run(&["apply", "-f", "-"], &input).await?;
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+    }
+    let ended = weft.run(&["delete", "meshservice", "a"], "").await?;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    Ok(())
+}

@@ -20,7 +20,7 @@ use super::Refused;
 use super::check::Manifests;
 use super::model::{Action, ApplyEvent, ApplyRequest, Change, ObjectName, RollbackRequest};
 use crate::app::{Mesh, Standing};
-use crate::source::files::is_owned;
+use crate::source::files::without_owner;
 use crate::store::{ChangeSet, ObjectChange, StoreError};
 
 /// Longest wait for proxies.
@@ -77,7 +77,7 @@ pub(super) async fn rollback(
     let changed = change
         .put
         .iter()
-        .map(|object| (object.key(), is_owned(object)));
+        .map(|object| (object.key(), mesh.is_of_directory(object)));
     let gone = change.delete.iter().map(|key| (key.clone(), false));
     let owned = changed
         .chain(gone)
@@ -139,7 +139,7 @@ fn change_set(mesh: &Mesh, request: &ApplyRequest) -> Result<(ChangeSet, Vec<Str
         put: manifests
             .documents
             .iter()
-            .map(|document| Object::clone(&document.object))
+            .map(|document| without_owner(Object::clone(&document.object)))
             .collect(),
         delete,
         author: request.author.clone(),

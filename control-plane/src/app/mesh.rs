@@ -30,10 +30,13 @@ pub struct Mesh {
     store: Arc<Store>,
     view: watch::Receiver<View>,
     board: Arc<StatusBoard>,
-    file_findings: watch::Receiver<Vec<Finding>>,
+    directory: Option<Directory>,
     xds: XdsServer,
     domain: Arc<str>,
 }
+
+/// What is known of the watched directory, where there is one.
+pub(super) type Directory = watch::Receiver<Vec<Finding>>;
 
 /// Where the proxies stand with a revision, by node id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +54,7 @@ impl Mesh {
         store: Arc<Store>,
         view: watch::Receiver<View>,
         board: Arc<StatusBoard>,
-        file_findings: watch::Receiver<Vec<Finding>>,
+        directory: Option<Directory>,
         xds: XdsServer,
         domain: &str,
     ) -> Self {
@@ -59,7 +62,7 @@ impl Mesh {
             store,
             view,
             board,
-            file_findings,
+            directory,
             xds,
             domain: domain.into(),
         }
@@ -79,7 +82,13 @@ impl Mesh {
     pub fn is_owned_by_file(&self, key: &ObjectKey) -> bool {
         self.resources()
             .get(key)
-            .is_some_and(|object| files::is_owned(object))
+            .is_some_and(|object| self.is_of_directory(object))
+    }
+
+    /// Whether this object is one of the watched directory; where none is watched, those that once came from one are like
+    /// all others.
+    pub(crate) fn is_of_directory(&self, object: &Object) -> bool {
+        self.directory.is_some() && files::is_owned(object)
     }
 
     /// Waits until `revision` is what proxies are served, and gives how to ask where they stand with it.
@@ -138,12 +147,9 @@ impl Mesh {
 
     /// Faults of the watched directory, conditions of routes that are not met, and resources that proxies would refuse.
     pub fn findings(&self) -> Vec<String> {
-        let mut findings: Vec<String> = self
-            .file_findings
-            .borrow()
-            .iter()
-            .map(Finding::to_string)
-            .collect();
+        let of_files = self.directory.as_ref().map(|it| it.borrow());
+        let of_files = of_files.iter().flat_map(|it| it.iter());
+        let mut findings: Vec<String> = of_files.map(Finding::to_string).collect();
         findings.extend(self.view.borrow().refused.iter().cloned());
         findings.extend(self.findings_of(|_| true));
         findings

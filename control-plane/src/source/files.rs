@@ -322,6 +322,12 @@ pub fn is_owned(object: &Object) -> bool {
     owner(object).is_some()
 }
 
+/// `object` as one that comes from no file: what the API is given may have been read from a mesh that has such files.
+pub fn without_owner(mut object: Object) -> Object {
+    object.metadata.annotations.remove(OWNER);
+    object
+}
+
 /// The file that an object comes from.
 fn owner(object: &Object) -> Option<&str> {
     object.metadata.annotations.get(OWNER).map(String::as_str)

@@ -47,6 +47,14 @@ pub enum Refusal {
     /// The first request did not say who asks.
     #[error("the first request of a stream must carry node.id")]
     NoNode,
+    /// A node that says more of itself than any has to say.
+    #[error("a node has at most {limit} bytes, got {got}")]
+    LargeNode {
+        /// The bound.
+        limit: usize,
+        /// The node's length.
+        got: usize,
+    },
     /// Another node than that of the first request.
     #[error("the node of a stream cannot change from {was} to {now}")]
     NodeChanged {

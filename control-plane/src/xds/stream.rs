@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 use tracing::debug;
 
@@ -34,6 +36,9 @@ pub(crate) struct StreamContext {
     pub(crate) service: &'static str,
 }
 
+/// How long a stream may stay open without having said who asks: it takes one of the streams that there can be.
+const INTRODUCTION_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// What is held while the node is known.
 struct Presence {
     board: BoardGuard,
@@ -57,6 +62,7 @@ pub(crate) async fn run<S>(
     let mut presence: Option<Presence> = None;
     // Whether the session may have something to say: only then is room in the channel awaited.
     let mut restless = false;
+    let introduced_by = Instant::now() + INTRODUCTION_TIMEOUT;
     loop {
         tokio::select! {
             biased;
@@ -102,6 +108,12 @@ pub(crate) async fn run<S>(
                 if let Some(presence) = &presence {
                     presence.board.update(|status| report(status, &session, &snapshot));
                 }
+            }
+            () = sleep_until(introduced_by), if presence.is_none() => {
+                context.core.counters.refused_streams.fetch_add(1, Ordering::Relaxed);
+                let silent = Status::deadline_exceeded(format!("no request within {INTRODUCTION_TIMEOUT:?}"));
+                let _gone = responses.try_send(Err(silent));
+                return;
             }
             () = responses.closed() => return,
         }

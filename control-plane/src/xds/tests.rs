@@ -1,6 +1,7 @@
 //! The protocol by tables, then over real connections.
 
 mod machine;
+mod silent;
 mod wire;
 
 use std::sync::Arc;

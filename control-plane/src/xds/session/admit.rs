@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use prost::Message;
 use weft_xds_proto::pb::envoy::config::core::v3::Node;
 
 use super::Session;
@@ -13,6 +14,7 @@ impl Session {
     pub(super) fn take_node(&mut self, node: Option<Node>) -> Result<(), Refusal> {
         match (&self.node, node) {
             (None, Some(node)) if !node.id.is_empty() => {
+                check_node(&node)?;
                 self.node = Some(Arc::new(NodeInfo::parse(node)?));
                 Ok(())
             }
@@ -77,6 +79,20 @@ impl Session {
         }
     }
 }
+
+/// A node is kept for as long as its stream lives.
+fn check_node(node: &Node) -> Result<(), Refusal> {
+    match node.encoded_len() {
+        got if got > NODE_BYTES_MAX => Err(Refusal::LargeNode {
+            limit: NODE_BYTES_MAX,
+            got,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes of a node. Envoy's, which lists every extension, has some 40 KiB.
+const NODE_BYTES_MAX: usize = 256 * 1024;
 
 /// Types that are not served and whose names wait to be answered.
 const UNSERVED_TYPES_MAX: usize = 16;

@@ -335,6 +335,16 @@ fn hostile_requests_end_the_stream() {
         ..delta(ResourceType::Cluster, &[])
     };
     assert_eq!(session.on_delta(nobody, now), Err(Refusal::NoNode));
+    let talkative = DeltaRequest {
+        node: Some(Node {
+            id: "n".to_owned(),
+            client_features: vec!["x".repeat(1024); 256],
+            ..Node::default()
+        }),
+        ..delta(ResourceType::Cluster, &[])
+    };
+    let large = session.on_delta(talkative, now);
+    assert!(matches!(large, Err(Refusal::LargeNode { .. })), "{large:?}");
     let many = session.on_delta(delta(ResourceType::Cluster, &["a", "b", "c"]), now);
     assert_eq!(many, Err(Refusal::TooManyNames { limit: 2 }));
     let long = session.on_delta(delta(ResourceType::Cluster, &["a-long-name"]), now);

@@ -71,7 +71,15 @@ pub(crate) async fn run<S>(
                 return;
             }
             request = requests.next() => {
-                let Some(Ok(request)) = request else { return };
+                let request = match request {
+                    Some(Ok(request)) => request,
+                    Some(Err(status)) => {
+                        debug!(peer = ?context.peer, %status, "stream failed");
+                        let _gone = responses.try_send(Err(status));
+                        return;
+                    }
+                    None => return,
+                };
                 match take(&mut session, request) {
                     Ok(answer) => context.core.counters.answered(answer),
                     Err(refusal) => {

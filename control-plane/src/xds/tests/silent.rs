@@ -1,4 +1,4 @@
-//! A stream that says nothing.
+//! Streams that say nothing, or nothing that can be read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
@@ -11,11 +11,14 @@ use crate::snapshot::SnapshotStore;
 use crate::source::workloads::Registry;
 use crate::status::StatusBoard;
 use crate::xds::server::Core;
-use crate::xds::stream::{StreamContext, run};
+use crate::xds::stream::{Request, StreamContext, run};
 use crate::xds::{Session, SessionLimits, XdsConfig, XdsCounters};
 
-#[tokio::test(start_paused = true)]
-async fn a_stream_that_does_not_say_who_asks_is_ended() {
+/// Runs a stream of these requests to its end; what it is ended with.
+async fn ended<S>(requests: S) -> tonic::Status
+where
+    S: futures_util::Stream<Item = Result<Request, tonic::Status>>,
+{
     let (_running, stop) = watch::channel(false);
     let core = Arc::new(Core {
         snapshots: Arc::new(SnapshotStore::new(snapshot(1, &["a"], "1"))),
@@ -34,9 +37,21 @@ async fn a_stream_that_does_not_say_who_asks_is_ended() {
     };
     let session = Session::delta(None, SessionLimits::default());
     let (responses, mut said) = mpsc::channel(1);
-    let stream = run(session, context, futures_util::stream::pending(), responses);
     let limit = Duration::from_secs(60);
+    let stream = run(session, context, requests, responses);
     tokio::time::timeout(limit, stream).await.unwrap();
-    let status = said.recv().await.unwrap().unwrap_err();
+    said.recv().await.unwrap().unwrap_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_does_not_say_who_asks_is_ended() {
+    let status = ended(futures_util::stream::pending()).await;
     assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn whoever_sends_what_cannot_be_read_is_told() {
+    let fault = tonic::Status::invalid_argument("not a discovery request");
+    let status = ended(futures_util::stream::iter([Err(fault)])).await;
+    assert_eq!(status.code(), tonic::Code::InvalidArgument);
 }

@@ -1,7 +1,7 @@
 //! `weft` as a process: exit codes, messages, and what is refused.
 #![expect(clippy::unwrap_used, reason = "helpers of a test fail the test")]
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};
 
 fn weft(arguments: &[&str], input: &str) -> Output {
@@ -151,4 +151,29 @@ fn completion_scripts_are_written() {
     let output = weft(&["completion", "bash"], "");
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output.stdout).contains("complete"));
+}
+
+#[test]
+fn serve_takes_as_many_descriptors_as_it_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "ulimit -Sn 64 && ulimit -Hn 512 && exec \"$0\" serve --xds-listen 127.0.0.1:0 --api-listen 127.0.0.1:0 \
+                  --store \"$1\"";
+    let mut child = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_weft")])
+        .arg(folder.path().join("store.redb"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let listens = said
+        .map_while(Result::ok)
+        .any(|line| line.starts_with("xDS on "));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let soft = files.and_then(|line| line.split_whitespace().nth(3));
+    assert_eq!((listens, soft), (true, Some("512")));
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::app::{Config, ControlPlane};
 
@@ -75,6 +76,7 @@ pub(super) async fn run(serve: &Serve, token: Option<String>) -> anyhow::Result<
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+    raise_descriptors_max();
     let running = ControlPlane::start(serve.config(token)?).await?;
     eprintln!(
         "xDS on {}, HTTP API on http://{}",
@@ -84,6 +86,16 @@ pub(super) async fn run(serve: &Serve, token: Option<String>) -> anyhow::Result<
     super::stop_signal().await;
     running.shutdown().await;
     Ok(())
+}
+
+/// Lets the process open as many descriptors as it may: each proxy takes one, and the soft limit, often 1024, is meant for
+/// programs that use `select`.
+fn raise_descriptors_max() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let current = maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current, maximum }) {
+        tracing::warn!(%error, "the limit of descriptors stays as it was");
+    }
 }
 
 impl Serve {

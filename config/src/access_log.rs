@@ -3,7 +3,29 @@
 //! The proxy renders what is compiled here, and the parsers of listeners call [`compile`] so that a format that
 //! cannot be honoured is refused where it was written.
 
-use crate::listener::{AccessLog, AccessLogFormat};
+use std::sync::Arc;
+
+/// One access log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccessLog {
+    /// File, or `/dev/stdout` and `/dev/stderr`.
+    pub path: Arc<str>,
+    /// How a line is written.
+    pub format: AccessLogFormat,
+}
+
+/// How an access log line is written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AccessLogFormat {
+    /// Envoy's default line, then response flag reason.
+    Text,
+    /// One JSON object a line with Weft's own field names.
+    Json,
+    /// Envoy command operators in a text, compiled when the listener is built.
+    Pattern(Arc<str>),
+    /// Envoy command operators in the values of a flat JSON object.
+    JsonPattern(Arc<[(String, String)]>),
+}
 
 /// A compiled format.
 #[derive(Clone, Debug, PartialEq, Eq)]

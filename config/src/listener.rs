@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::access_log::{AccessLog, AccessLogFormat};
 use crate::cluster::ClusterName;
 use crate::policy::{Fault, LocalRateLimit};
 use crate::route::RouteTable;
@@ -253,28 +254,6 @@ impl Default for HttpLimits {
             concurrent_streams_max: 1024,
         }
     }
-}
-
-/// One access log.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AccessLog {
-    /// File, or `/dev/stdout` and `/dev/stderr`.
-    pub path: Arc<str>,
-    /// How a line is written.
-    pub format: AccessLogFormat,
-}
-
-/// How an access log line is written.
-#[derive(Clone, Debug, PartialEq)]
-pub enum AccessLogFormat {
-    /// Envoy's default line, then response flag reason.
-    Text,
-    /// One JSON object a line with Weft's own field names.
-    Json,
-    /// Envoy command operators in a text, compiled when the listener is built.
-    Pattern(Arc<str>),
-    /// Envoy command operators in the values of a flat JSON object.
-    JsonPattern(Arc<[(String, String)]>),
 }
 
 /// `TcpProxy`.

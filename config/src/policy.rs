@@ -1,4 +1,4 @@
-//! What is applied to a request on its way: timeouts, retries, header edits, limits, faults.
+//! What is applied to a request on its way: retries, header edits, limits, faults.
 
 mod fault;
 mod headers;
@@ -10,6 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use overrides::{FAULT, LOCAL_RATE_LIMIT};
+
+/// Per-route filter configuration; `None`: the listener's.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FilterOverrides {
+    /// Instead of the listener's local rate limit.
+    pub local_rate_limit: Option<Arc<LocalRateLimit>>,
+    /// Instead of the listener's fault.
+    pub fault: Option<Arc<Fault>>,
+}
 
 /// Retry policy of a route (`route.v3.RetryPolicy`, gRFC A44).
 #[derive(Clone, Debug, PartialEq)]

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::ClusterName;
-use crate::policy::{Fault, HeaderEdits, LocalRateLimit, RetryPolicy};
+pub use crate::policy::FilterOverrides;
+use crate::policy::{HeaderEdits, RetryPolicy};
 
 pub use matching::Mismatch;
 pub use pattern::Pattern;
@@ -83,15 +84,6 @@ pub struct Route {
     pub response_headers: HeaderEdits,
     /// `typed_per_filter_config` of route, virtual host or weighted cluster's default: replaces the listener's.
     pub overrides: FilterOverrides,
-}
-
-/// Per-route filter configuration; `None`: the listener's.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct FilterOverrides {
-    /// Instead of the listener's local rate limit.
-    pub local_rate_limit: Option<Arc<LocalRateLimit>>,
-    /// Instead of the listener's fault.
-    pub fault: Option<Arc<Fault>>,
 }
 
 /// When a route is used: all that is given must hold.

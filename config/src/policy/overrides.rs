@@ -8,10 +8,9 @@ use weft_xds_proto::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
 use weft_xds_proto::pb::envoy::extensions::filters::http::local_ratelimit::v3 as local_ratelimit;
 use weft_xds_proto::pb::google::protobuf::Any;
 
-use super::{Fault, LocalRateLimit};
+use super::{Fault, FilterOverrides, LocalRateLimit};
 use crate::diag::{Diagnostics, FieldPath};
 use crate::proto::{type_name, unpack};
-use crate::route::FilterOverrides;
 
 /// Type names of the configurations that are known, here and in a listener's filters.
 pub(crate) const LOCAL_RATE_LIMIT: &str =

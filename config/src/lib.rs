@@ -16,6 +16,7 @@ pub mod flag;
 pub mod gateway_api;
 pub mod lint;
 pub mod listener;
+pub mod log_level;
 pub mod policy;
 mod proto;
 pub mod resource;

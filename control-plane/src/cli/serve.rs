@@ -25,6 +25,7 @@ pub(super) struct Serve {
         long,
         env = "WEFT_XDS_LISTEN",
         default_value = "127.0.0.1:15010",
+        value_parser = address,
         value_name = "ADDR"
     )]
     xds_listen: SocketAddr,
@@ -33,6 +34,7 @@ pub(super) struct Serve {
         long,
         env = "WEFT_API_LISTEN",
         default_value = "127.0.0.1:15014",
+        value_parser = address,
         value_name = "ADDR"
     )]
     api_listen: SocketAddr,
@@ -42,11 +44,12 @@ pub(super) struct Serve {
     /// How long changes are gathered at most.
     #[arg(long, env = "WEFT_PUSH_MAX", default_value = "200ms", value_parser = super::duration::parse, value_name = "TIME")]
     push_max: Duration,
-    /// What is logged: error, warn, info, debug or trace, or `tracing` directives.
+    /// What is logged: error, warn, info, debug or trace, also by target as weft_control_plane::xds=debug.
     #[arg(
         long,
         env = "WEFT_LOG_LEVEL",
         default_value = "info",
+        value_parser = log_level,
         value_name = "LEVEL"
     )]
     log_level: String,
@@ -68,6 +71,13 @@ pub(super) async fn run(serve: &Serve, token: Option<String>) -> anyhow::Result<
     }
     if !serve.etcd.is_empty() {
         bail!("--etcd is not part of this version yet: use --store");
+    }
+    if serve.push_quiet > serve.push_max {
+        bail!(
+            "--push-quiet must not be longer than --push-max ({:?}), got {:?}",
+            serve.push_max,
+            serve.push_quiet
+        );
     }
     let filter = tracing_subscriber::EnvFilter::try_new(&serve.log_level)
         .with_context(|| format!("--log-level {:?}", serve.log_level))?;
@@ -96,6 +106,15 @@ fn raise_descriptors_max() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current, maximum }) {
         tracing::warn!(%error, "the limit of descriptors stays as it was");
     }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let rule = "must be IP:PORT, such as 127.0.0.1:15014 or [::1]:15014";
+    text.parse().map_err(|_| format!("{rule}, got {text:?}"))
+}
+
+fn log_level(text: &str) -> Result<String, String> {
+    weft_config::log_level::check(text).map(|()| text.to_owned())
 }
 
 impl Serve {

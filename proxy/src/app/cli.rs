@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use weft_config::bootstrap::Bootstrap;
 use weft_config::diag::Diagnostics;
 use weft_config::gateway_api::Span;
+use weft_config::gateway_api::names::is_dns_label;
 
 use super::cgroup;
 use super::config::{Config, Source};
@@ -40,7 +41,7 @@ pub enum Command {
     /// Blocks until the sidecar is ready
     Wait {
         /// How long at most
-        #[arg(long, default_value = "30s", value_parser = duration)]
+        #[arg(long, env = "WEFT_TIMEOUT", default_value = "30s", value_parser = duration)]
         timeout: Duration,
         /// Where the sidecar says whether it is ready
         #[arg(
@@ -151,7 +152,8 @@ pub struct RunArgs {
         long,
         env = "WEFT_LOG_LEVEL",
         value_name = "LEVEL",
-        default_value = "info"
+        default_value = "info",
+        value_parser = log_level
     )]
     pub log_level: String,
     /// How log lines are written
@@ -237,6 +239,13 @@ impl RunArgs {
                 "--control-plane needs --service NAME".to_owned(),
             ));
         };
+        for (flag, name) in [("--service", &service), ("--namespace", &self.namespace)] {
+            if !is_dns_label(name) {
+                return Err(CliError::Usage(format!(
+                    "{flag}: must be a name of 1 to 63 of a-z, 0-9 and `-`, which neither begins nor ends it, got {name:?}"
+                )));
+            }
+        }
         Ok(MeshConfig {
             control_plane_host: host,
             control_plane_port: port,
@@ -303,6 +312,10 @@ fn control_plane(url: &str) -> Result<(String, u16), String> {
         return Err(wrong("must be http://HOST:PORT"));
     }
     Ok((host.to_owned(), port))
+}
+
+fn log_level(text: &str) -> Result<String, String> {
+    weft_config::log_level::check(text).map(|()| text.to_owned())
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

@@ -116,6 +116,7 @@ fn log(args: &RunArgs) -> Result<SetLevel, Box<dyn Error>> {
         .try_init()?;
     Ok(SetLevel(Arc::new(move |level| {
         if let Some(level) = level {
+            weft_config::log_level::check(level).map_err(|error| format!("level {error}"))?;
             let filter = parse(level).map_err(|error| format!("level {level:?}: {error}"))?;
             handle.reload(filter).map_err(|error| error.to_string())?;
         }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::{NOTHING, UTF8_HORIZONTAL_ONLY};
 use comfy_table::{CellAlignment, Table};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -13,6 +13,7 @@ use super::sample::Sample;
 use super::story::{State, Story};
 use super::summary::millis;
 use crate::app::Running;
+use crate::cli::output::count;
 
 /// Time between two pictures.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -61,8 +62,8 @@ impl Screen {
     }
 
     fn draw(&self, now: &Counts, before: &Counts, story: &State) {
-        let mut picture = String::from("\x1b[H\x1b[2J");
-        picture += &format!(
+        let size = Size::of_terminal();
+        let mut picture = format!(
             "weft demo · {:.0} s · {} requests · {} failures · p50 {:.2} ms · p99 {:.2} ms\n",
             now.elapsed.as_secs_f64(),
             now.requests,
@@ -71,11 +72,11 @@ impl Screen {
             millis(now.latency.value_at_quantile(0.99)),
         );
         picture += &format!(
-            "canary: reviews v2 at {} % · {} revisions acknowledged by all sidecars\n\n",
+            "canary: reviews v2 at {} % · {} acknowledged by all sidecars\n\n",
             story.percent,
-            story.revisions.len()
+            count(story.revisions.len(), "revision")
         );
-        picture += &self.table(now, before).to_string();
+        picture += &self.table(now, before, size).to_string();
         picture += &format!(
             "\n\ncontrol plane: http://{}   Try it while this runs:\n",
             self.api
@@ -86,14 +87,19 @@ impl Screen {
             picture += &format!("failed: {why}\n");
         }
         picture += "\nCtrl-C ends it and leaves nothing behind.\n";
+        let picture = format!("\x1b[H\x1b[2J{}", fit(&picture, size));
         // A terminal that is gone ends the demo by its signal, not by this write.
         let _ = std::io::stdout().write_all(picture.as_bytes());
         let _ = std::io::stdout().flush();
     }
 
-    fn table(&self, now: &Counts, before: &Counts) -> Table {
+    fn table(&self, now: &Counts, before: &Counts, size: Size) -> Table {
         let mut table = Table::new();
-        table.load_style(UTF8_HORIZONTAL_ONLY).set_header([
+        let style = match size.is_small() {
+            true => NOTHING,
+            false => UTF8_HORIZONTAL_ONLY,
+        };
+        table.load_style(style).set_header([
             "service",
             "version",
             "answers",
@@ -125,10 +131,65 @@ impl Screen {
     }
 }
 
+/// Columns and rows of a terminal.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    columns: usize,
+    rows: usize,
+}
+
+impl Size {
+    /// Of the terminal that standard output is; the usual one where it does not say.
+    fn of_terminal() -> Self {
+        let said = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
+        let said = said.filter(|it| it.ws_col > 0 && it.ws_row > 0);
+        said.map_or(
+            Self {
+                columns: 80,
+                rows: 24,
+            },
+            |it| Self {
+                columns: it.ws_col.into(),
+                rows: it.ws_row.into(),
+            },
+        )
+    }
+
+    /// Whether lines between the table's rows would push its head off the screen.
+    fn is_small(self) -> bool {
+        self.columns < PICTURE_COLUMNS || self.rows < PICTURE_ROWS
+    }
+}
+
+/// What the picture needs with lines between the table's rows and some failures below it.
+const PICTURE_COLUMNS: usize = 72;
+const PICTURE_ROWS: usize = 24;
+
+/// What of `picture` the terminal can show: a line too long would wrap, one too many would push the first off the screen.
+fn fit(picture: &str, size: Size) -> String {
+    let lines = picture.lines().take(size.rows.saturating_sub(1));
+    let lines = lines.map(|line| line.chars().take(size.columns).chain(['\n']));
+    lines.flatten().collect()
+}
+
 /// At `end`, or never.
 async fn at(end: Option<Instant>) {
     match end {
         Some(end) => tokio::time::sleep_until(end).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_keeps_to_the_terminal_and_loses_its_end() {
+        let size = Size {
+            columns: 4,
+            rows: 3,
+        };
+        assert_eq!(fit("canary · 10\nab\ncd\nef\n", size), "cana\nab\n");
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::load::Counts;
 use super::story::State;
 use crate::cli::OutputFormat;
+use crate::cli::output::{count, say};
 
 /// The summary; its JSON form is stable.
 #[derive(Debug, Serialize)]
@@ -84,29 +85,34 @@ impl Summary {
         } else {
             "ran"
         };
-        println!(
+        say!(
             "{ended} {:.1} s: {} requests, {} failures",
-            self.duration_seconds, self.requests, self.failures
-        );
+            self.duration_seconds,
+            self.requests,
+            self.failures
+        )?;
         for (service, versions) in &self.services {
             let counts: Vec<String> = versions
                 .iter()
                 .map(|(version, count)| format!("{version} {count}"))
                 .collect();
-            println!("  {service:<12} {}", counts.join(", "));
+            say!("  {service:<12} {}", counts.join(", "))?;
         }
         let latency = &self.latency_ms;
-        println!(
+        say!(
             "latency ms: p50 {:.2}, p90 {:.2}, p99 {:.2}, max {:.2}",
-            latency.p50, latency.p90, latency.p99, latency.max
-        );
-        println!(
-            "canary at {} %, {} revisions acknowledged by all, mTLS off",
+            latency.p50,
+            latency.p90,
+            latency.p99,
+            latency.max
+        )?;
+        say!(
+            "canary at {} %, {} acknowledged by all, mTLS off",
             self.canary_percent,
-            self.revisions.len()
-        );
+            count(self.revisions.len(), "revision")
+        )?;
         for why in self.first_failures.iter().chain(&self.trouble) {
-            println!("failed: {why}");
+            say!("failed: {why}")?;
         }
         Ok(())
     }

@@ -88,7 +88,7 @@ flags! {
         "the overflow counters of the cluster, then its connection and request limits in the TrafficPolicy, then why the endpoints are slow";
     NR NoRouteFound Configuration
         "no route (or no filter chain) matched the request"
-        "`weft explain URL`: host, path, method and headers against the routes; the listener and port that took the connection; whether the routes have arrived (RDS)";
+        "`weft describe service NAME`: host, path, method and headers against its routes; the listener and port that took the connection; whether the routes have arrived (RDS)";
     URX UpstreamRetryLimitExceeded Upstream
         "the request failed, and its retries or connection attempts were used up or the retry budget was spent"
         "why the last attempt failed, in the details of the access log; the route's retry policy and the cluster's retry budget";

@@ -2,14 +2,16 @@
 //!
 //! Pure: a set of objects in, remarks out. `weft lint` runs it on files, the control plane on what it is about to store.
 
+mod concern;
 mod policies;
 mod references;
 mod routes;
 mod services;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use self::concern::Concern;
 use crate::diag::{FieldPath, Finding, Severity};
 use crate::gateway_api::{Document, Kind, Object, ObjectKey, Resources, Source};
 
@@ -25,25 +27,72 @@ pub struct Remark {
 /// Judges all objects of `resources`, in the order of their keys. Nothing here refuses an object: what fails, fails visibly and
 /// alone, so all of it are warnings.
 pub fn lint(resources: &Resources) -> Vec<Remark> {
+    judge(resources, &[], |_| true)
+}
+
+/// Judges as [`lint`] does, but only the objects that `concern` includes: what a change brings about costs as much as the change.
+pub fn lint_concerned(resources: &Resources, concern: &Concern) -> Vec<Remark> {
+    judge(resources, &[], |object| concern.includes(object))
+}
+
+fn judge(
+    resources: &Resources,
+    refused: &[ObjectKey],
+    wanted: impl Fn(&Object) -> bool,
+) -> Vec<Remark> {
     let mut found = Remarks {
         resources,
+        refused,
+        hints: 0,
         remarks: Vec::new(),
     };
-    for object in resources.iter() {
+    let mut judged = BTreeSet::new();
+    for object in resources.iter().filter(|object| wanted(object)) {
+        judged.insert(object.key());
         references::check(&mut found, object);
         services::check(&mut found, object);
         policies::check(&mut found, object);
     }
     routes::check(&mut found);
+    found.remarks.retain(|it| judged.contains(&it.object));
     found.remarks.sort_by(|a, b| a.object.cmp(&b.object));
     found.remarks
 }
 
 /// Judges documents together with the objects that are there already, which they replace by key. Only what concerns the documents is
-/// reported, with its place; an object that stands in two documents is a fault.
-pub fn lint_documents(documents: &[Document], present: &Resources) -> Vec<Finding> {
-    let mut findings = Vec::new();
+/// reported, with its place; an object that stands in two documents is a fault. What refers to one of `refused`, which are written
+/// down but have faults, is not said to refer to nothing.
+pub fn lint_documents(
+    documents: &[Document],
+    refused: &[ObjectKey],
+    present: &Resources,
+) -> Vec<Finding> {
+    let (sources, mut findings) = by_key(documents);
     let mut resources = present.clone();
+    for document in documents.iter().rev() {
+        resources.insert(Arc::clone(&document.object)); // the first of those with one key stays
+    }
+    for remark in judge(&resources, refused, |_| true) {
+        if let Some(source) = sources.get(&remark.object) {
+            let location = Some(source.locate(&remark.finding.path));
+            findings.push(Finding {
+                location,
+                ..remark.finding
+            });
+        }
+    }
+    findings.sort_by(|a, b| a.location.cmp(&b.location));
+    findings
+}
+
+/// Objects that stand in two documents, each with both places.
+pub fn duplicates(documents: &[Document]) -> Vec<Finding> {
+    by_key(documents).1
+}
+
+/// Where each object stands first, and a fault for each further place.
+fn by_key(documents: &[Document]) -> (BTreeMap<ObjectKey, &Source>, Vec<Finding>) {
+    let mut findings = Vec::new();
     let mut sources: BTreeMap<ObjectKey, &Source> = BTreeMap::new();
     for document in documents {
         let key = document.object.key();
@@ -59,24 +108,16 @@ pub fn lint_documents(documents: &[Document], present: &Resources) -> Vec<Findin
             continue;
         }
         sources.insert(key, &document.source);
-        resources.insert(Arc::clone(&document.object));
     }
-    for remark in lint(&resources) {
-        if let Some(source) = sources.get(&remark.object) {
-            let location = Some(source.locate(&remark.finding.path));
-            findings.push(Finding {
-                location,
-                ..remark.finding
-            });
-        }
-    }
-    findings.sort_by(|a, b| a.location.cmp(&b.location));
-    findings
+    (sources, findings)
 }
 
 /// What has been found so far.
 struct Remarks<'r> {
     resources: &'r Resources,
+    refused: &'r [ObjectKey],
+    /// Near names that were looked for.
+    hints: usize,
     remarks: Vec<Remark>,
 }
 
@@ -91,6 +132,39 @@ impl Remarks<'_> {
                 message,
             },
         });
+    }
+
+    /// Whether a route of the namespace has faults, so that what it refers to is not known.
+    fn has_refused_route(&self, namespace: &str) -> bool {
+        let mut refused = self.refused.iter();
+        refused.any(|key| key.kind.is_route() && key.namespace == namespace)
+    }
+
+    /// Notes that `missing`, which `object` names at `path`, is not there.
+    fn warn_missing(
+        &mut self,
+        object: ObjectKey,
+        path: FieldPath,
+        missing: &ObjectKey,
+        consequence: &str,
+    ) {
+        if self.refused.contains(missing) {
+            return; // its own faults are told
+        }
+        self.hints += 1;
+        let hint = match self.hints > HINTS_MAX {
+            true => String::new(),
+            false => self.hint(missing),
+        };
+        let hint = match consequence {
+            "" => hint.as_str(),
+            _ => hint.trim_end_matches('?'),
+        };
+        self.warn(
+            object,
+            path,
+            format!("there is no {missing}{hint}{consequence}"),
+        );
     }
 
     /// `, did you mean …?`: another object of the kind in the namespace, or one of the same name elsewhere.
@@ -121,6 +195,9 @@ impl Remarks<'_> {
         })
     }
 }
+
+/// Near names that are looked for: each costs a look at all names of its kind.
+const HINTS_MAX: usize = 100;
 
 fn spec() -> FieldPath {
     FieldPath::root().field("spec")

@@ -126,6 +126,17 @@ impl Node {
         }
     }
 
+    /// The text that it is; `None` for everything else.
+    pub fn text(&self) -> Option<&str> {
+        match &self.data {
+            Data::Scalar(scalar) => match scalar.meaning() {
+                Meaning::Text(text) => Some(text),
+                _ => None,
+            },
+            Data::List(_) | Data::Map(_) => None,
+        }
+    }
+
     /// What it is, for messages: "a list", "the number 8".
     pub fn describe(&self) -> String {
         match &self.data {

@@ -32,6 +32,7 @@ pub use self::conditions::{Condition, ParentStatus, RouteStatus, route_status};
 pub use self::discovered::{Discovered, DnsAnswer, DnsQuestion, DnsRecord, Registration, Workload};
 pub use self::endpoints::{EndpointAt, dns_questions, endpoints_of};
 pub use self::index::Index;
+pub(crate) use self::index::{extensions, targets};
 pub use self::inputs::UnitInputs;
 pub use self::refused::{Refused, Unservable};
 pub use self::translator::{Translated, Translator};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::object::{GATEWAY_GROUP, Kind, MESH_GROUP, Object, Spec};
+use super::object::{GATEWAY_GROUP, Kind, MESH_GROUP, Object, ObjectKey, Spec};
 use super::read::{
     Fields, Item, Reader, http_route, mesh_service, metadata, other_routes, policies, service,
     suggestion, traffic_policy,
@@ -19,6 +19,8 @@ pub struct Parsed {
     pub documents: Vec<Document>,
     /// Everything found, in the order of the text.
     pub findings: Vec<Finding>,
+    /// Names of the objects that have faults, where they can be read: they are written down, only not well.
+    pub refused: Vec<ObjectKey>,
 }
 
 impl Parsed {
@@ -31,6 +33,7 @@ impl Parsed {
     pub fn extend(&mut self, other: Parsed) {
         self.documents.extend(other.documents);
         self.findings.extend(other.findings);
+        self.refused.extend(other.refused);
     }
 }
 
@@ -65,8 +68,8 @@ impl Source {
 pub fn parse(file: &str, text: &str) -> Parsed {
     let (nodes, findings) = yaml::parse(file, text);
     let mut parsed = Parsed {
-        documents: Vec::new(),
         findings,
+        ..Parsed::default()
     };
     let file: Arc<str> = file.into();
     for node in nodes {
@@ -113,12 +116,30 @@ fn read_node(file: &Arc<str>, node: Node, parsed: &mut Parsed) {
     let object = read_object(&mut cx, &Item::new(&node, FieldPath::root()));
     let (findings, refused) = cx.into_findings();
     parsed.findings.extend(findings);
+    if refused {
+        parsed.refused.extend(name_of(&node));
+    }
     if let (Some(object), false) = (object, refused) {
         let (object, root) = (Arc::new(object), Arc::new(node));
         let file = file.clone();
         let source = Source { file, root };
         parsed.documents.push(Document { object, source });
     }
+}
+
+/// The name of an object that has faults elsewhere.
+fn name_of(node: &Node) -> Option<ObjectKey> {
+    let metadata = node.get("metadata")?;
+    let kind = Kind::find(node.get("kind")?.text()?)?;
+    let namespace = match metadata.get("namespace") {
+        Some(namespace) => namespace.text()?.to_owned(),
+        None => super::metadata::default_namespace(),
+    };
+    Some(ObjectKey::new(
+        kind,
+        &namespace,
+        metadata.get("name")?.text()?,
+    ))
 }
 
 fn read_list(file: &Arc<str>, node: Node, parsed: &mut Parsed) {
@@ -158,7 +179,15 @@ fn read_object(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<Object> {
     }
     let metadata = match fields.require(cx, "metadata") {
         Some(item) => metadata::metadata(cx, &item, kind),
-        None => return finish(cx, fields, None),
+        None => {
+            // What else is wrong is told all the same; an object without a name comes of none of it.
+            if kind != Kind::EndpointSlice
+                && let Some(item) = fields.require(cx, "spec")
+            {
+                read_spec(cx, &item, kind);
+            }
+            return None;
+        }
     };
     // `status` is the control plane's own word; what a user's file says of it is left aside.
     fields.accept(&["status"]);

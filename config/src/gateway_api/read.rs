@@ -120,6 +120,14 @@ impl<'n> Item<'n> {
     pub(crate) fn number(&self, cx: &mut Reader<'_>, min: u32, max: u32) -> Option<u32> {
         let value = match self.meaning() {
             Some(Meaning::Integer(value)) => value,
+            Some(Meaning::Text(text)) if text.parse::<i64>().is_ok() => {
+                let got = shorten(text);
+                self.fault(
+                    cx,
+                    format!("must be a whole number, got the text `{got}`; leave off its quotes"),
+                );
+                return None;
+            }
             _ => return self.wrong(cx, "must be a whole number"),
         };
         match u32::try_from(value) {

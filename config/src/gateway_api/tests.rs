@@ -67,7 +67,7 @@ fn every_bad_rule_is_refused_by_name() {
         ),
         (
             "backendRefs: [{name: a, port: '80'}]",
-            "must be a whole number, got the text `80`",
+            "must be a whole number, got the text `80`; leave off its quotes",
         ),
         ("backendRefs: [{name: a}]", "port: is required"),
         (
@@ -197,7 +197,7 @@ fn every_bad_rule_is_refused_by_name() {
         ),
         (
             "timeouts: {request: 1}",
-            "must be text, got the number 1; put it in quotes",
+            "must be a duration with its unit, such as `2s` or `25ms`, got the number 1",
         ),
         ("timeouts: {request: 1.5s}", "must be a duration such as"),
         ("timeouts: {request: -1s}", "must be a duration such as"),
@@ -289,6 +289,10 @@ fn bad_services_are_refused() {
         (
             "{ports: [{port: 1}], discovery: {dns: {host: a, refresh: 10ms}}}",
             "must be from 1s to 1h, got 10ms",
+        ),
+        (
+            "{ports: [{port: 1}], discovery: {dns: {host: a, refresh: 10}}}",
+            "must be a duration with its unit, such as `2s` or `25ms`, got the number 10",
         ),
         (
             "{ports: [{port: 1}], discovery: {workloads: {selector: {}}}}",
@@ -535,6 +539,16 @@ fn bad_heads_of_documents_are_refused() {
         assert_eq!(found.len(), 1, "{metadata}: {found:#?}");
         assert!(found[0].contains(message), "{metadata}: {found:#?}");
     }
+}
+
+#[test]
+fn without_metadata_the_rest_is_read_all_the_same() {
+    let text = mesh_service_with("{ports: [{port: 0}], discovery: {dns: {host: a}}}")
+        .replace("metadata: {name: a}\n", "");
+    let found = findings(&text);
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(found[0].contains("metadata: is required"), "{found:#?}");
+    assert!(found[1].contains("must be from 1 to 65535"), "{found:#?}");
 }
 
 #[test]

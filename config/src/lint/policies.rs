@@ -13,12 +13,7 @@ pub(super) fn check(found: &mut Remarks<'_>, object: &Object) {
         let path = spec().field("targetRefs").index(index);
         let key = target.key();
         if !found.resources.contains(&key) {
-            let hint = found.hint(&key);
-            found.warn(
-                object.key(),
-                path.field("name"),
-                format!("there is no {key}{hint}"),
-            );
+            found.warn_missing(object.key(), path.field("name"), &key, "");
             continue;
         }
         check_section(found, object, &path, target);
@@ -26,6 +21,7 @@ pub(super) fn check(found: &mut Remarks<'_>, object: &Object) {
     }
     if let Spec::FaultInjection(_) = &object.spec
         && !is_used(found, object)
+        && !found.has_refused_route(&object.metadata.namespace)
     {
         let message =
             "no rule of this namespace names it in an ExtensionRef filter, so it has no effect";
@@ -34,7 +30,7 @@ pub(super) fn check(found: &mut Remarks<'_>, object: &Object) {
     }
 }
 
-fn targets_of(object: &Object) -> &[PolicyTarget] {
+pub(super) fn targets_of(object: &Object) -> &[PolicyTarget] {
     match &object.spec {
         Spec::TrafficPolicy(policy) => &policy.target_refs,
         Spec::RateLimitPolicy(policy) => &policy.target_refs,

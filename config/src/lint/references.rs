@@ -41,6 +41,18 @@ pub(super) fn check(found: &mut Remarks<'_>, object: &Object) {
     }
 }
 
+/// The services and filters that the rules of a route name.
+pub(super) fn named_by(object: &Object) -> impl Iterator<Item = ObjectKey> {
+    let namespace = object.metadata.namespace.clone();
+    rules(object).into_iter().flat_map(move |rule| {
+        let backends = rule.backends.into_iter().map(|it| it.service.key());
+        let named = |name: &str| ObjectKey::new(Kind::FaultInjection, &namespace, name);
+        let filters = rule.extensions.into_iter();
+        let filters: Vec<ObjectKey> = filters.map(|(_, it)| named(&it.name)).collect();
+        backends.chain(filters).collect::<Vec<_>>()
+    })
+}
+
 /// What all routes' rules have in common.
 struct RuleView<'o> {
     path: FieldPath,
@@ -138,12 +150,8 @@ fn check_service(
 ) -> bool {
     let key = service.key();
     if !found.resources.contains(&key) {
-        let hint = found.hint(&key);
-        let message = format!(
-            "there is no {service}{hint}; {consequence}",
-            hint = hint.trim_end_matches('?')
-        );
-        found.warn(object.key(), path.field("name"), message);
+        let consequence = format!("; {consequence}");
+        found.warn_missing(object.key(), path.field("name"), &key, &consequence);
         return false;
     }
     let namespace = &object.metadata.namespace;
@@ -199,16 +207,8 @@ fn check_extension(
         &reference.name,
     );
     if !found.resources.contains(&key) {
-        let hint = found.hint(&key);
-        let message = format!(
-            "there is no {key}{}; the rule answers 500",
-            hint.trim_end_matches('?')
-        );
-        found.warn(
-            object.key(),
-            path.field("extensionRef").field("name"),
-            message,
-        );
+        let path = path.field("extensionRef").field("name");
+        found.warn_missing(object.key(), path, &key, "; the rule answers 500");
     }
 }
 

@@ -59,11 +59,10 @@ pub(super) fn check(found: &mut Remarks<'_>, object: &Object) {
                 }
                 Some(name) => {
                     let key = ObjectKey::new(Kind::Service, &object.metadata.namespace, name);
-                    if found.resources.contains(&key) {
-                        return;
+                    if !found.resources.contains(&key) {
+                        found.warn_missing(object.key(), path, &key, "");
                     }
-                    let hint = found.hint(&key);
-                    format!("there is no {key}{hint}")
+                    return;
                 }
             };
             found.warn(object.key(), path, message);

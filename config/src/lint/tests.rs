@@ -18,8 +18,67 @@ spec: {ports: [{port: 9080}], discovery: {dns: {host: a}}}
 fn judged(text: &str) -> Vec<String> {
     let parsed = parse("f", &format!("{text}\n---{SERVICES}"));
     assert!(!parsed.has_faults(), "{:#?}", parsed.findings);
-    let found = lint_documents(&parsed.documents, &Resources::new());
+    let found = lint_documents(&parsed.documents, &parsed.refused, &Resources::new());
     found.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_is_written_down_with_a_fault_is_not_missing() {
+    let fault = "apiVersion: mesh.weft.dev/v1alpha1\nkind: FaultInjection\nmetadata: {name: f}\nspec: {delay: {duration: 1s}}\n---\n";
+    let broken = [
+        // A service with a fault, and a route that refers to it.
+        SERVICES.replacen("port: 9080", "port: 0", 1) + "---\n" + &route("r", "{}"),
+        // A route with a fault, and a fault injection that it may have used.
+        format!("{SERVICES}---\n{fault}{}", route("r", "{matches: 1}")),
+    ];
+    for text in broken {
+        let parsed = parse("f", &text);
+        assert!(parsed.has_faults());
+        let found = lint_documents(&parsed.documents, &parsed.refused, &Resources::new());
+        assert!(found.is_empty(), "{found:#?}");
+    }
+}
+
+/// Whatever changes, judging what it concerns finds all that judging everything finds anew.
+#[test]
+fn what_a_change_brings_about_is_among_what_it_concerns() {
+    let backend =
+        "backendRefs: [{group: mesh.weft.dev, kind: MeshService, name: reviews.other, port: 9080}]";
+    let filter = "filters: [{type: ExtensionRef, extensionRef: {group: mesh.weft.dev, kind: FaultInjection, name: f}}]";
+    let policy = |name: &str| {
+        format!(
+            "apiVersion: mesh.weft.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {{name: {name}}}\nspec: {{targetRefs: [{{group: mesh.weft.dev, kind: MeshService, name: reviews}}], timeouts: {{request: 1s}}}}\n"
+        )
+    };
+    let grant = "apiVersion: gateway.networking.k8s.io/v1beta1\nkind: ReferenceGrant\nmetadata: {name: g, namespace: other}\nspec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: default}], to: [{group: mesh.weft.dev, kind: MeshService}]}\n";
+    let fault = "apiVersion: mesh.weft.dev/v1alpha1\nkind: FaultInjection\nmetadata: {name: f}\nspec: {delay: {duration: 1s}}\n";
+    let objects = [
+        route("a", &format!("{{{backend}, {filter}}}")),
+        route("b", "{}"),
+        policy("p"),
+        policy("q"),
+        grant.to_owned(),
+        fault.to_owned(),
+        SERVICES.to_owned(),
+    ];
+    let parsed = parse("f", &objects.join("---\n"));
+    assert!(!parsed.has_faults(), "{:#?}", parsed.findings);
+    let keys: Vec<ObjectKey> = parsed.documents.iter().map(|it| it.object.key()).collect();
+    let whole: Resources = parsed.documents.into_iter().map(|it| it.object).collect();
+    for key in keys {
+        let rest = whole.iter().filter(|it| it.key() != key);
+        let rest: Resources = rest.map(Arc::clone).collect();
+        for (before, after) in [(&whole, &rest), (&rest, &whole)] {
+            let known = lint(before);
+            let mut new = lint(after);
+            new.retain(|remark| !known.contains(remark));
+            let concern = Concern::of(&[key.clone()].into(), &[before, after]);
+            let told = lint_concerned(after, &concern);
+            for remark in new {
+                assert!(told.contains(&remark), "{key}: {remark:#?} is not told");
+            }
+        }
+    }
 }
 
 fn route(name: &str, rule: &str) -> String {

@@ -50,7 +50,10 @@ pub(super) async fn check(
         {
             Err(Refused::new(
                 StatusCode::UNAUTHORIZED,
-                "this API needs its token: --token or WEFT_TOKEN",
+                match request.headers().contains_key(AUTHORIZATION) {
+                    true => "this is not the token of this API: --token or WEFT_TOKEN",
+                    false => "this API needs its token: --token or WEFT_TOKEN",
+                },
             ))
         }
         None if !names_loopback(&request, address) => Err(Refused::new(

@@ -89,6 +89,9 @@ pub enum ApplyEvent {
         refused: Vec<Refusal>,
         /// Who had not answered when the time was over.
         waiting: Vec<String>,
+        /// Who went away before an answer.
+        #[serde(default)]
+        left: Vec<String>,
     },
 }
 
@@ -157,6 +160,8 @@ impl fmt::Display for ErrorBody {
             .try_for_each(|fault| write!(f, "\n  {fault}"))
     }
 }
+
+impl std::error::Error for ErrorBody {}
 
 /// One revision.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

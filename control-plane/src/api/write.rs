@@ -1,5 +1,6 @@
 //! Changes: they are checked whole, stored as one revision, and followed until the proxies have answered.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use weft_config::diag::FieldPath;
 use weft_config::gateway_api::{Kind, Object, ObjectKey};
 
 use super::Refused;
-use super::check::Manifests;
+use super::check::{self, Manifests};
 use super::model::{Action, ApplyEvent, ApplyRequest, Change, ObjectName, RollbackRequest};
 use crate::app::{Mesh, Standing};
 use crate::source::files::without_owner;
@@ -36,8 +37,16 @@ pub(super) async fn apply(
 ) -> Result<Response, Refused> {
     let Json(request) = request.map_err(refuse_body)?;
     check_wait(request.wait_seconds)?;
-    let (change, warnings) = change_set(&mesh, &request)?;
-    let (_, changes) = mesh.store().preview(&change).map_err(refuse)?;
+    let (change, manifests) = change_set(&mesh, &request)?;
+    let before = mesh.resources();
+    let (after, changes) = mesh.store().preview(&change).map_err(refuse)?;
+    let mut warnings: Vec<String> = manifests.findings.iter().map(ToString::to_string).collect();
+    warnings.extend(check::warnings(
+        &manifests.documents,
+        &changes,
+        &before,
+        &after,
+    ));
     let planned = ApplyEvent::Planned {
         changes: changes.iter().map(describe).collect(),
         warnings,
@@ -83,10 +92,11 @@ pub(super) async fn rollback(
         .chain(gone)
         .filter(|(key, owned)| *owned || mesh.is_owned_by_file(key));
     refuse_owned(owned.map(|(key, _)| (String::new(), key)))?;
+    let before = mesh.resources();
     let revision = mesh.store().apply(&change).map_err(refuse)?;
     let planned = ApplyEvent::Planned {
         changes: revision.changes.iter().map(describe).collect(),
-        warnings: Vec::new(),
+        warnings: check::warnings(&[], &revision.changes, &before, &mesh.resources()),
         proxies: mesh.proxies_concerned(&revision.changes).await,
     };
     let events = vec![
@@ -104,7 +114,7 @@ pub(super) async fn rollback(
 }
 
 /// The change that is asked for, checked together with everything that is there.
-fn change_set(mesh: &Mesh, request: &ApplyRequest) -> Result<(ChangeSet, Vec<String>), Refused> {
+fn change_set(mesh: &Mesh, request: &ApplyRequest) -> Result<(ChangeSet, Manifests), Refused> {
     let manifests = Manifests::read(&request.files);
     let faults = manifests.faults();
     if !faults.is_empty() {
@@ -134,7 +144,6 @@ fn change_set(mesh: &Mesh, request: &ApplyRequest) -> Result<(ChangeSet, Vec<Str
             Vec::new(),
         ));
     }
-    let warnings = manifests.findings.iter().map(ToString::to_string).collect();
     let change = ChangeSet {
         put: manifests
             .documents
@@ -145,7 +154,7 @@ fn change_set(mesh: &Mesh, request: &ApplyRequest) -> Result<(ChangeSet, Vec<Str
         author: request.author.clone(),
         message: request.message.clone(),
     };
-    Ok((change, warnings))
+    Ok((change, manifests))
 }
 
 /// Refuses a change of objects of the watched directory, each with what leads to it: it would not last.
@@ -190,20 +199,28 @@ impl Follow {
         };
         let mut ticks = self.mesh.status_ticks();
         let mut told = None;
+        let mut awaited = BTreeSet::new();
         loop {
             ticks.borrow_and_update();
+            if self.mesh.is_stopping() {
+                return; // The proxies went because we go: that is no answer of theirs.
+            }
             let standing = Standing::new(&waiting);
+            awaited.extend(standing.waiting.iter().cloned());
             if standing.waiting.is_empty() || Instant::now() >= end {
                 let Standing {
                     acknowledged,
                     refused,
                     waiting,
+                    mut left,
                 } = standing;
+                left.retain(|proxy| awaited.contains(proxy)); // others had answered, or nothing to answer
                 let done = ApplyEvent::Done {
                     revision: self.revision,
                     acknowledged,
                     refused,
                     waiting,
+                    left,
                 };
                 // A client that is gone wants to know no more.
                 let _ = out.send(done).await;

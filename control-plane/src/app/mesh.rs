@@ -19,7 +19,7 @@ use crate::snapshot::{AskedName, Host, INBOUND_PREFIX, NodeView};
 use crate::source::files;
 use crate::status::{ProxyState, ProxyStatus, StatusBoard, Waiting};
 use crate::store::{ObjectChange, Store};
-use crate::translate::route_status;
+use crate::translate::{self, route_status};
 use crate::xds::XdsServer;
 
 /// How long a revision may take from the store into a snapshot; above every gathering of changes.
@@ -47,6 +47,8 @@ pub struct Standing {
     pub refused: Vec<Refusal>,
     /// Those that have not answered.
     pub waiting: Vec<String>,
+    /// Those that were waited for and are gone.
+    pub left: Vec<String>,
 }
 
 impl Mesh {
@@ -103,6 +105,11 @@ impl Mesh {
         Some(Waiting::new(self.board.clone(), serial))
     }
 
+    /// Whether the control plane is about to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.xds.is_stopping()
+    }
+
     /// Ticks whenever a proxy has answered, come or gone.
     pub(crate) fn status_ticks(&self) -> watch::Receiver<u64> {
         self.board.ticks()
@@ -110,20 +117,32 @@ impl Mesh {
 
     /// Names of the connected proxies that have subscribed to something of the services that `changes` concern.
     pub(crate) async fn proxies_concerned(&self, changes: &[ObjectChange]) -> Vec<String> {
+        let resources = self.resources();
         let changes = changes
             .iter()
             .filter(|change| change.before != change.after);
-        let hosts: BTreeSet<String> = changes
-            .flat_map(services_of)
-            .map(|service| service.host(&self.domain))
-            .collect();
+        let (mut hosts, mut inbound) = (BTreeSet::new(), BTreeSet::new());
+        for change in changes {
+            let services = services_of(change, &resources).into_iter();
+            hosts.extend(services.map(|service| service.host(&self.domain)));
+            // Of all that is said of a service, its ports alone matter to the sidecars beside it.
+            let key = &change.key;
+            if matches!(key.kind, Kind::Service | Kind::MeshService) {
+                inbound.insert(service_name(&key.namespace, &key.name).host(&self.domain));
+            }
+        }
         let mut concerned = BTreeSet::new();
         for stream in self.board.streams() {
             let names = stream.subscribed().await;
-            let mut asked = names
-                .iter()
-                .filter_map(|name| self.host_of(name, &stream.node.view));
-            if asked.any(|host| hosts.contains(&host)) {
+            let is_concerned = |name: &str| {
+                let concerned = match name.starts_with(INBOUND_PREFIX) {
+                    true => &inbound,
+                    false => &hosts,
+                };
+                let host = self.host_of(name, &stream.node.view);
+                host.is_some_and(|host| concerned.contains(&host))
+            };
+            if names.iter().any(|name| is_concerned(name)) {
                 concerned.insert(stream.node.id.to_string());
             }
         }
@@ -241,7 +260,8 @@ impl Standing {
                         reason: proxy.reason.unwrap_or_default(),
                     });
                 }
-                ProxyState::Left | ProxyState::Unconcerned => {}
+                ProxyState::Left => standing.left.push(proxy.id),
+                ProxyState::Unconcerned => {}
             }
         }
         standing
@@ -249,14 +269,27 @@ impl Standing {
 }
 
 /// The services that a change of an object says something of.
-fn services_of(change: &ObjectChange) -> Vec<ServiceName> {
+fn services_of(change: &ObjectChange, resources: &Resources) -> Vec<ServiceName> {
     let key = &change.key;
     let mut services = Vec::new();
     if matches!(key.kind, Kind::Service | Kind::MeshService) {
         services.push(service_name(&key.namespace, &key.name));
     }
+    let routes = || resources.iter().filter(|object| object.kind().is_route());
+    if key.kind == Kind::FaultInjection {
+        let users = routes().filter(|route| translate::extensions(route).contains(key));
+        services.extend(users.flat_map(|route| parents(route)));
+    }
     for object in [&change.before, &change.after].into_iter().flatten() {
         services.extend(parents(object));
+        for target in translate::targets(&object.spec) {
+            let route = resources.get(&target.key());
+            services.extend(route.into_iter().flat_map(|route| parents(route)));
+        }
+        if let Spec::EndpointSlice(slice) = &object.spec {
+            let service = slice.service.iter();
+            services.extend(service.map(|name| service_name(&key.namespace, name)));
+        }
     }
     services
 }

@@ -3,10 +3,10 @@
 use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
-use weft_config::diag::{Finding, Severity};
+use weft_config::diag::{FieldPath, Finding, Severity};
 
 use super::manifest::Files;
-use super::output::{OutputFormat, count};
+use super::output::{OutputFormat, count, say};
 
 /// Options of `weft lint`.
 #[derive(Debug, Args)]
@@ -29,10 +29,13 @@ struct Line<'a> {
 /// Checks files without a control plane.
 ///
 /// # Errors
-/// If a file cannot be read, or anything found is a fault.
+/// If anything found is a fault; a file that cannot be read is one.
 pub(super) fn run(lint: &Lint, output: OutputFormat) -> anyhow::Result<()> {
-    let files = lint.files.read()?;
-    let findings = crate::api::check::lint(&files);
+    let (files, unread) = lint.files.read_what_can_be();
+    let manifests = crate::api::check::Manifests::read(&files);
+    let objects = manifests.documents.len();
+    let mut findings: Vec<Finding> = unread.into_iter().map(unreadable).collect();
+    findings.extend(crate::api::check::lint(manifests));
     let faults = findings
         .iter()
         .filter(|f| f.severity == Severity::Fault)
@@ -45,14 +48,15 @@ pub(super) fn run(lint: &Lint, output: OutputFormat) -> anyhow::Result<()> {
             } else {
                 "warning"
             };
-            println!("{word}: {finding}");
+            say!("{word}: {finding}")?;
         }
         if faults == 0 {
-            println!(
-                "{}, no faults, {}",
+            say!(
+                "{} in {}, no faults, {}",
+                count(objects, "object"),
                 count(files.len(), "file"),
                 count(findings.len(), "warning")
-            );
+            )?;
         }
     }
     if faults > 0 {
@@ -60,6 +64,16 @@ pub(super) fn run(lint: &Lint, output: OutputFormat) -> anyhow::Result<()> {
         bail!("{}, {}", count(faults, "fault"), count(warnings, "warning"));
     }
     Ok(())
+}
+
+/// A file that is not there or cannot be read is a fault among the others.
+fn unreadable(message: String) -> Finding {
+    Finding {
+        severity: Severity::Fault,
+        path: FieldPath::root(),
+        location: None,
+        message,
+    }
 }
 
 impl<'a> Line<'a> {

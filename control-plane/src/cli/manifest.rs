@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::ensure;
 use clap::Args;
 
 use crate::api::model::SourceFile;
@@ -15,7 +15,7 @@ const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// `-f`, as often as needed.
 #[derive(Debug, Args)]
 pub(super) struct Files {
-    /// A file, a folder (its *.yaml, *.yml and *.json, subfolders too), or `-` for standard input.
+    /// A file, a folder (its *.yaml, *.yml and *.json, subfolders too, hidden ones not), or `-` for standard input.
     #[arg(
         short = 'f',
         long = "filename",
@@ -29,71 +29,162 @@ impl Files {
     /// Reads all of them, in the order given, those of a folder by name.
     ///
     /// # Errors
-    /// If one cannot be read, is too long or is not UTF-8, or a folder holds none.
+    /// If any cannot be read, is too long or is not UTF-8, or a folder holds none; all of these are named.
     pub(super) fn read(&self) -> anyhow::Result<Vec<SourceFile>> {
-        let mut files = Vec::new();
-        for path in &self.files {
-            if path.as_os_str() == "-" {
-                files.push(read_input()?);
-            } else if path.is_dir() {
-                let before = files.len();
-                read_folder(path, &mut files)?;
-                ensure!(
-                    files.len() > before,
-                    "{} holds no *.yaml, *.yml or *.json",
-                    path.display()
-                );
-            } else {
-                files.push(read_file(path)?);
-            }
-        }
+        let (files, faults) = self.read_what_can_be();
+        ensure!(faults.is_empty(), "{}", faults.join("\n"));
         Ok(files)
     }
-}
 
-fn read_input() -> anyhow::Result<SourceFile> {
-    let mut text = String::new();
-    std::io::stdin()
-        .lock()
-        .take(FILE_BYTES_MAX)
-        .read_to_string(&mut text)
-        .context("reading standard input")?;
-    Ok(SourceFile {
-        name: "<stdin>".to_owned(),
-        text,
-    })
-}
-
-fn read_file(path: &Path) -> anyhow::Result<SourceFile> {
-    let name = path.display().to_string();
-    let length = fs::metadata(path)
-        .with_context(|| format!("reading {name}"))?
-        .len();
-    if length > FILE_BYTES_MAX {
-        bail!("{name} has {length} bytes, more than the {FILE_BYTES_MAX} that are allowed");
+    /// Reads what can be read, and says what cannot and why.
+    pub(super) fn read_what_can_be(&self) -> (Vec<SourceFile>, Vec<String>) {
+        let mut files = Vec::new();
+        let mut faults = Vec::new();
+        for path in &self.files {
+            let read = if path.as_os_str() == "-" {
+                read_text(std::io::stdin().lock()).map(|text| {
+                    let name = "<stdin>".to_owned();
+                    files.push(SourceFile { name, text });
+                })
+            } else if path.is_dir() {
+                read_folder_of(path, &mut files, &mut faults)
+            } else {
+                read_file(path).map(|file| files.push(file))
+            };
+            faults.extend(read.err().map(|why| match path.as_os_str() == "-" {
+                true => format!("<stdin>: {why}"),
+                false => format!("{}: {why}", path.display()),
+            }));
+        }
+        (files, faults)
     }
-    let text = fs::read_to_string(path).with_context(|| format!("reading {name}"))?;
-    Ok(SourceFile { name, text })
 }
 
-fn read_folder(folder: &Path, files: &mut Vec<SourceFile>) -> anyhow::Result<()> {
-    let reading = || format!("reading {}", folder.display());
-    let mut entries = fs::read_dir(folder)
-        .with_context(reading)?
+fn read_folder_of(
+    folder: &Path,
+    files: &mut Vec<SourceFile>,
+    faults: &mut Vec<String>,
+) -> Result<(), String> {
+    let before = files.len() + faults.len();
+    read_folder(folder, files, faults)?;
+    match files.len() + faults.len() > before {
+        true => Ok(()),
+        false => Err("holds no *.yaml, *.yml or *.json".to_owned()),
+    }
+}
+
+/// Names that begin with a dot are passed over, as the watched directory does; links are not followed into folders: no loops.
+fn read_folder(
+    folder: &Path,
+    files: &mut Vec<SourceFile>,
+    faults: &mut Vec<String>,
+) -> Result<(), String> {
+    let entries = fs::read_dir(folder).map_err(|why| why.to_string())?;
+    let mut entries = entries
         .collect::<Result<Vec<_>, _>>()
-        .with_context(reading)?;
+        .map_err(|why| why.to_string())?;
+    entries.retain(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
     entries.sort_by_key(fs::DirEntry::path);
     for entry in entries {
         let path = entry.path();
-        let kind = entry.file_type().with_context(reading)?; // links are not followed: no loops
-        if kind.is_dir() {
-            read_folder(&path, files)?;
-        } else if path
-            .extension()
-            .is_some_and(|e| e == "yaml" || e == "yml" || e == "json")
-        {
-            files.push(read_file(&path)?);
-        }
+        let read = if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            read_folder(&path, files, faults)
+        } else if is_manifest(&path) {
+            regular(&path)
+                .and_then(|()| read_file(&path))
+                .map(|file| files.push(file))
+        } else {
+            continue;
+        };
+        faults.extend(read.err().map(|why| format!("{}: {why}", path.display())));
     }
     Ok(())
+}
+
+fn is_manifest(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|it| it == "yaml" || it == "yml" || it == "json")
+}
+
+/// Nobody named what is found in a folder: a pipe there would be waited for without end.
+fn regular(path: &Path) -> Result<(), String> {
+    match fs::metadata(path) {
+        Ok(what) if what.is_file() => Ok(()),
+        Ok(_) => Err("is not a file that can be read to its end".to_owned()),
+        Err(why) => Err(why.to_string()),
+    }
+}
+
+fn read_file(path: &Path) -> Result<SourceFile, String> {
+    let file = fs::File::open(path).map_err(|why| why.to_string())?;
+    let name = path.display().to_string();
+    let text = read_text(file)?;
+    Ok(SourceFile { name, text })
+}
+
+fn read_text(from: impl Read) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    from.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|why| why.to_string())?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!(
+            "is longer than the {FILE_BYTES_MAX} bytes that are allowed"
+        ));
+    }
+    String::from_utf8(bytes).map_err(|why| {
+        let good = why.utf8_error().valid_up_to();
+        let line = 1 + why
+            .as_bytes()
+            .iter()
+            .take(good)
+            .filter(|b| **b == b'\n')
+            .count();
+        format!("is not UTF-8, from line {line} on")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_cannot_be_read_is_named_beside_what_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("sub")).unwrap();
+        fs::create_dir(at(".hidden")).unwrap();
+        for name in ["b.yaml", "sub/c.yml", ".hidden/d.yaml", "notes.txt"] {
+            fs::write(at(name), "a: 1").unwrap();
+        }
+        fs::write(at("a.yaml"), b"a: 1\nb: \xff").unwrap();
+        std::os::unix::net::UnixListener::bind(at("socket.yaml")).unwrap();
+        std::os::unix::fs::symlink("nowhere", at("gone.json")).unwrap();
+        let files = vec![folder.path().to_owned(), at("none")];
+        let (read, faults) = Files { files }.read_what_can_be();
+        let read: Vec<&str> = read.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(
+            read,
+            [
+                at("b.yaml").to_str().unwrap(),
+                at("sub/c.yml").to_str().unwrap()
+            ]
+        );
+        let expected = [
+            "a.yaml: is not UTF-8, from line 2 on",
+            "gone.json: No such file",
+            "socket.yaml: is not a file",
+            "none: No such file",
+        ];
+        assert_eq!(faults.len(), expected.len(), "{faults:#?}");
+        for (fault, part) in faults.iter().zip(expected) {
+            assert!(fault.contains(part), "{part:?} is not in {fault}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_is_refused_and_not_cut() {
+        assert!(read_text(std::io::repeat(b'#').take(FILE_BYTES_MAX)).is_ok());
+        assert!(read_text(std::io::repeat(b'#').take(FILE_BYTES_MAX + 1)).is_err());
+    }
 }

@@ -37,7 +37,13 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
-    /// The file cannot be opened: in use, not permitted, cut short or not a store.
+    /// Another process has the file.
+    #[error("the store {} is in use by another process: stop that, or give another by --store", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be opened: not permitted, cut short or not a store.
     #[error("opening the store {}", path.display())]
     Open {
         /// The file.
@@ -109,6 +115,7 @@ impl StoreError {
             | Self::Unservable { .. }
             | Self::UnknownRevision { .. } => true,
             Self::Folder { .. }
+            | Self::InUse { .. }
             | Self::Open { .. }
             | Self::Database(_)
             | Self::Format { .. }
@@ -243,9 +250,14 @@ impl Database {
 }
 
 fn create(path: &Path) -> Result<redb::Database, StoreError> {
-    redb::Database::create(path).map_err(|source| StoreError::Open {
-        path: path.to_owned(),
-        source: source.into(),
+    redb::Database::create(path).map_err(|source| match source {
+        redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse {
+            path: path.to_owned(),
+        },
+        source => StoreError::Open {
+            path: path.to_owned(),
+            source: source.into(),
+        },
     })
 }
 

@@ -148,7 +148,7 @@ fn a_store_in_use_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let _first = Store::open(&path).unwrap();
-    assert!(matches!(Store::open(&path), Err(StoreError::Open { .. })));
+    assert!(matches!(Store::open(&path), Err(StoreError::InUse { .. })));
 }
 
 #[test]

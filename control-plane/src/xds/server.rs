@@ -149,6 +149,11 @@ impl XdsServer {
         &self.core.counters
     }
 
+    /// Whether it was told to stop, so that streams end for no reason of the proxies'.
+    pub fn is_stopping(&self) -> bool {
+        *self.core.stop.borrow()
+    }
+
     /// Streams that are open.
     pub fn streams(&self) -> usize {
         self.core.streams.load(Ordering::Relaxed)

@@ -12,5 +12,5 @@ pub(crate) fn file(data: &[u8]) {
         let stored = parse_json(&document.object.to_json());
         assert_eq!(stored.as_ref(), Ok(document.object.as_ref()));
     }
-    lint_documents(&parsed.documents, &Resources::new());
+    lint_documents(&parsed.documents, &parsed.refused, &Resources::new());
 }

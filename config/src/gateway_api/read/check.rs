@@ -3,6 +3,7 @@
 use super::{Item, Reader};
 use crate::gateway_api::names::{is_dns_label, is_dns_subdomain};
 use crate::gateway_api::quantity::{RegexText, Span};
+use crate::yaml::Meaning;
 
 /// A DNS-1123 label.
 pub(crate) fn label(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<String> {
@@ -38,6 +39,15 @@ pub(crate) fn span_within(
     min_millis: u64,
     max_millis: u64,
 ) -> Option<Span> {
+    if matches!(
+        item.meaning(),
+        Some(Meaning::Integer(_) | Meaning::Float(_))
+    ) {
+        let got = item.node.describe();
+        let rule = "must be a duration with its unit, such as `2s` or `25ms`";
+        item.fault(cx, format!("{rule}, got {got}"));
+        return None;
+    }
     let span = item.parsed(cx, Span::parse)?;
     let show = |millis| Span::from(std::time::Duration::from_millis(millis));
     let millis = span.duration().as_millis();

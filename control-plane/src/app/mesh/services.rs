@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use weft_config::gateway_api::{AppProtocol, Kind, Object, ObjectKey, Resources, ServiceName};
+use weft_config::lint::{Concern, Remark, lint_concerned};
 
 use super::{Mesh, parents, service_name};
 use crate::api::model::{
     EndpointBody, ObjectDescription, PortBody, ServiceBody, ServiceDescription,
 };
-use crate::translate::{endpoints_of, route_status};
+use crate::translate::{endpoints_of, route_status, targets};
 
 impl Mesh {
     /// All services, by namespace and name.
@@ -63,13 +64,15 @@ impl Mesh {
             .filter(|o| o.kind().is_policy())
             .filter(|policy| {
                 refers_to(policy, namespace, name)
-                    || routes
-                        .iter()
-                        .any(|route| refers_to(policy, namespace, &route.metadata.name))
+                    || routes.iter().any(|route| aims_at(policy, &route.key()))
             });
+        let policies: Vec<_> = policies.collect();
         let prefix = format!("{name}.{namespace}:");
         let mut concerned = vec![object.key()];
-        concerned.extend(routes.iter().map(|route| route.key()));
+        concerned.extend(routes.iter().chain(&policies).map(|it| it.key()));
+        let mut findings = self.findings_of(|key| concerned.contains(key));
+        let remarks = remarks_on(&resources, concerned);
+        findings.extend(remarks.map(|it| format!("{}: {}", it.object, it.finding)));
         let endpoints: Vec<EndpointBody> = self
             .endpoints()
             .into_iter()
@@ -79,10 +82,10 @@ impl Mesh {
         Some(ServiceDescription {
             service: service_body(&resources, object, endpoints.len(), names.collect()),
             object: object.to_json(),
-            policies: policies.map(|policy| policy.to_json()).collect(),
+            policies: policies.iter().map(|policy| policy.to_json()).collect(),
             routes: routes.iter().map(|route| route.to_json()).collect(),
             endpoints,
-            findings: self.findings_of(|key| concerned.contains(key)),
+            findings,
         })
     }
 
@@ -94,17 +97,14 @@ impl Mesh {
             .into_iter()
             .flat_map(|it| it.parents);
         let conditions = conditions.flat_map(|parent| parent.conditions);
-        let remarks = weft_config::lint::lint(&resources).into_iter();
+        let remarks = remarks_on(&resources, vec![key.clone()]);
         Some(ObjectDescription {
             object: object.to_json(),
             services: parents(object).iter().map(ToString::to_string).collect(),
             conditions: conditions
                 .map(|it| format!("{} {}: {} ({})", it.kind, it.status, it.message, it.reason))
                 .collect(),
-            findings: remarks
-                .filter(|remark| remark.object == *key)
-                .map(|remark| remark.finding.to_string())
-                .collect(),
+            findings: remarks.map(|remark| remark.finding.to_string()).collect(),
         })
     }
 
@@ -162,6 +162,20 @@ fn protocol_name(protocol: AppProtocol) -> String {
         .ok()
         .and_then(|name| name.as_str().map(str::to_owned))
         .unwrap_or_default()
+}
+
+/// What lint says of these objects.
+fn remarks_on(resources: &Resources, objects: Vec<ObjectKey>) -> impl Iterator<Item = Remark> {
+    let objects = objects.into_iter().collect();
+    let concern = Concern::of(&objects, &[resources]);
+    let remarks = lint_concerned(resources, &concern).into_iter();
+    remarks.filter(move |remark| objects.contains(&remark.object))
+}
+
+/// Whether a policy is for this route.
+fn aims_at(policy: &Object, route: &ObjectKey) -> bool {
+    let mut targets = targets(&policy.spec).iter();
+    targets.any(|target| target.key() == *route)
 }
 
 fn refers_to(object: &Object, namespace: &str, name: &str) -> bool {

@@ -20,6 +20,7 @@ mod proxy;
 mod serve;
 mod split;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -27,6 +28,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use self::client::Client;
 pub use self::output::OutputFormat;
 pub(crate) use self::output::yaml;
+use crate::api::model::ErrorBody;
 
 /// Weft: a service mesh. Control plane and command line.
 #[derive(Debug, Parser)]
@@ -52,6 +54,7 @@ struct Global {
         global = true,
         env = "WEFT_SERVER",
         default_value = "http://127.0.0.1:15014",
+        value_parser = server_url,
         value_name = "URL"
     )]
     server: String,
@@ -111,25 +114,25 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Progressive delivery.
+    /// Progressive delivery (not built yet).
     #[command(hide = true)]
     Canary(NotBuilt),
-    /// Live rates per service.
+    /// Live rates per service (not built yet).
     #[command(hide = true)]
     Top(NotBuilt),
-    /// Live requests.
+    /// Live requests (not built yet).
     #[command(hide = true)]
     Tap(NotBuilt),
-    /// Add the sidecar to Kubernetes manifests.
+    /// Add the sidecar to Kubernetes manifests (not built yet).
     #[command(hide = true)]
     Inject(NotBuilt),
-    /// Print what Kubernetes needs to run the control plane.
+    /// Print what Kubernetes needs to run the control plane (not built yet).
     #[command(hide = true)]
     Install(NotBuilt),
-    /// Print what `install` made, for deletion.
+    /// Print what `install` made, for deletion (not built yet).
     #[command(hide = true)]
     Uninstall(NotBuilt),
-    /// Open the web page of the control plane.
+    /// Open the web page of the control plane (not built yet).
     #[command(hide = true)]
     Dashboard(NotBuilt),
 }
@@ -155,10 +158,15 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let output = cli.global.output;
     match runtime.block_on(cli.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(refused) = error.downcast_ref::<ErrorBody>() {
+                // Programs read why on standard output, people below; where it is gone there is nobody to tell.
+                let _ = output.print_structured(refused);
+            }
             eprintln!("weft: {error:#}");
             ExitCode::FAILURE
         }
@@ -186,16 +194,12 @@ impl Cli {
             Command::Rollback(rollback) => history::rollback(rollback, &client()?, output).await,
             Command::Split(split) => split::run(split, &client()?, output).await,
             Command::Proxies(proxies) => proxies::run(proxies, &client()?, output).await,
-            Command::Proxy(proxy) => proxy::run(proxy, &client()?).await,
+            Command::Proxy(proxy) => proxy::run(proxy, &client()?, output).await,
             Command::Explain(explain) => explain::run(explain, output),
             Command::Completion { shell } => {
-                clap_complete::generate(
-                    *shell,
-                    &mut Self::command(),
-                    "weft",
-                    &mut std::io::stdout(),
-                );
-                Ok(())
+                let mut script = Vec::new();
+                clap_complete::generate(*shell, &mut Self::command(), "weft", &mut script);
+                Ok(std::io::stdout().write_all(&script)?)
             }
             Command::Canary(_) => not_built("canary"),
             Command::Top(_) => not_built("top"),
@@ -206,6 +210,10 @@ impl Cli {
             Command::Dashboard(_) => not_built("dashboard"),
         }
     }
+}
+
+fn server_url(text: &str) -> Result<String, String> {
+    client::parse_server(text).map(|_| text.to_owned())
 }
 
 fn not_built(command: &str) -> anyhow::Result<()> {

@@ -36,6 +36,11 @@ fn wrong_usage_exits_with_2() {
         &["apply"],
         &["split", "web", "v1"],
         &["get", "nonsense"],
+        &["split", "web", "=5"],
+        &["delete", "HTPRoute", "web"],
+        &["--server", "127.0.0.1:15014", "get", "services"],
+        &["serve", "--log-level", "inof"],
+        &["serve", "--xds-listen", "15010"],
         &[],
     ] {
         assert_eq!(weft(arguments, "").status.code(), Some(2), "{arguments:?}");
@@ -57,6 +62,62 @@ fn lint_names_every_fault_with_its_place_and_the_near_name() {
     assert!(out.contains("<stdin>:5:3: "), "{out}");
     assert!(out.contains("`prots`") && out.contains("`ports`"), "{out}");
     assert!(out.contains("<stdin>:6:") && out.contains("99999"), "{out}");
+}
+
+#[test]
+fn an_object_with_a_fault_is_not_said_to_be_missing() {
+    let route = "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec:
+  parentRefs: [{group: mesh.weft.dev, kind: MeshService, name: web, port: 80}]
+";
+    let bad = GOOD.replace("ports:", "prots:") + route;
+    let output = weft(&["lint", "-f", "-"], &bad);
+    let out = text(&output.stdout);
+    assert!(
+        out.contains("`prots`") && !out.contains("there is no"),
+        "{out}"
+    );
+}
+
+#[test]
+fn lint_tells_of_unreadable_files_beside_faults_and_counts_objects() {
+    let output = weft(&["lint", "-f", "/no/such/file", "-f", "-"], "kind: [");
+    assert_eq!(output.status.code(), Some(1));
+    let out = text(&output.stdout);
+    assert!(
+        out.contains("/no/such/file: ") && out.contains("<stdin>:"),
+        "{out}"
+    );
+    let output = weft(&["lint", "-f", "-"], GOOD);
+    let out = text(&output.stdout);
+    assert!(out.contains("1 object in 1 file, no faults"), "{out}");
+}
+
+/// As when `head` has seen enough.
+#[test]
+fn a_closed_pipe_is_no_panic() {
+    for arguments in [
+        &["completion", "bash"][..],
+        &["explain", "UH"],
+        &["lint", "-f", "-"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_weft"))
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let _ = child.stdin.take().unwrap().write_all(GOOD.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(text(&output.stderr), "", "{arguments:?}");
+    }
 }
 
 #[test]

@@ -172,6 +172,13 @@ async fn the_live_state_of_a_proxy_is_one_kind_at_a_time() -> anyhow::Result<()>
         &scene.weft(&["proxy", "stats", "caller"]).await?,
         &["weft_xds_connected 1"],
     );
+    for what in ["config", "stats", "endpoints"] {
+        let page = scene.weft(&["proxy", what, "caller", "-o", "json"]).await?;
+        let _: serde_json::Value = serde_json::from_str(&page).with_context(|| page.clone())?;
+        assert!(page.ends_with('\n'), "{what}: {page}");
+        let page = scene.weft(&["proxy", what, "caller", "-o", "yaml"]).await?;
+        assert!(!page.starts_with(['{', '#']), "{what}: {page}");
+    }
     scene
         .refused(
             &["proxy", "config", "nobody"],
@@ -233,13 +240,149 @@ async fn weights_are_split_and_rolled_back_as_revisions() -> anyhow::Result<()> 
             "there is no HTTPRoute reviews in namespace default",
         )
         .await?;
-    scene
-        .refused(&["delete", "nothing", "reviews"], "nothing is not a kind")
-        .await?;
+    for arguments in [
+        &["delete", "nothing", "reviews"][..],
+        &["delete", "HTPRoute", "reviews"],
+    ] {
+        let ended = scene.weft.run(arguments, "").await?;
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        holds(&ended.err, &["not a kind", "HTTPRoute"]);
+    }
     scene
         .refused(&["rollback", "99"], "revision 99 is not known")
         .await?;
     scene.caller.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_leaves_something_dangling_warns() -> anyhow::Result<()> {
+    let scene = Scene::new().await?;
+    let lost = weighted_route("lost", 80, &[("review-v1", 0)]);
+    let ended = scene.weft.run(&["apply", "-f", "-"], &lost).await?;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    holds(
+        &ended.err,
+        &[
+            "warning: <stdin>:",
+            "there is no MeshService default/lost; the route has no effect",
+            "there is no MeshService default/review-v1, did you mean `reviews-v1`; its requests are answered 500",
+            "all weights are 0",
+        ],
+    );
+    // The fault lies in the route, but it is the deletion that brings it about; what was wrong before is no news.
+    for dry in [&["--dry-run"][..], &[]] {
+        let arguments = [&["delete", "service", "reviews-v2"], dry].concat();
+        let ended = scene.weft.run(&arguments, "").await?;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        holds(
+            &ended.err,
+            &[
+                "warning: HTTPRoute default/reviews: spec.rules[0].backendRefs[1].name: there is no MeshService default/reviews-v2",
+            ],
+        );
+        assert!(!ended.err.contains("lost"), "{ended:?}");
+    }
+    let same = succeed(scene.weft.run(&["apply", "-f", "-"], POLICY).await?)?;
+    holds(&same, &["nothing changes: it is as in revision 3"]);
+    assert!(!same.contains("stored"), "{same}");
+    scene.caller.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_taken_in_every_form_and_near_ones_are_suggested() -> anyhow::Result<()> {
+    let scene = Scene::new().await?;
+    for name in [
+        "reviews",
+        "reviews.default",
+        "reviews.default.svc.cluster.local",
+    ] {
+        for arguments in [
+            &["describe", "service", name][..],
+            &["get", "services", name],
+            &["get", "endpoints", name],
+            &["split", name, "v1=1", "v2=1", "--dry-run"],
+        ] {
+            holds(&scene.weft(arguments).await?, &["reviews"]);
+        }
+    }
+    for (arguments, why) in [
+        (
+            &["describe", "service", "reveiws"][..],
+            "no service reveiws in namespace default, did you mean `reviews`?",
+        ),
+        (
+            &["get", "routes", "review"],
+            "no routes named review, did you mean `reviews`?",
+        ),
+        (
+            &["get", "routes", "reviews", "-n", "shop"],
+            "no routes named reviews in namespace shop",
+        ),
+        (
+            &["delete", "MeshService", "reviews-v3", "x"],
+            "no MeshService reviews-v3 in namespace default, did you mean `reviews-v1`?\nthere is no MeshService x",
+        ),
+        (
+            &["split", "review", "v1=1"],
+            "there is no service review in namespace default, did you mean `reviews`?",
+        ),
+        (&["split", "reviews-v1", "v1=1"], "has no route to split"),
+        (&["split", "reviews", "v1=0", "v2=0"], "all weights are 0"),
+        (&["get", "revisions", "abc"], "a revision is a number"),
+        (
+            &["get", "revisions", "99"],
+            "not in the history; it reaches from 1 to 1",
+        ),
+    ] {
+        scene.refused(arguments, why).await?;
+    }
+    holds(
+        &scene.weft(&["get", "routes", "-o", "wide"]).await?,
+        &["reviews:9080", "reviews-v1=90 reviews-v2=10"],
+    );
+    scene.caller.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_shows_the_policies_of_its_routes() -> anyhow::Result<()> {
+    let weft = Weft::serve(&[]).await?;
+    let web = static_service("web", 80, "http", &[([127, 0, 0, 1], 9).into()]);
+    let route = weighted_route("web", 80, &[("web", 1)]);
+    let limit = |name: &str, kind: &str| {
+        format!(
+            "---\napiVersion: mesh.weft.dev/v1alpha1\nkind: RateLimitPolicy\nmetadata: {{name: {name}}}\nspec: {{targetRefs: \
+             [{{group: gateway.networking.k8s.io, kind: {kind}, name: web}}], local: {{requests: 1}}}}\n"
+        )
+    };
+    let manifest = web + &route + &limit("ours", "HTTPRoute") + &limit("other", "GRPCRoute");
+    succeed(weft.run(&["apply", "-f", "-"], &manifest).await?)?;
+    let page = succeed(weft.run(&["describe", "service", "web"], "").await?)?;
+    holds(&page, &["Policies (1)", "RateLimitPolicy ours"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_names_places_and_is_structured_where_that_was_asked_for() -> anyhow::Result<()> {
+    let weft = Weft::serve(&[]).await?;
+    let twice = static_service("web", 80, "http", &[]) + &static_service("web", 81, "http", &[]);
+    let ended = weft.run(&["apply", "-f", "-"], &twice).await?;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    holds(&ended.err, &["web stands already at <stdin>:"]);
+    let ended = weft
+        .run(&["apply", "-o", "json", "-f", "-"], "kind: Foo")
+        .await?;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let refused: serde_json::Value = serde_json::from_str(&ended.out)?;
+    let faults = refused["faults"].as_array().context("a list of faults")?;
+    assert!(
+        faults
+            .iter()
+            .any(|it| it.as_str().is_some_and(|it| it.contains("unknown kind"))),
+        "{refused}"
+    );
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::client::Client;
 use super::manifest::Files;
-use super::output::{OutputFormat, count};
+use super::output::{OutputFormat, count, say};
 use crate::api::model::{Action, ApplyEvent, ApplyRequest, Change, Refusal};
 
 /// Options of `weft apply`.
@@ -28,7 +28,7 @@ pub(super) struct Apply {
 }
 
 /// How long a change waits for the proxies.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct Wait {
     /// Do not wait until the proxies concerned have acknowledged.
     #[arg(long)]
@@ -95,47 +95,91 @@ pub(super) async fn change(
     client: &Client,
     output: OutputFormat,
 ) -> anyhow::Result<()> {
-    watch("/v1/apply", request, request.dry_run, client, output).await
+    let ending = match (request.dry_run, request.wait_seconds) {
+        (true, _) => Ending::Planned,
+        (false, None) => Ending::Stored,
+        (false, Some(_)) => Ending::Answered,
+    };
+    watch("/v1/apply", request, ending, client, output).await
 }
 
-/// Posts `request`, follows its events, and fails if a proxy refused or was silent.
+/// How far a change is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It is only a dry run.
+    Planned,
+    /// The proxies are not waited for.
+    Stored,
+    /// Until the proxies have answered.
+    Answered,
+}
+
+/// Posts `request`, follows its events up to `ending`, and fails if a proxy refused or was silent.
 ///
 /// # Errors
 /// As [`run`].
 pub(super) async fn watch(
     path: &str,
     request: &impl serde::Serialize,
-    dry_run: bool,
+    ending: Ending,
     client: &Client,
     output: OutputFormat,
 ) -> anyhow::Result<()> {
     let bar = progress_bar();
     let mut events = Vec::new();
+    let mut shown = Ok(());
     client
         .post_events(path, request, |event| {
-            if matches!(output, OutputFormat::Table | OutputFormat::Wide) {
-                show(&event, dry_run, &bar);
+            // A reader who has gone does not stop what is followed, nor hide how it ends.
+            if matches!(output, OutputFormat::Table | OutputFormat::Wide) && shown.is_ok() {
+                shown = show(&event, changes_something(&events), ending, &bar);
             }
             events.push(event);
             Ok(())
         })
         .await?;
     bar.finish_and_clear();
-    output.print_structured(&events)?;
-    match events.last() {
-        Some(ApplyEvent::Done { refused, .. }) if !refused.is_empty() => {
+    let printed = output.print_structured(&events);
+    verdict(events.last(), ending)?;
+    shown?;
+    printed.map(drop)
+}
+
+/// Whether the change came to its end, and to a good one.
+fn verdict(last: Option<&ApplyEvent>, ending: Ending) -> anyhow::Result<()> {
+    match (last, ending) {
+        (Some(ApplyEvent::Done { refused, .. }), _) if !refused.is_empty() => {
             bail!("{} refused it", count(refused.len(), "proxy"))
         }
-        Some(ApplyEvent::Done { waiting, .. }) if !waiting.is_empty() => {
+        (Some(ApplyEvent::Done { waiting, .. }), _) if !waiting.is_empty() => {
             bail!("{} did not answer in time", count(waiting.len(), "proxy"))
         }
-        Some(ApplyEvent::Done { .. } | ApplyEvent::Stored { .. }) => Ok(()),
-        Some(ApplyEvent::Planned { .. }) if dry_run => Ok(()),
-        other => bail!("the control plane ended its answer early, after {other:?}"),
+        (Some(ApplyEvent::Done { .. }), _)
+        | (Some(ApplyEvent::Stored { .. }), Ending::Stored)
+        | (Some(ApplyEvent::Planned { .. }), Ending::Planned) => Ok(()),
+        (Some(ApplyEvent::Stored { .. } | ApplyEvent::Progress { .. }), _) => bail!(
+            "it is stored, but the control plane stopped before it could say what the proxies make of it"
+        ),
+        (Some(ApplyEvent::Planned { .. }) | None, _) => {
+            bail!("the control plane stopped before it had stored anything")
+        }
     }
 }
 
-fn show(event: &ApplyEvent, dry_run: bool, bar: &ProgressBar) {
+/// Whether any object was planned to change.
+fn changes_something(events: &[ApplyEvent]) -> bool {
+    events.iter().any(|event| {
+        matches!(event, ApplyEvent::Planned { changes, .. }
+            if changes.iter().any(|change| change.action != Action::Unchanged))
+    })
+}
+
+fn show(
+    event: &ApplyEvent,
+    changed: bool,
+    ending: Ending,
+    bar: &ProgressBar,
+) -> std::io::Result<()> {
     match event {
         ApplyEvent::Planned {
             changes,
@@ -145,15 +189,19 @@ fn show(event: &ApplyEvent, dry_run: bool, bar: &ProgressBar) {
             warnings
                 .iter()
                 .for_each(|warning| eprintln!("warning: {warning}"));
-            changes
-                .iter()
-                .for_each(|change| show_change(change, dry_run));
+            let dry_run = ending == Ending::Planned;
+            for change in changes {
+                show_change(change, dry_run)?;
+            }
             if dry_run {
-                println!("would concern {}", count(proxies.len(), "connected proxy"));
-                proxies.iter().for_each(|proxy| println!("  {proxy}"));
+                say!("would concern {}", count(proxies.len(), "connected proxy"))?;
+                show_names(proxies)?;
             }
         }
-        ApplyEvent::Stored { revision } => println!("revision {revision} stored"),
+        ApplyEvent::Stored { revision } if changed => say!("revision {revision} stored")?,
+        ApplyEvent::Stored { revision } => {
+            say!("nothing changes: it is as in revision {revision}")?;
+        }
         ApplyEvent::Progress {
             acknowledged,
             refused,
@@ -166,36 +214,46 @@ fn show(event: &ApplyEvent, dry_run: bool, bar: &ProgressBar) {
             acknowledged,
             refused,
             waiting,
+            left,
             ..
         } => {
             bar.finish_and_clear();
-            if acknowledged.len() + refused.len() + waiting.len() == 0 {
-                println!("no connected proxy has anything of it");
+            if acknowledged.len() + refused.len() + waiting.len() + left.len() == 0 {
+                say!("no connected proxy has anything of it")?;
             } else {
-                println!("acknowledged by {}", count(acknowledged.len(), "proxy"));
+                say!("acknowledged by {}", count(acknowledged.len(), "proxy"))?;
             }
-            acknowledged.iter().for_each(|proxy| println!("  {proxy}"));
-            refused
-                .iter()
-                .for_each(|Refusal { proxy, reason }| println!("refused by {proxy}: {reason}"));
-            waiting
-                .iter()
-                .for_each(|proxy| println!("no answer from {proxy}"));
+            show_names(acknowledged)?;
+            for Refusal { proxy, reason } in refused {
+                say!("refused by {proxy}: {reason}")?;
+            }
+            for proxy in waiting {
+                say!("no answer from {proxy}")?;
+            }
+            for proxy in left {
+                say!("disconnected before it answered: {proxy}")?;
+            }
         }
     }
+    Ok(())
 }
 
-fn show_change(change: &Change, dry_run: bool) {
+fn show_names(proxies: &[String]) -> std::io::Result<()> {
+    proxies.iter().try_for_each(|proxy| say!("  {proxy}"))
+}
+
+fn show_change(change: &Change, dry_run: bool) -> std::io::Result<()> {
     let word = match (change.action, dry_run) {
         (Action::Created, true) => "would be created",
         (Action::Changed, true) => "would change",
         (Action::Deleted, true) => "would be deleted",
         (action, _) => action.past(),
     };
-    println!("{} {word}", change.object);
+    say!("{} {word}", change.object)?;
     if dry_run {
-        change.diff.iter().for_each(|line| println!("  {line}"));
+        change.diff.iter().try_for_each(|line| say!("  {line}"))?;
     }
+    Ok(())
 }
 
 /// A bar on a terminal; nothing elsewhere.
@@ -210,9 +268,10 @@ fn progress_bar() -> ProgressBar {
 
 /// Who asks: the user's name, for the history.
 pub(super) fn author() -> String {
-    std::env::var("USER")
-        .or_else(|_| std::env::var("LOGNAME"))
-        .unwrap_or_else(|_| "unknown".to_owned())
+    let said = |name| std::env::var(name).ok().filter(|it| !it.is_empty());
+    said("USER")
+        .or_else(|| said("LOGNAME"))
+        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 fn parse_wait(text: &str) -> Result<Duration, String> {

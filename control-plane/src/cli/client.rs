@@ -25,18 +25,23 @@ pub struct Client {
     http: hyper_util::client::legacy::Client<HttpConnector, Full<Bytes>>,
 }
 
+/// Reads `http://HOST:PORT`.
+///
+/// # Errors
+/// If it is anything else.
+pub(super) fn parse_server(text: &str) -> Result<Uri, String> {
+    let uri: Option<Uri> = text.parse().ok();
+    uri.filter(|it| it.scheme_str() == Some("http") && it.authority().is_some() && it.path() == "/")
+        .ok_or_else(|| format!("must be http://HOST:PORT, got {text:?}"))
+}
+
 impl Client {
     /// A client of the control plane at `server`.
     ///
     /// # Errors
     /// If `server` is not an `http://` URL without a path.
     pub fn new(server: &str, token: Option<&str>) -> anyhow::Result<Self> {
-        let uri: Uri = server
-            .parse()
-            .with_context(|| format!("--server {server:?} is not a URL"))?;
-        if uri.scheme_str() != Some("http") || uri.authority().is_none() || uri.path() != "/" {
-            bail!("--server must be http://HOST:PORT, got {server:?}");
-        }
+        let uri = parse_server(server).map_err(anyhow::Error::msg)?;
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let http =
@@ -172,7 +177,7 @@ impl Client {
             .with_context(|| format!("{} did not answer within {ANSWER_TIMEOUT:?}", self.server))?
             .with_context(|| {
                 format!(
-                    "no control plane answers at {}: is `weft serve` running there?",
+                    "no control plane answers at {} (is `weft serve` running there?)",
                     self.server
                 )
             })?;
@@ -182,8 +187,11 @@ impl Client {
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
         match serde_json::from_slice::<ErrorBody>(&body) {
-            Ok(error) => bail!("{error}"),
-            Err(_) => bail!("{status}: {}", String::from_utf8_lossy(&body).trim()),
+            Ok(error) => Err(error.into()),
+            Err(_) => bail!(
+                "what answers at {} is not the HTTP API of a control plane, it says {status}: give its address by --server",
+                self.server
+            ),
         }
     }
 }

@@ -1,20 +1,22 @@
 //! `weft delete`.
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use clap::Args;
+use weft_config::diag::near_name;
 use weft_config::gateway_api::Kind;
 
 use super::apply::{Wait, author, change};
 use super::client::Client;
-use super::get::name_of;
+use super::get::{missing, name_of};
 use super::output::OutputFormat;
 use crate::api::model::{ApplyRequest, ObjectName};
 
 /// Options of `weft delete`.
 #[derive(Debug, Args)]
 pub(super) struct Delete {
-    /// The kind, such as `HTTPRoute` (case does not matter).
-    kind: String,
+    /// The kind, such as `HTTPRoute` (case does not matter), or `service`, `route` or `policy` for any of these.
+    #[arg(value_parser = parse_kinds)]
+    kind: Kinds,
     /// The names.
     #[arg(required = true)]
     names: Vec<String>,
@@ -31,6 +33,47 @@ pub(super) struct Delete {
     wait: Wait,
 }
 
+/// A word of the command line, and the kinds that it stands for.
+#[derive(Clone, Debug)]
+struct Kinds {
+    word: &'static str,
+    kinds: Vec<Kind>,
+}
+
+impl Kinds {
+    fn new(word: &'static str, kinds: Vec<Kind>) -> Self {
+        Self { word, kinds }
+    }
+}
+
+fn parse_kinds(text: &str) -> Result<Kinds, String> {
+    let all = |wanted: fn(Kind) -> bool| Kind::ALL.into_iter().filter(|it| wanted(*it)).collect();
+    match text {
+        "service" | "services" => {
+            return Ok(Kinds::new(
+                "service",
+                vec![Kind::Service, Kind::MeshService],
+            ));
+        }
+        "route" | "routes" => return Ok(Kinds::new("route", all(Kind::is_route))),
+        "policy" | "policies" => return Ok(Kinds::new("policy", all(Kind::is_policy))),
+        _ => {}
+    }
+    if let Some(kind) = Kind::find(text) {
+        return Ok(Kinds::new(kind.name(), vec![kind]));
+    }
+    let names = || Kind::ALL.map(Kind::name).into_iter();
+    let hint = match near_name(text, names()) {
+        Some(near) => format!(", did you mean `{near}`"),
+        None => String::new(),
+    };
+    let known: Vec<&str> = names().collect();
+    Err(format!(
+        "not a kind{hint}; there are {}, and service, route and policy for any of these",
+        known.join(", ")
+    ))
+}
+
 /// Deletes objects as one revision.
 ///
 /// # Errors
@@ -40,35 +83,36 @@ pub(super) async fn run(
     client: &Client,
     output: OutputFormat,
 ) -> anyhow::Result<()> {
-    let kind = Kind::ALL
-        .iter()
-        .find(|kind| kind.name().eq_ignore_ascii_case(&delete.kind));
-    let kind = kind.with_context(|| {
-        let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
-        format!(
-            "{} is not a kind; there are {}",
-            delete.kind,
-            known.join(", ")
-        )
-    })?;
     let objects: Vec<serde_json::Value> = client.get("/v1/objects").await?;
-    let known: Vec<ObjectName> = objects.iter().map(name_of).collect();
-    let names = delete.names.iter().map(|name| {
-        let found = known
-            .iter()
-            .find(|k| k.kind == kind.name() && k.namespace == delete.namespace && k.name == *name);
-        found.cloned().with_context(|| {
-            format!(
-                "there is no {} {name} in namespace {}",
-                kind.name(),
-                delete.namespace
-            )
-        })
+    let mut known: Vec<ObjectName> = objects.iter().map(name_of).collect();
+    known.retain(|it| {
+        it.namespace == delete.namespace
+            && delete.kind.kinds.iter().any(|kind| kind.name() == it.kind)
     });
-    let names = names.collect::<anyhow::Result<Vec<_>>>()?;
-    ensure!(!names.is_empty(), "nothing to delete");
+    let mut wanted = Vec::new();
+    let mut faults = Vec::new();
+    for name in &delete.names {
+        let found: Vec<&ObjectName> = known.iter().filter(|it| it.name == *name).collect();
+        match found[..] {
+            [] => {
+                let what = delete.kind.word;
+                let names = known.iter().map(|it| it.name.as_str());
+                faults.push(missing(what, name, &delete.namespace, names).to_string());
+            }
+            [one] if wanted.contains(one) => {} // named twice
+            [one] => wanted.push(one.clone()),
+            _ => {
+                let kinds: Vec<&str> = found.iter().map(|it| it.kind.as_str()).collect();
+                faults.push(format!(
+                    "{name} is the name of several: say which kind, {}",
+                    kinds.join(" or ")
+                ));
+            }
+        }
+    }
+    ensure!(faults.is_empty(), "{}", faults.join("\n"));
     let request = ApplyRequest {
-        delete: names,
+        delete: wanted,
         author: author(),
         message: delete.message.clone(),
         dry_run: delete.dry_run,

@@ -1,14 +1,14 @@
 //! `weft describe`.
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::client::Client;
-use super::get::{POLICY_KINDS, ROUTE_KINDS, name_of};
-use super::output::{OutputFormat, count, print_table, yaml};
+use super::get::{POLICY_KINDS, ROUTE_KINDS, missing, name_of, service_name};
+use super::output::{OutputFormat, count, print_table, say, yaml};
 use crate::api::model::{
-    EndpointBody, ObjectDescription, ProxyBody, RevisionBody, ServiceDescription,
+    EndpointBody, ObjectDescription, ObjectName, ProxyBody, ServiceBody, ServiceDescription,
 };
 
 /// Options of `weft describe`.
@@ -72,7 +72,15 @@ pub(super) async fn run(
 
 impl Describe {
     async fn service(&self, client: &Client) -> anyhow::Result<ServiceDescription> {
-        let path = format!("/v1/services/{}/{}", self.namespace, self.name);
+        let wanted = service_name(&self.name, &self.namespace)?;
+        let path = format!("/v1/services/{}/{}", wanted.namespace, wanted.name);
+        let services: Vec<ServiceBody> = client.get("/v1/services").await?;
+        let there = |s: &&ServiceBody| s.namespace == wanted.namespace;
+        let names = services.iter().filter(there).map(|s| s.name.as_str());
+        let names: Vec<&str> = names.collect();
+        if !names.contains(&wanted.name.as_str()) {
+            return Err(missing("service", &wanted.name, &wanted.namespace, names));
+        }
         client.get(&path).await
     }
 }
@@ -83,20 +91,23 @@ async fn service(describe: &Describe, client: &Client, output: OutputFormat) -> 
         return Ok(());
     }
     let service = &page.service;
-    println!("{} {} in {}", service.kind, service.name, service.namespace);
+    say!("{} {} in {}", service.kind, service.name, service.namespace)?;
     for port in &service.ports {
-        println!("  port {} ({})", port.port, port.protocol);
+        say!("  port {} ({})", port.port, port.protocol)?;
     }
-    println!("\nEndpoints ({}):", page.endpoints.len());
+    say!("\nEndpoints ({}):", page.endpoints.len())?;
     for endpoint in &page.endpoints {
-        println!(
+        say!(
             "  {:<24} {:<10} weight {}  {}",
-            endpoint.address, endpoint.health, endpoint.weight, endpoint.service
-        );
+            endpoint.address,
+            endpoint.health,
+            endpoint.weight,
+            endpoint.service
+        )?;
     }
-    section("Routes", &page.routes);
-    section("Policies", &page.policies);
-    lines("Findings", &page.findings);
+    section("Routes", &page.routes)?;
+    section("Policies", &page.policies)?;
+    lines("Findings", &page.findings)?;
     Ok(())
 }
 
@@ -153,25 +164,27 @@ async fn objects(
     }
     if pages.is_empty() {
         let what = format!("{:?}", describe.what).to_lowercase();
-        bail!(
-            "there is no {what} {} in namespace {}",
-            describe.name,
-            describe.namespace
-        );
+        let names: Vec<ObjectName> = objects.iter().map(name_of).collect();
+        let alike = names.iter().filter(|it| {
+            it.namespace == describe.namespace
+                && (kinds.is_empty() || kinds.contains(&it.kind.as_str()))
+        });
+        let alike = alike.map(|it| it.name.as_str());
+        return Err(missing(&what, &describe.name, &describe.namespace, alike));
     }
     if output.print_structured(&pages)? {
         return Ok(());
     }
     for page in &pages {
         let name = name_of(&page.object);
-        println!("{} {} in {}", name.kind, name.name, name.namespace);
-        lines("Services", &page.services);
-        lines("Conditions", &page.conditions);
-        lines("Findings", &page.findings);
-        println!("\nObject:");
+        say!("{} {} in {}", name.kind, name.name, name.namespace)?;
+        lines("Services", &page.services)?;
+        lines("Conditions", &page.conditions)?;
+        lines("Findings", &page.findings)?;
+        say!("\nObject:")?;
         yaml(&page.object)
             .lines()
-            .for_each(|line| println!("  {line}"));
+            .try_for_each(|line| say!("  {line}"))?;
     }
     Ok(())
 }
@@ -187,19 +200,19 @@ async fn proxy(describe: &Describe, client: &Client, output: OutputFormat) -> an
         return Ok(());
     }
     for page in &pages {
-        println!("{}", page.name);
-        println!("  service       {}", page.service);
-        println!("  agent         {}", page.user_agent);
-        println!("  connected     since {}", page.connected_since);
-        println!("  state         {}", super::proxies::state(page));
-        println!("  intended      revision {}", page.intended);
-        println!("  sent          revision {}", page.sent);
-        println!("  acknowledged  revision {}", page.acknowledged);
+        say!("{}", page.name)?;
+        say!("  service       {}", page.service)?;
+        say!("  agent         {}", page.user_agent)?;
+        say!("  connected     since {}", page.connected_since)?;
+        say!("  state         {}", super::proxies::state(page))?;
+        say!("  intended      revision {}", page.intended)?;
+        say!("  sent          revision {}", page.sent)?;
+        say!("  acknowledged  revision {}", page.acknowledged)?;
         for (kind, number) in &page.resources {
-            println!("  {kind:<12}  {}", count(*number, "resource"));
+            say!("  {kind:<12}  {}", count(*number, "resource"))?;
         }
         if let Some(reason) = &page.refused {
-            println!("  refused       {reason}");
+            say!("  refused       {reason}")?;
         }
     }
     Ok(())
@@ -210,41 +223,44 @@ async fn revision(
     client: &Client,
     output: OutputFormat,
 ) -> anyhow::Result<()> {
-    let number: u64 = describe
-        .name
-        .parse()
-        .with_context(|| format!("a revision is a number, got {:?}", describe.name))?;
-    let revisions: Vec<RevisionBody> = client.get("/v1/revisions?limit=1000").await?;
-    let found = revisions.into_iter().find(|r| r.revision == number);
-    let page = found.with_context(|| format!("revision {number} is not in the history"))?;
+    let page = super::history::find(&describe.name, client).await?;
     if output.print_structured(&page)? {
         return Ok(());
     }
-    println!("revision {} by {} at {}", number, page.author, page.time);
+    say!(
+        "revision {} by {} at {}",
+        page.revision,
+        page.author,
+        page.time
+    )?;
     if !page.message.is_empty() {
-        println!("  {}", page.message);
+        say!("  {}", page.message)?;
     }
     for change in &page.changes {
-        println!("\n{} {}", change.object, change.action.past());
-        change.diff.iter().for_each(|line| println!("  {line}"));
+        say!("\n{} {}", change.object, change.action.past())?;
+        change.diff.iter().try_for_each(|line| say!("  {line}"))?;
     }
     Ok(())
 }
 
-fn section(title: &str, objects: &[Value]) {
-    println!("\n{title} ({}):", objects.len());
+fn section(title: &str, objects: &[Value]) -> std::io::Result<()> {
+    say!("\n{title} ({}):", objects.len())?;
     for object in objects {
         let name = name_of(object);
-        println!("  {} {}", name.kind, name.name);
+        say!("  {} {}", name.kind, name.name)?;
         let spec = object.get("spec").cloned().unwrap_or_default();
-        yaml(&spec).lines().for_each(|line| println!("    {line}"));
+        yaml(&spec)
+            .lines()
+            .try_for_each(|line| say!("    {line}"))?;
     }
+    Ok(())
 }
 
 /// A list under its title; nothing where it is empty.
-fn lines(title: &str, lines: &[String]) {
+fn lines(title: &str, lines: &[String]) -> std::io::Result<()> {
     if !lines.is_empty() {
-        println!("\n{title}:");
-        lines.iter().for_each(|line| println!("  {line}"));
+        say!("\n{title}:")?;
+        lines.iter().try_for_each(|line| say!("  {line}"))?;
     }
+    Ok(())
 }

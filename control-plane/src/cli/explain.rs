@@ -5,7 +5,7 @@ use clap::Args;
 use serde::Serialize;
 use weft_config::flag::ResponseFlag;
 
-use super::output::OutputFormat;
+use super::output::{OutputFormat, say};
 
 /// Options of `weft explain`.
 #[derive(Debug, Args)]
@@ -51,10 +51,14 @@ pub(super) fn run(explain: &Explain, output: OutputFormat) -> anyhow::Result<()>
         check: flag.check(),
     };
     if !output.print_structured(&page)? {
-        println!(
+        say!(
             "{} ({})\n\n{}\nside to blame: {}\nwhat to check: {}",
-            page.flag, page.name, page.meaning, page.blame, page.check
-        );
+            page.flag,
+            page.name,
+            page.meaning,
+            page.blame,
+            page.check
+        )?;
     }
     Ok(())
 }

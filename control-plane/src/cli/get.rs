@@ -1,8 +1,11 @@
 //! `weft get`.
 
-use anyhow::bail;
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
+use weft_config::diag::near_name;
+use weft_config::gateway_api::ServiceName;
+use weft_config::gateway_api::names::DEFAULT_CLUSTER_DOMAIN;
 
 use super::client::Client;
 use super::output::{OutputFormat, print_table};
@@ -15,7 +18,7 @@ pub(super) const ROUTE_KINDS: [&str; 3] = ["HTTPRoute", "GRPCRoute", "TCPRoute"]
 pub(super) const POLICY_KINDS: [&str; 3] = ["TrafficPolicy", "RateLimitPolicy", "FaultInjection"];
 
 /// Options of `weft get`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct Get {
     /// What to list.
     #[arg(value_enum)]
@@ -71,8 +74,10 @@ pub(super) async fn run(get: &Get, client: &Client, output: OutputFormat) -> any
 
 async fn services(get: &Get, client: &Client, output: OutputFormat) -> anyhow::Result<()> {
     let mut services: Vec<ServiceBody> = client.get("/v1/services").await?;
-    services.retain(|s| get.wants(&s.namespace, &s.name));
-    get.expect_some(&services)?;
+    let known: Vec<String> = services.iter().map(|s| s.name.clone()).collect();
+    let wanted = get.service()?;
+    services.retain(|s| wanted.wants(&s.namespace, &s.name));
+    wanted.expect_some(&services, &known)?;
     if output.print_structured(&services)? {
         return Ok(());
     }
@@ -104,12 +109,21 @@ async fn services(get: &Get, client: &Client, output: OutputFormat) -> anyhow::R
 
 async fn endpoints(get: &Get, client: &Client, output: OutputFormat) -> anyhow::Result<()> {
     let mut endpoints: Vec<EndpointBody> = client.get("/v1/endpoints").await?;
+    let wanted = get.service()?;
     endpoints.retain(|e| {
         let host = e.service.split(':').next().unwrap_or_default();
         let (name, namespace) = host.split_once('.').unwrap_or((host, ""));
-        get.wants(namespace, name)
+        wanted.wants(namespace, name)
     });
-    get.expect_some(&endpoints)?;
+    if endpoints.is_empty() && wanted.name.is_some() {
+        // A service that is there and has none is no mistake.
+        let services: Vec<ServiceBody> = client.get("/v1/services").await?;
+        let known: Vec<String> = services.iter().map(|s| s.name.clone()).collect();
+        let there = services
+            .iter()
+            .filter(|s| wanted.wants(&s.namespace, &s.name));
+        wanted.expect_some(&there.collect::<Vec<_>>(), &known)?;
+    }
     if output.print_structured(&endpoints)? {
         return Ok(());
     }
@@ -123,20 +137,93 @@ async fn objects(
     kinds: &[&str],
 ) -> anyhow::Result<()> {
     let mut objects: Vec<Value> = client.get("/v1/objects").await?;
+    objects.retain(|object| kinds.is_empty() || kinds.contains(&name_of(object).kind.as_str()));
+    let known: Vec<String> = objects.iter().map(|object| name_of(object).name).collect();
     objects.retain(|object| {
         let name = name_of(object);
-        (kinds.is_empty() || kinds.contains(&name.kind.as_str()))
-            && get.wants(&name.namespace, &name.name)
+        get.wants(&name.namespace, &name.name)
     });
-    get.expect_some(&objects)?;
+    get.expect_some(&objects, &known)?;
     if output.print_structured(&objects)? {
         return Ok(());
     }
     let rows = objects.iter().map(|object| {
         let name = name_of(object);
-        vec![name.namespace, name.kind, name.name]
+        let mut row = vec![name.namespace, name.kind, name.name, aims(object)];
+        if output == OutputFormat::Wide {
+            row.push(backends(object));
+            for field in ["/metadata/generation", "/metadata/creationTimestamp"] {
+                row.push(object.pointer(field).map_or(String::new(), plain));
+            }
+        }
+        row
     });
-    print_table(&["namespace", "kind", "name"], rows.collect(), "no objects")
+    let mut header = vec!["namespace", "kind", "name", "for"];
+    if output == OutputFormat::Wide {
+        header.extend(["backends", "generation", "created"]);
+    }
+    print_table(&header, rows.collect(), get.what.none())
+}
+
+/// What a route or policy is for: `reviews:9080`, `HTTPRoute/reviews#canary`.
+fn aims(object: &Value) -> String {
+    let own = name_of(object).namespace;
+    let list = |field| object.pointer(field).and_then(Value::as_array);
+    let aims = list("/spec/parentRefs").or_else(|| list("/spec/targetRefs"));
+    let words = aims.into_iter().flatten().map(|aim| {
+        let text = |field| aim.get(field).map_or(String::new(), plain);
+        let mut word = match text("kind").as_str() {
+            "Service" | "MeshService" => text("name"),
+            kind => format!("{kind}/{}", text("name")),
+        };
+        if aim.get("namespace").is_some() && text("namespace") != own {
+            word = format!("{word}.{}", text("namespace"));
+        }
+        for (sign, field) in [(':', "port"), ('#', "sectionName")] {
+            if aim.get(field).is_some() {
+                word = format!("{word}{sign}{}", text(field));
+            }
+        }
+        word
+    });
+    words.collect::<Vec<_>>().join(",")
+}
+
+/// The backends of a route's rules with their weights: `reviews-v1=90 reviews-v2=10`, rules apart by `;`, `-` for one without.
+fn backends(object: &Value) -> String {
+    let rules = object.pointer("/spec/rules").and_then(Value::as_array);
+    let rules = rules.into_iter().flatten().map(|rule| {
+        let backends = rule.get("backendRefs").and_then(Value::as_array);
+        let words = backends.into_iter().flatten().map(|backend| {
+            let text = |field| backend.get(field).map_or(String::new(), plain);
+            format!("{}={}", text("name"), text("weight"))
+        });
+        let words: Vec<String> = words.collect();
+        match words.is_empty() {
+            true => "-".to_owned(),
+            false => words.join(" "),
+        }
+    });
+    rules.collect::<Vec<_>>().join("; ")
+}
+
+/// A scalar without quotes.
+fn plain(value: &Value) -> String {
+    match value.as_str() {
+        Some(text) => text.to_owned(),
+        None => value.to_string(),
+    }
+}
+
+impl What {
+    /// What is said where there is none.
+    fn none(self) -> &'static str {
+        match self {
+            Self::Routes => "no routes",
+            Self::Policies => "no policies",
+            _ => "no objects",
+        }
+    }
 }
 
 impl Get {
@@ -148,15 +235,63 @@ impl Get {
                 .is_none_or(|wanted| wanted == namespace)
     }
 
-    /// One that was asked for by name must be there.
-    fn expect_some<T>(&self, found: &[T]) -> anyhow::Result<()> {
-        match &self.name {
-            Some(name) if found.is_empty() => bail!(
-                "no {} named {name}",
-                format!("{:?}", self.what).to_lowercase()
-            ),
-            _ => Ok(()),
-        }
+    /// The same with the name of a service, which may have any of its forms.
+    fn service(&self) -> anyhow::Result<Self> {
+        let Some(name) = &self.name else {
+            return Ok(self.clone());
+        };
+        let here = self.namespace.as_deref();
+        let service = service_name(name, here.unwrap_or("default"))?;
+        let qualified = name.contains('.') || here.is_some();
+        Ok(Self {
+            what: self.what,
+            name: Some(service.name),
+            namespace: qualified.then_some(service.namespace),
+        })
+    }
+
+    /// One that was asked for by name must be there; `known` are the names of those that are.
+    fn expect_some<T>(&self, found: &[T], known: &[String]) -> anyhow::Result<()> {
+        let Some(name) = self.name.as_ref().filter(|_| found.is_empty()) else {
+            return Ok(());
+        };
+        let what = format!("{:?}", self.what).to_lowercase();
+        let place = match &self.namespace {
+            Some(namespace) => format!(" in namespace {namespace}"),
+            None => String::new(),
+        };
+        let near = hint(name, known.iter().map(String::as_str));
+        bail!("no {what} named {name}{place}{near}")
+    }
+}
+
+/// The service that `text` names as seen from `namespace`: `reviews`, `reviews.shop`, `reviews.shop.svc.cluster.local`.
+///
+/// # Errors
+/// If it can be no service's name.
+pub(super) fn service_name(text: &str, namespace: &str) -> anyhow::Result<ServiceName> {
+    ServiceName::qualify(text, namespace, DEFAULT_CLUSTER_DOMAIN).with_context(|| {
+        format!("{text:?} in namespace {namespace:?} cannot name a service: it is NAME or NAME.NAMESPACE, each of a-z, 0-9 and `-`")
+    })
+}
+
+/// Says that something is not there, and what may have been meant.
+pub(super) fn missing<'a>(
+    what: &str,
+    name: &str,
+    namespace: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> anyhow::Error {
+    let near = hint(name, known);
+    anyhow!("there is no {what} {name} in namespace {namespace}{near}")
+}
+
+/// `, did you mean …?`, where another name is near.
+fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let others = known.into_iter().filter(|known| *known != name);
+    match near_name(name, others) {
+        Some(near) => format!(", did you mean `{near}`?"),
+        None => String::new(),
     }
 }
 

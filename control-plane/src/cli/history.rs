@@ -1,9 +1,9 @@
 //! `weft history` and `weft rollback`.
 
-use anyhow::ensure;
+use anyhow::Context;
 use clap::Args;
 
-use super::apply::{Wait, author, watch};
+use super::apply::{Ending, Wait, author, watch};
 use super::client::Client;
 use super::output::{OutputFormat, print_table, to_the_second};
 use crate::api::model::{Action, RevisionBody, RollbackRequest};
@@ -51,10 +51,14 @@ pub(super) async fn rollback(
         author: author(),
         wait_seconds: rollback.wait.seconds(),
     };
-    watch("/v1/rollback", &request, false, client, output).await
+    let ending = match request.wait_seconds {
+        Some(_) => Ending::Answered,
+        None => Ending::Stored,
+    };
+    watch("/v1/rollback", &request, ending, client, output).await
 }
 
-/// The newest `limit` revisions, or the one among them of this number.
+/// The newest `limit` revisions, or the one of this number.
 ///
 /// # Errors
 /// If the control plane cannot be reached, or there is none of that number.
@@ -64,15 +68,10 @@ pub(super) async fn list(
     client: &Client,
     output: OutputFormat,
 ) -> anyhow::Result<()> {
-    let path = format!("/v1/revisions?limit={limit}");
-    let mut revisions: Vec<RevisionBody> = client.get(&path).await?;
-    if let Some(number) = number {
-        revisions.retain(|r| r.revision.to_string() == number);
-        ensure!(
-            !revisions.is_empty(),
-            "revision {number} is not among the newest {limit}"
-        );
-    }
+    let revisions: Vec<RevisionBody> = match number {
+        Some(number) => vec![find(number, client).await?],
+        None => client.get(&format!("/v1/revisions?limit={limit}")).await?,
+    };
     if output.print_structured(&revisions)? {
         return Ok(());
     }
@@ -90,6 +89,26 @@ pub(super) async fn list(
         rows.collect(),
         "no revisions",
     )
+}
+
+/// The revision of this number.
+///
+/// # Errors
+/// If it is no number, is not in the history, or the control plane cannot be reached.
+pub(super) async fn find(number: &str, client: &Client) -> anyhow::Result<RevisionBody> {
+    let wanted: u64 = number
+        .parse()
+        .ok()
+        .with_context(|| format!("a revision is a number, got {number:?}"))?;
+    let revisions: Vec<RevisionBody> = client.get("/v1/revisions?limit=1000").await?;
+    let reach = match (revisions.last(), revisions.first()) {
+        (Some(oldest), Some(newest)) => {
+            format!("it reaches from {} to {}", oldest.revision, newest.revision)
+        }
+        _ => "it is empty".to_owned(),
+    };
+    let found = revisions.into_iter().find(|it| it.revision == wanted);
+    found.with_context(|| format!("revision {wanted} is not in the history; {reach}"))
 }
 
 /// `+HTTPRoute/a ~MeshService/b -TCPRoute/c`.

@@ -4,7 +4,7 @@ use anyhow::bail;
 use clap::Args;
 
 use super::client::Client;
-use super::output::{OutputFormat, print_table, to_the_second};
+use super::output::{OutputFormat, print_table, say, to_the_second};
 use crate::api::model::ProxyBody;
 
 /// Options of `weft proxies`.
@@ -90,7 +90,7 @@ pub(super) async fn list(
         .iter()
         .filter_map(|p| Some((&p.name, p.refused.as_ref()?)))
     {
-        println!("{name} refused: {reason}");
+        say!("{name} refused: {reason}")?;
     }
     Ok(())
 }

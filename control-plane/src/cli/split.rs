@@ -1,17 +1,19 @@
 //! `weft split`.
 
-use anyhow::{Context, bail, ensure};
+use std::collections::BTreeSet;
+
+use anyhow::{Context, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::apply::{Wait, author, change};
 use super::client::Client;
-use super::get::name_of;
+use super::get::{missing, name_of, service_name};
 use super::output::OutputFormat;
-use crate::api::model::{ApplyRequest, SourceFile};
+use crate::api::model::{ApplyRequest, ObjectName, SourceFile};
 
 /// Options of `weft split`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct Split {
     /// The service whose route is changed.
     service: String,
@@ -37,7 +39,22 @@ pub(super) async fn run(
     client: &Client,
     output: OutputFormat,
 ) -> anyhow::Result<()> {
+    let service = service_name(&split.service, &split.namespace)?;
+    let split = &Split {
+        service: service.name,
+        namespace: service.namespace,
+        ..split.clone()
+    };
+    split.check_weights()?;
     let objects: Vec<Value> = client.get("/v1/objects").await?;
+    let names: Vec<ObjectName> = objects.iter().map(name_of).collect();
+    let mut services = names.iter().filter(|it| {
+        it.namespace == split.namespace && matches!(it.kind.as_str(), "Service" | "MeshService")
+    });
+    if !services.clone().any(|it| it.name == split.service) {
+        let known = services.by_ref().map(|it| it.name.as_str());
+        return Err(missing("service", &split.service, &split.namespace, known));
+    }
     let mut routes: Vec<Value> = objects
         .into_iter()
         .filter(|object| split.concerns(object))
@@ -54,7 +71,7 @@ pub(super) async fn run(
     split.set_weights(&mut route)?;
     let request = ApplyRequest {
         files: vec![SourceFile {
-            name: "<split>".to_owned(),
+            name: name_of(&route).to_string(),
             text: route.to_string(),
         }],
         author: author(),
@@ -79,39 +96,63 @@ impl Split {
                 .any(|p| p.get("name").and_then(Value::as_str) == Some(&self.service))
     }
 
+    /// Each backend once, and requests for at least one of them.
+    fn check_weights(&self) -> anyhow::Result<()> {
+        let mut seen = BTreeSet::new();
+        for (name, _) in &self.weights {
+            let whole = format!("{}-", self.service);
+            let short = name.strip_prefix(&whole).unwrap_or(name);
+            ensure!(seen.insert(short), "{name} is given twice");
+        }
+        ensure!(
+            self.weights.iter().any(|(_, weight)| *weight > 0),
+            "all weights are 0: every request to {} would be answered 500",
+            self.service
+        );
+        Ok(())
+    }
+
     fn set_weights(&self, route: &mut Value) -> anyhow::Result<()> {
         let mut left: Vec<&str> = self.weights.iter().map(|(name, _)| name.as_str()).collect();
+        let mut backends = BTreeSet::new();
+        let mut forgotten = BTreeSet::new();
         let rules = route
             .pointer_mut("/spec/rules")
             .and_then(Value::as_array_mut);
         for rule in rules.into_iter().flatten() {
-            let backends = rule.get_mut("backendRefs").and_then(Value::as_array_mut);
-            for backend in backends
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_object_mut)
-            {
-                let name = backend
-                    .get("name")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default();
-                let found = self
-                    .weights
-                    .iter()
-                    .find(|(wanted, _)| self.is_called(name, wanted));
-                let Some((wanted, weight)) = found else {
-                    bail!("{name} is a backend too: give its weight, 0 if it shall get nothing");
-                };
-                left.retain(|name| name != wanted);
-                backend.insert("weight".to_owned(), json!(weight));
+            let refs = rule.get_mut("backendRefs").and_then(Value::as_array_mut);
+            for backend in refs.into_iter().flatten().filter_map(Value::as_object_mut) {
+                let name = backend.get("name").and_then(Value::as_str);
+                let name = name.unwrap_or_default().to_owned();
+                let mut wanted = self.weights.iter();
+                match wanted.find(|(wanted, _)| self.is_called(&name, wanted)) {
+                    Some((wanted, weight)) => {
+                        left.retain(|name| name != wanted);
+                        backend.insert("weight".to_owned(), json!(weight));
+                    }
+                    None => {
+                        forgotten.insert(name.clone());
+                    }
+                }
+                backends.insert(name);
             }
         }
-        ensure!(
-            left.is_empty(),
-            "no backend of the route of {} is called {}",
-            self.service,
-            left.join(" or ")
-        );
+        let list = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(", ");
+        let mut faults = Vec::new();
+        if !left.is_empty() {
+            let (route, unknown) = (&self.service, left.join(" or "));
+            let there = list(backends);
+            faults.push(format!(
+                "no backend of the route of {route} is called {unknown}: there are {there}"
+            ));
+        }
+        if !forgotten.is_empty() {
+            faults.push(format!(
+                "every backend needs its weight, 0 if it shall get nothing; missing: {}",
+                list(forgotten)
+            ));
+        }
+        ensure!(faults.is_empty(), "{}", faults.join("\n"));
         Ok(())
     }
 
@@ -136,6 +177,7 @@ impl Split {
 fn parse_weight(text: &str) -> Result<(String, u32), String> {
     let (name, weight) = text
         .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
         .ok_or_else(|| format!("expected BACKEND=WEIGHT, got {text:?}"))?;
     let weight = weight.parse().ok().filter(|w| *w <= 1_000_000);
     let weight = weight
@@ -195,8 +237,29 @@ mod tests {
     }
 
     #[test]
+    fn every_fault_of_the_backends_is_named_at_once() {
+        let refused = split(&[("v1", 1), ("v3", 1)]).set_weights(&mut route());
+        let refused = refused.unwrap_err().to_string();
+        for part in [
+            "is called v3: there are reviews-v1, reviews-v2",
+            "missing: reviews-v2",
+        ] {
+            assert!(refused.contains(part), "{part:?} is not in {refused}");
+        }
+    }
+
+    #[test]
+    fn nothing_for_anybody_and_a_backend_given_twice_are_refused() {
+        let faults = [&[("v1", 0), ("v2", 0)], &[("v1", 1), ("reviews-v1", 2)]];
+        let faults = faults.map(|weights| split(weights).check_weights().unwrap_err().to_string());
+        assert!(faults[0].contains("all weights are 0"), "{faults:?}");
+        assert!(faults[1].contains("given twice"), "{faults:?}");
+    }
+
+    #[test]
     fn weights_are_bounded_whole_numbers() {
         assert!(parse_weight("v1").is_err());
+        assert!(parse_weight("=5").is_err());
         assert!(parse_weight("v1=-1").is_err());
         assert!(parse_weight("v1=1000001").is_err());
         assert_eq!(parse_weight("v1=1000000"), Ok(("v1".to_owned(), 1_000_000)));

@@ -1,11 +1,13 @@
 //! Envoy bootstraps and resources as tests write them.
 
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 
 use anyhow::Context;
 use weft_config::bootstrap::Bootstrap;
 use weft_config::diag::Diagnostics;
 use weft_config::document::Document;
+use weft_xds_proto::json::Descriptors;
 
 /// A bootstrap for Envoy and for `weft-proxy`: everything comes over one ADS stream from `ads`. `api_type` is `GRPC` or
 /// `DELTA_GRPC`; `metadata` is the node's, as flow-style YAML.
@@ -55,6 +57,9 @@ pub fn parse(text: &str) -> anyhow::Result<Bootstrap> {
 /// # Errors
 /// If it has a fault; names all of them, and the text.
 pub fn message<M: prost::Name + Default>(yaml: &str) -> anyhow::Result<M> {
+    // Tests and benches make many.
+    static HELD: OnceLock<Descriptors> = OnceLock::new();
+    HELD.get_or_init(Descriptors::load);
     let mut diag = Diagnostics::new();
     let document = Document::<M>::parse(yaml, "test", &mut diag);
     let document = document.with_context(|| format!("{yaml}: {:?}", diag.findings()))?;

@@ -180,6 +180,8 @@ fn config_dump(accepted: &SharedAccepted, status: &Status) -> Vec<Value> {
         (kind, resources)
     });
     let refusals = status.report().refusals;
+    // For all of them: they are dear to build, and would be for each.
+    let _descriptors = json::Descriptors::load();
     kinds
         .into_iter()
         .map(|(kind, resources)| dump_of(kind, &resources, &refusals))

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """What one HTTP/1.1 request costs weft-proxy in things that do not depend on the machine's mood.
 
-    benches/peers/counts.py [--requests 2000] [--connections 8] [--functions 25]
+    benches/peers/counts.py [--requests 2000] [--connections 8 | --connections 0] [--functions 25]
 
 User space instructions and allocations (valgrind) and system calls (strace) per request: the difference between a run of
 few requests and a run of many, so that what starts and ends a process cancels out. The requests are those of `compare.py`,
-one after the other over each connection. Needs `cargo build --release`, nginx, valgrind and strace.
+one after the other over each connection; with `--connections 0` each goes over a new one, `Connection: close`. Needs `cargo build --release`, nginx, valgrind and strace.
 """
 
 import argparse
@@ -24,26 +24,40 @@ HEAD = "GET /some/path?query=1 HTTP/1.1\r\nHost: 127.0.0.1\r\n" + "".join(
     f"{name}: {value}\r\n" for name, value in compare.HEADERS.items()
 )
 REQUEST = (HEAD + "\r\n").encode()
+LAST_REQUEST = (HEAD + "Connection: close\r\n\r\n").encode()
 # The origin's answer ends with its body, which holds nothing else.
 LAST = b"x" * 1024
 
 
+def connect(port):
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
+
+
 def exchange(port, requests, connections):
-    """Sends so many requests, in rounds of one on each connection."""
-    held = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(connections)]
+    """Sends so many requests, in rounds of one on each connection, or each on its own."""
+    held = [connect(port) for _ in range(connections)]
     for number in range(requests):
-        stream = held[number % connections]
-        stream.sendall(REQUEST)
-        answer = b""
-        while not answer.endswith(LAST):
-            part = stream.recv(65536)
-            if not part:
-                raise SystemExit(f"closed after {answer[:200]!r}")
-            answer += part
-        if not answer.startswith(b"HTTP/1.1 200"):
-            raise SystemExit(f"answered {answer[:200]!r}")
+        if held:
+            ask(held[number % connections], REQUEST)
+            continue
+        with connect(port) as stream:
+            ask(stream, LAST_REQUEST)
+            if stream.recv(1):
+                raise SystemExit("more than one answer")
     for stream in held:
         stream.close()
+
+
+def ask(stream, request):
+    stream.sendall(request)
+    answer = b""
+    while not answer.endswith(LAST):
+        part = stream.recv(65536)
+        if not part:
+            raise SystemExit(f"closed after {answer[:200]!r}")
+        answer += part
+    if not answer.startswith(b"HTTP/1.1 200"):
+        raise SystemExit(f"answered {answer[:200]!r}")
 
 
 def end(proxy):

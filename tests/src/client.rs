@@ -168,7 +168,8 @@ impl LoadReport {
         sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)
     }
 
-    fn add(&mut self, part: LoadReport) {
+    /// Takes what another load has seen into account.
+    pub fn add(&mut self, part: LoadReport) {
         self.requests += part.requests;
         self.failures += part.failures;
         self.first_failures.extend(part.first_failures);

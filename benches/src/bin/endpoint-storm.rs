@@ -1,7 +1,8 @@
 //! Requests through `weft-proxy` at rest and while endpoints change a thousand times a second.
 //!
-//! `endpoint-storm PATH/TO/weft-proxy [SECONDS]`. The proxy is a process of its own with one worker on the first core;
-//! the load, the upstreams and the xDS server share the others, the server with the lowest priority.
+//! `endpoint-storm PATH/TO/weft-proxy [SECONDS [ROUNDS]]`. The proxy is a process of its own with one worker on the first
+//! core; the load, the upstreams and the xDS server share the others, the server with the lowest priority. Rest and storm
+//! take turns, so that a machine with others on it disturbs both alike.
 #![expect(
     clippy::disallowed_methods,
     reason = "a load runs for as long as it is asked to"
@@ -38,42 +39,47 @@ fn main() -> anyhow::Result<()> {
     runtime.block_on(async {
         match words[..] {
             ["serve", listen, a, b] => serve(listen.parse()?, [a.parse()?, b.parse()?]).await,
-            [proxy] => compare(proxy, 10).await,
-            [proxy, seconds] => compare(proxy, seconds.parse()?).await,
-            _ => bail!("usage: endpoint-storm PATH/TO/weft-proxy [SECONDS]"),
+            [proxy] => compare(proxy, 5, 6).await,
+            [proxy, seconds] => compare(proxy, seconds.parse()?, 6).await,
+            [proxy, seconds, rounds] => compare(proxy, seconds.parse()?, rounds.parse()?).await,
+            _ => bail!("usage: endpoint-storm PATH/TO/weft-proxy [SECONDS [ROUNDS]]"),
         }
     })
 }
 
-/// The xDS server: tells its address, and storms for so many seconds as a line of its input says.
+/// The xDS server: tells its address, and storms for so many seconds as each line of its input says.
 async fn serve(listen: SocketAddr, upstreams: [SocketAddr; 2]) -> anyhow::Result<()> {
     let ads = AdsServer::start().await?;
     clusters::tell(&ads, CLUSTERS, &upstreams, listen.port())?;
     println!("{}", ads.address());
-    let line = tokio::task::spawn_blocking(|| std::io::stdin().lines().next());
-    let line = line.await?.context("no storm asked for")??;
-    let changes = line.trim().parse::<usize>()? * 1_000;
-    let rounds = (0..4).map(|round| clusters::endpoints(&upstreams, round));
-    let rounds = rounds.collect::<anyhow::Result<Vec<_>>>()?;
-    let mut rounds = rounds.iter().cycle().skip(1);
-    let mut pace = interval(PACE);
-    pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let began = Instant::now();
-    for _ in 0..changes / CLUSTERS {
-        let mut next = rounds.next().context("a cycle has no end")?.clone();
-        for index in 0..CLUSTERS {
-            next.cluster_name = clusters::name(index);
-            ads.put(&next.cluster_name, &next);
-            pace.tick().await;
+    let sets = (0..4).map(|round| clusters::endpoints(&upstreams, round));
+    let sets = sets.collect::<anyhow::Result<Vec<_>>>()?;
+    let mut sets = sets.iter().cycle().skip(1);
+    loop {
+        let line = tokio::task::spawn_blocking(|| std::io::stdin().lines().next());
+        let Some(line) = line.await? else {
+            return Ok(());
+        };
+        let changes = line?.trim().parse::<usize>()? * 1_000;
+        let answered = ads.acks(weft_xds_proto::type_url::ENDPOINT);
+        let mut pace = interval(PACE);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let began = Instant::now();
+        for _ in 0..changes / CLUSTERS {
+            let mut next = sets.next().context("a cycle has no end")?.clone();
+            for index in 0..CLUSTERS {
+                next.cluster_name = clusters::name(index);
+                ads.put(&next.cluster_name, &next);
+                pace.tick().await;
+            }
         }
+        let rate = changes as f64 / began.elapsed().as_secs_f64();
+        let responses = ads.acks(weft_xds_proto::type_url::ENDPOINT) - answered;
+        println!("{rate:.0} changes a second in {responses} responses");
     }
-    let rate = changes as f64 / began.elapsed().as_secs_f64();
-    let responses = ads.acks(weft_xds_proto::type_url::ENDPOINT);
-    println!("{rate:.0} changes a second in {responses} responses");
-    Ok(())
 }
 
-async fn compare(proxy: &str, seconds: u64) -> anyhow::Result<()> {
+async fn compare(proxy: &str, seconds: u64, rounds: u32) -> anyhow::Result<()> {
     let upstreams = [Upstream::http("a").await, Upstream::http("b").await];
     let [a, b] = &upstreams;
     let listen = free_address()?;
@@ -99,17 +105,27 @@ async fn compare(proxy: &str, seconds: u64) -> anyhow::Result<()> {
         sleep(Duration::from_millis(100)).await;
     }
     let load = || SteadyLoad::start(listen, "web", "/", RATE, CONNECTIONS);
-    let rest = load();
-    sleep(Duration::from_secs(seconds)).await;
-    let rest = rest.stop().await;
-    let storm = load();
-    let limit = Duration::from_secs(2 * seconds + 10);
-    let said = server.ask_within(&seconds.to_string(), limit).await?;
-    let storm = storm.stop().await;
+    let (mut rest, mut storm) = (LoadReport::default(), LoadReport::default());
+    let mut ratios = Vec::new();
+    for round in 1..=rounds {
+        let running = load();
+        sleep(Duration::from_secs(seconds)).await;
+        let calm = running.stop().await;
+        let running = load();
+        let limit = Duration::from_secs(2 * seconds + 10);
+        let said = server.ask_within(&seconds.to_string(), limit).await?;
+        let rough = running.stop().await;
+        let (before, after) = (calm.latency_us(0.99), rough.latency_us(0.99));
+        println!("round {round}: p99 {before} us at rest, {after} us at {said}");
+        ratios.push(after as f64 / before as f64);
+        rest.add(calm);
+        storm.add(rough);
+    }
+    ratios.sort_by(f64::total_cmp);
+    let median = ratios.get(ratios.len() / 2).context("no round")?;
     println!("at rest       {}", summary(&rest));
-    println!("in the storm  {}  ({said})", summary(&storm));
-    let ratio = storm.latency_us(0.99) as f64 / rest.latency_us(0.99) as f64;
-    println!("p99 in the storm is {ratio:.2} × that at rest");
+    println!("in the storm  {}", summary(&storm));
+    println!("p99 in the storm is {median:.2} × that at rest, the median of {rounds} rounds");
     anyhow::ensure!(
         rest.failures + storm.failures == 0,
         "failed: {:?} {:?}",

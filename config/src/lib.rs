@@ -8,6 +8,7 @@
 
 pub mod access_log;
 pub mod bootstrap;
+pub mod causes;
 pub mod cluster;
 pub mod diag;
 pub mod document;

@@ -22,7 +22,3 @@ pub mod cli;
 pub mod app;
 
 mod accept;
-
-mod causes;
-
-pub(crate) use causes::with_causes;

@@ -36,7 +36,3 @@ pub mod drain;
 pub mod worker;
 
 pub mod app;
-
-mod causes;
-
-pub use causes::with_causes;

@@ -361,5 +361,5 @@ pub(super) fn refuse(error: StoreError) -> Refused {
     if status == StatusCode::INTERNAL_SERVER_ERROR {
         tracing::error!(error = &error as &dyn std::error::Error, "store failed");
     }
-    Refused::new(status, crate::with_causes(&error))
+    Refused::new(status, weft_config::causes::with_causes(&error))
 }

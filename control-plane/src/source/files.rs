@@ -17,12 +17,12 @@ use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::{mpsc, watch};
+use weft_config::causes::with_causes;
 use weft_config::diag::{Finding, Severity};
 use weft_config::gateway_api::{Document, Object, ObjectKey};
 
 use self::folder::{Identity, Reading};
 use crate::store::{ChangeSet, Store, StoreError};
-use crate::with_causes;
 
 /// The annotation of objects that come from the watched directory; its value names their file.
 pub const OWNER: &str = "mesh.weft.dev/file";

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
+use weft_config::causes::with_causes;
 use weft_config::listener::Listener;
 
 use super::config::{Config, StartError};
@@ -26,7 +27,6 @@ use crate::listener::{BindError, ListenerSet, Sharing, default_connections_max};
 use crate::snapshot::{Builder, SnapshotStore};
 use crate::telemetry::Metrics;
 use crate::tunnel::TunnelLimits;
-use crate::with_causes;
 use crate::worker::{WorkerParts, Workers};
 use crate::xds::Status;
 use crate::xds::core::{Core, Reserve};

@@ -14,9 +14,9 @@ use tracing::{error, info};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, reload};
+use weft_config::causes::with_causes;
 use weft_proxy::app::cli::{Cli, CliError, Command, LogFormat, RunArgs, read_bootstrap};
 use weft_proxy::app::{Proxy, SetLevel};
-use weft_proxy::with_causes;
 
 const REFUSED: u8 = 1;
 const WRONG_USAGE: u8 = 2;

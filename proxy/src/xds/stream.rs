@@ -10,6 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Streaming};
+use weft_config::causes::with_causes;
 use weft_config::cluster::DnsFamily;
 use weft_config::endpoint::Address;
 use weft_xds_proto::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
@@ -18,7 +19,6 @@ use super::status::Status;
 use super::wire::{Protocol, Received, Request};
 use crate::balance::{Cluster, EndpointId, PickContext};
 use crate::dns::Resolver;
-use crate::with_causes;
 
 mod backoff;
 

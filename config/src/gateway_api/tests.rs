@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::diag::Severity;
 
-mod mutation;
+mod hostile;
 mod samples;
 
 use samples::{CANARY, EVERYTHING};

@@ -30,14 +30,11 @@ use tokio::task::JoinHandle;
 
 use self::guard::Token;
 use self::model::ErrorBody;
-use crate::accept::{Connections, accept};
+use crate::accept::{Bound, Connections, accept};
 use crate::app::Mesh;
 
 /// Bytes of one request body.
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
-
-/// Connections open at once. Health and metrics are asked for without the token, so that anybody may open one.
-const CONNECTIONS_MAX: usize = 512;
 
 /// Bytes of the head of a request.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -65,19 +62,21 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves on `socket` until [`Self::shutdown`]. With a token every request below `/v1` must carry it.
+    /// Serves on `socket` as many connections as `bound` allows, until [`Self::shutdown`]. With a token every request below
+    /// `/v1` must carry it.
     ///
     /// # Errors
     /// If the socket has no address.
-    pub fn start(
+    pub(crate) fn start(
         socket: TcpListener,
         mesh: Arc<Mesh>,
         token: Option<&str>,
+        bound: Arc<Bound>,
     ) -> std::io::Result<Self> {
         let address = socket.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let router = router(mesh, token.map(Token::new), address);
-        let task = tokio::spawn(serve(socket, router, stopped));
+        let task = tokio::spawn(serve(socket, router, bound, stopped));
         Ok(Self {
             address,
             stop,
@@ -103,8 +102,13 @@ impl Server {
 }
 
 /// Serves until `stopped`, and then what runs to its end.
-async fn serve(socket: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
-    let mut open = Connections::new(CONNECTIONS_MAX);
+async fn serve(
+    socket: TcpListener,
+    router: Router,
+    bound: Arc<Bound>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut open = Connections::new(bound);
     loop {
         tokio::select! {
             stream = accept(&socket) => open.add(connection(stream, router.clone(), stopped.clone())),

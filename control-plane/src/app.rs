@@ -24,6 +24,7 @@ use self::mesh::Directory;
 pub(crate) use self::mesh::Vitals;
 pub use self::mesh::{Mesh, Standing};
 use self::publish::Publisher;
+use crate::accept::{Bound, Shares};
 use crate::api;
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::source::workloads::Registry;
@@ -179,19 +180,25 @@ impl ControlPlane {
         first.map_err(|_| StartError::NothingPublished)?;
 
         let (stop, stopped) = watch::channel(false);
+        let shares = Shares::of_process();
         let server = XdsServer::new(
-            XdsConfig::default(),
+            XdsConfig {
+                connections_max: shares.xds,
+                ..XdsConfig::default()
+            },
             snapshots,
             board.clone(),
             registry,
             stopped,
         );
+        let api_bound = Bound::new("api", shares.api);
         let mesh = Arc::new(Mesh::new(
             store,
             view,
             board,
             directory,
             server.clone(),
+            api_bound.clone(),
             &config.domain,
         ));
         let xds = tokio::spawn(async move {
@@ -199,11 +206,14 @@ impl ControlPlane {
                 tracing::error!(error = &error as &dyn std::error::Error, "xDS server ended");
             }
         });
-        let api = api::Server::start(api_socket, mesh.clone(), config.api_token.as_deref())
-            .map_err(|source| StartError::Bind {
-                address: config.api_listen,
-                what: "the HTTP API",
-                source,
+        let token = config.api_token.as_deref();
+        let api =
+            api::Server::start(api_socket, mesh.clone(), token, api_bound).map_err(|source| {
+                StartError::Bind {
+                    address: config.api_listen,
+                    what: "the HTTP API",
+                    source,
+                }
             })?;
         tracing::info!(xds = %xds_address, api = %api.address(), "control plane started");
         Ok(Running {

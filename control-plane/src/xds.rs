@@ -9,6 +9,7 @@ mod csds;
 mod node;
 mod push;
 mod request;
+mod seats;
 mod server;
 mod service;
 mod session;

@@ -39,8 +39,25 @@ impl Weft {
     /// # Errors
     /// If it cannot be started, or does not say within 60 s where it listens.
     pub async fn serve(arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::start(Command::new(built("weft")?), arguments).await
+    }
+
+    /// As [`Self::serve`], for a process that may open `descriptors` and no more.
+    ///
+    /// # Errors
+    /// As [`Self::serve`].
+    pub async fn serve_within(descriptors: u64, arguments: &[&str]) -> anyhow::Result<Self> {
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", "ulimit -n \"$1\" && shift && exec \"$@\"", "sh"])
+            .arg(descriptors.to_string())
+            .arg(built("weft")?);
+        Self::start(shell, arguments).await
+    }
+
+    async fn start(mut weft: Command, arguments: &[&str]) -> anyhow::Result<Self> {
         let store = tempfile::tempdir()?;
-        let mut process = Command::new(built("weft")?)
+        let mut process = weft
             .args(["serve", "--xds-listen", "127.0.0.1:0"])
             .args(["--api-listen", "127.0.0.1:0", "--log-level", "error"])
             .arg("--store")

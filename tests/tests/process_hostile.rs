@@ -6,7 +6,10 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::interval;
 use weft_tests::client::get;
+use weft_tests::upstream::Upstream;
+use weft_tests::weave::{Sidecar, sidecar_config, workload_service};
 use weft_tests::weft::Weft;
 
 fn api(weft: &Weft) -> anyhow::Result<SocketAddr> {
@@ -46,6 +49,61 @@ async fn a_request_that_never_comes_is_not_waited_for() -> anyhow::Result<()> {
     tokio::time::timeout(Duration::from_secs(30), ended)
         .await
         .context("the connection stays open")??;
+    Ok(())
+}
+
+/// Opens a connection that says nothing every few milliseconds, and holds 200 of them.
+async fn open_silent_ones(address: SocketAddr) {
+    let mut held = std::collections::VecDeque::new();
+    let mut ticks = interval(Duration::from_millis(5));
+    loop {
+        if let Ok(stream) = TcpStream::connect(address).await {
+            held.push_back(stream);
+        }
+        if held.len() > 200 {
+            held.pop_front();
+            ticks.tick().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_keep_nobody_from_either_server() -> anyhow::Result<()> {
+    let weft = Weft::serve_within(128, &[]).await?;
+    let app = Upstream::http("web").await;
+    let ended = weft
+        .run(
+            &["apply", "-f", "-"],
+            &workload_service("web", 80, "app: web"),
+        )
+        .await?;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let config = || sidecar_config(weft.xds(), "web", "v1", Some(app.address()));
+    let before = Sidecar::start(config()).await?;
+    let mut hostile = tokio::task::JoinSet::new();
+    hostile.spawn(open_silent_ones(api(&weft)?));
+    hostile.spawn(open_silent_ones(weft.xds()));
+    weft_tests::eventually("both bounds are met", || async {
+        let page = get(api(&weft)?, "localhost", "/metrics").await?;
+        let page = String::from_utf8_lossy(page.body()).into_owned();
+        for server in ["api", "xds"] {
+            let name = format!("connections_max_met_total{{server=\"{server}\"}} ");
+            let met = page.split(&name).nth(1).context("not there")?;
+            anyhow::ensure!(!met.starts_with('0'), "{server}");
+        }
+        Ok::<_, anyhow::Error>(())
+    })
+    .await;
+    let after = Sidecar::start(config()).await?;
+    let page = get(api(&weft)?, "localhost", "/metrics").await?;
+    let page = String::from_utf8_lossy(page.body());
+    assert!(
+        page.contains("weft_control_plane_streams 2\n"),
+        "those who speak stay: {page}"
+    );
+    hostile.shutdown().await;
+    before.stop().await;
+    after.stop().await;
     Ok(())
 }
 

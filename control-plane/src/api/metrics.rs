@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
+use crate::accept::Bound;
 use crate::app::{Mesh, Vitals};
 use crate::xds::TypeCounters;
 
@@ -35,6 +36,7 @@ pub(super) async fn ready(State(mesh): State<Arc<Mesh>>) -> Response {
 fn page(vitals: &Vitals<'_>) -> String {
     let mut page = Page::default();
     page.proxies(vitals);
+    page.connections(vitals);
     page.responses(vitals);
     page.state(vitals);
     page.work(vitals);
@@ -58,6 +60,34 @@ impl Page {
         let help = "Streams ended because the client broke a rule.";
         let refused = &vitals.counters.refused_streams;
         self.single("streams_refused_total", "counter", help, load(refused));
+    }
+
+    fn connections(&mut self, vitals: &Vitals<'_>) {
+        type Pick = fn(&Bound) -> u64;
+        let families: [(&str, &str, &str, Pick); 3] = [
+            ("connections", "gauge", "Open connections.", |it| {
+                it.open() as u64
+            }),
+            (
+                "connections_max",
+                "gauge",
+                "Connections that there may be.",
+                |it| it.max() as u64,
+            ),
+            (
+                "connections_max_met_total",
+                "counter",
+                "Connections closed or refused because there were as many as there may be.",
+                Bound::times_met,
+            ),
+        ];
+        for (name, kind, help, pick) in families {
+            self.head(name, kind, help);
+            for bound in &vitals.connections {
+                let label = format!("{{server=\"{}\"}}", bound.server());
+                self.line(name, &label, pick(bound));
+            }
+        }
     }
 
     fn responses(&mut self, vitals: &Vitals<'_>) {

@@ -14,6 +14,7 @@ use weft_config::gateway_api::{Kind, Object, ObjectKey, Resources, ServiceName, 
 
 pub(crate) use self::vitals::Vitals;
 use super::publish::View;
+use crate::accept::Bound;
 use crate::api::model::{ProxyBody, Refusal};
 use crate::snapshot::{AskedName, Host, INBOUND_PREFIX, NodeView};
 use crate::source::files;
@@ -32,6 +33,7 @@ pub struct Mesh {
     board: Arc<StatusBoard>,
     directory: Option<Directory>,
     xds: XdsServer,
+    api_bound: Arc<Bound>,
     domain: Arc<str>,
 }
 
@@ -58,6 +60,7 @@ impl Mesh {
         board: Arc<StatusBoard>,
         directory: Option<Directory>,
         xds: XdsServer,
+        api_bound: Arc<Bound>,
         domain: &str,
     ) -> Self {
         Self {
@@ -66,6 +69,7 @@ impl Mesh {
             board,
             directory,
             xds,
+            api_bound,
             domain: domain.into(),
         }
     }

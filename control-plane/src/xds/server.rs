@@ -11,9 +11,10 @@ use weft_xds_proto::pb::envoy::service::status::v3::client_status_discovery_serv
 
 use super::csds::Csds;
 use super::push::Push;
+use super::seats::Seats;
 use super::service::{Aggregated, Clusters, Discovery, Endpoints, Listeners, Routes};
 use super::session::{Answer, SessionLimits};
-use crate::accept::accept;
+use crate::accept::{Bound, XDS_CONNECTIONS_MAX, accept};
 use crate::snapshot::{ResourceType, SnapshotStore};
 use crate::source::workloads::Registry;
 use crate::status::StatusBoard;
@@ -21,6 +22,8 @@ use crate::status::StatusBoard;
 /// Bounds of the xDS server.
 #[derive(Clone, Debug)]
 pub struct XdsConfig {
+    /// Connections open at once. Default 20,000.
+    pub connections_max: usize,
     /// Streams open at once. Default 20,000.
     pub streams_max: usize,
     /// Bounds of one stream.
@@ -36,6 +39,7 @@ pub struct XdsConfig {
 impl Default for XdsConfig {
     fn default() -> Self {
         Self {
+            connections_max: XDS_CONNECTIONS_MAX,
             streams_max: 20_000,
             session: SessionLimits::default(),
             request_bytes_max: 4 * 1024 * 1024,
@@ -119,6 +123,7 @@ impl XdsCounters {
 #[derive(Clone, Debug)]
 pub struct XdsServer {
     core: Arc<Core>,
+    bound: Arc<Bound>,
 }
 
 impl XdsServer {
@@ -131,6 +136,7 @@ impl XdsServer {
         stop: watch::Receiver<bool>,
     ) -> Self {
         Self {
+            bound: Bound::new("xds", config.connections_max),
             core: Arc::new(Core {
                 snapshots,
                 board,
@@ -159,6 +165,11 @@ impl XdsServer {
         self.core.streams.load(Ordering::Relaxed)
     }
 
+    /// Its connections.
+    pub(crate) fn bound(&self) -> &Bound {
+        &self.bound
+    }
+
     /// Serves on `listener` until the stop given to [`Self::new`].
     ///
     /// # Errors
@@ -167,9 +178,17 @@ impl XdsServer {
         let core = self.core;
         let config = &core.config;
         let mut stop = core.stop.clone();
-        let incoming = futures_util::stream::unfold(listener, async |listener| {
-            let stream = accept(&listener).await;
-            Some((Ok::<_, std::io::Error>(stream), listener))
+        let seats = Seats::new(self.bound);
+        let incoming = futures_util::stream::unfold(listener, move |listener| {
+            let seats = Arc::clone(&seats);
+            async move {
+                loop {
+                    let stream = accept(&listener).await;
+                    if let Some(connection) = seats.admit(stream).await {
+                        return Some((Ok::<_, std::io::Error>(connection), listener));
+                    }
+                }
+            }
         });
         Server::builder()
             .http2_keepalive_interval(Some(config.keepalive_interval))

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,12 +14,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::server::{Grpc, NamedService, StreamingService};
-use tonic::transport::server::TcpConnectInfo;
 use tonic::{Response, Status, Streaming};
 use weft_xds_proto::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 
 use super::codec::PushCodec;
 use super::push::Push;
+use super::seats::Peer;
 use super::server::Core;
 use super::session::Session;
 use super::stream::{self, Request, StreamContext};
@@ -207,10 +206,7 @@ impl Method {
         read: fn(M) -> Request,
     ) -> Result<Response<PushStream>, Status> {
         let open = OpenStream::new(&self.core)?;
-        let peer: Option<SocketAddr> = request
-            .extensions()
-            .get::<TcpConnectInfo>()
-            .and_then(TcpConnectInfo::remote_addr);
+        let peer = request.extensions().get::<Peer>().cloned();
         let context = StreamContext {
             core: Arc::clone(&self.core),
             peer,

@@ -1,6 +1,5 @@
 //! Moves the messages of one stream between its socket and its session.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tracing::debug;
 use super::node::NodeInfo;
 use super::push::Push;
 use super::request::{DeltaRequest, Refusal, SotwRequest};
+use super::seats::{Peer, Speaking};
 use super::server::Core;
 use super::session::{Answer, Session};
 use crate::snapshot::Snapshot;
@@ -32,7 +32,7 @@ pub(crate) enum Request {
 #[derive(Debug)]
 pub(crate) struct StreamContext {
     pub(crate) core: Arc<Core>,
-    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) peer: Option<Peer>,
     pub(crate) service: &'static str,
 }
 
@@ -41,6 +41,7 @@ const INTRODUCTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is held while the node is known.
 struct Presence {
+    _speaking: Option<Speaking>,
     board: BoardGuard,
     registration: Option<RegistrationGuard>,
     inspections: mpsc::Receiver<Inspect>,
@@ -189,6 +190,7 @@ impl StreamContext {
             inspect,
         });
         Presence {
+            _speaking: self.peer.as_ref().map(Peer::speaks),
             board,
             registration,
             inspections,

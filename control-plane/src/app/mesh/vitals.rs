@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Mesh;
+use crate::accept::Bound;
 use crate::store::Writes;
 use crate::xds::XdsCounters;
 
@@ -12,6 +13,8 @@ use crate::xds::XdsCounters;
 pub(crate) struct Vitals<'a> {
     /// Connected proxies by state: synced, pending, refused.
     pub(crate) proxies: BTreeMap<&'static str, usize>,
+    /// The connections of each server.
+    pub(crate) connections: Vec<&'a Bound>,
     /// Open streams.
     pub(crate) streams: usize,
     /// Of the xDS server.
@@ -48,6 +51,7 @@ impl Mesh {
         let view = self.view.borrow();
         Vitals {
             proxies,
+            connections: vec![self.xds.bound(), &self.api_bound],
             streams: self.xds.streams(),
             counters: self.xds.counters(),
             revision: self.store.current().revision,
@@ -70,6 +74,7 @@ impl<'a> Vitals<'a> {
     pub(crate) fn empty(counters: &'a XdsCounters) -> Self {
         Self {
             proxies: BTreeMap::new(),
+            connections: Vec::new(),
             streams: 0,
             counters,
             revision: 0,

@@ -18,6 +18,7 @@ pub mod task;
 pub mod wire;
 
 mod decode;
+mod lines;
 
 pub use decode::Refusal;
 pub use kind::Kind;

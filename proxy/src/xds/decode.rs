@@ -3,12 +3,12 @@
 use std::fmt::Write;
 
 use prost::Message;
-use tracing::warn;
 use weft_config::diag::{Diagnostics, FieldPath, Severity};
 use weft_config::resource::Resource;
 use weft_xds_proto::pb::google::protobuf::Any;
 
 use super::kind::Kind;
+use super::lines::Lines;
 
 /// A resource that is refused, in one line: `name: path: rule; path: rule`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,7 @@ pub(super) fn decode(
     kind: Kind,
     told_name: Option<&str>,
     packed: &Any,
+    lines: &mut Lines,
 ) -> Result<Resource, Refusal> {
     let name = || told_name.map_or_else(|| own_name(packed), str::to_owned);
     if packed.type_url != kind.type_url() {
@@ -59,7 +60,7 @@ pub(super) fn decode(
         .iter()
         .filter(|it| it.severity == Severity::Warning)
     {
-        warn!(?kind, name = name(), %finding, "resource works but for one part");
+        lines.works_in_part(kind, &name(), finding);
     }
     let resource = match resource {
         Some(resource) if !diag.has_faults() => resource,

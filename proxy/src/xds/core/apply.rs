@@ -15,6 +15,7 @@ use crate::snapshot::{Absence, UnknownClusters};
 use crate::xds::accepted::{Novelty, Raw};
 use crate::xds::decode::{Refusal, decode};
 use crate::xds::kind::Kind;
+use crate::xds::lines::{Lines, cut};
 use crate::xds::wire::{Incoming, Received};
 
 /// NACKs are not longer, lest they break the server's limits.
@@ -42,10 +43,7 @@ impl Applied {
             .collect();
         let mut text = lines.join("\n");
         if text.len() > ERROR_BYTES_MAX {
-            let end = (0..=ERROR_BYTES_MAX)
-                .rev()
-                .find(|at| text.is_char_boundary(*at));
-            text.truncate(end.unwrap_or(0));
+            text.truncate(cut(&text, ERROR_BYTES_MAX).len());
             text.push_str(" (cut)");
         }
         Some(text)
@@ -56,19 +54,16 @@ impl Core {
     pub(super) fn apply(&mut self, kind: Kind, received: Received, now: Instant) -> Applied {
         let mut applied = Applied::default();
         let mut seen = BTreeSet::new();
+        let mut lines = Lines::default();
         for incoming in received.resources {
-            match self.apply_one(kind, incoming, now) {
+            match self.apply_one(kind, incoming, now, &mut lines) {
                 Ok(Some(name)) => {
                     seen.insert(name.clone());
                     applied.names.push(name);
                 }
                 Ok(None) => {}
                 Err(refusal) => {
-                    warn!(
-                        ?kind,
-                        refusal = refusal.line,
-                        "resource refused, the last good one stays"
-                    );
+                    lines.refused(kind, &refusal);
                     // Refused is not gone.
                     seen.insert(refusal.name.as_str().into());
                     self.status.refused(kind, &refusal);
@@ -83,8 +78,10 @@ impl Core {
             self.gone(kind, &name.as_str().into(), now);
         }
         for (name, why) in &received.errors {
+            lines.withheld(kind, name, why);
             self.withheld(kind, &name.as_str().into(), why, now);
         }
+        lines.end();
         self.told.insert(kind);
         if kind == Kind::Cluster && !self.clusters_by_name() {
             self.builder.unknown_clusters(UnknownClusters::ToldAll);
@@ -100,13 +97,14 @@ impl Core {
         kind: Kind,
         incoming: Incoming,
         now: Instant,
+        lines: &mut Lines,
     ) -> Result<Option<Arc<str>>, Refusal> {
         let Some(packed) = incoming.packed else {
             return self.heartbeat(kind, incoming, now);
         };
         let resource = match &incoming.name {
             Some(name) if self.holds_same(kind, name, &packed) => None,
-            name => Some(decode(kind, name.as_deref(), &packed)?),
+            name => Some(decode(kind, name.as_deref(), &packed, lines)?),
         };
         let name: Arc<str> = match (&resource, &incoming.name) {
             (Some(resource), _) => resource.name().into(),
@@ -274,7 +272,6 @@ impl Core {
 
     /// The server says why it does not tell a resource; what is held of it stays.
     fn withheld(&mut self, kind: Kind, name: &Arc<str>, why: &str, now: Instant) {
-        warn!(?kind, %name, why, "server does not tell a resource");
         self.status.refused(
             kind,
             &Refusal::new(&**name, format!("withheld by the server: {why}")),

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::Core;
 use crate::xds::accepted::Raw;
 use crate::xds::decode::decode;
 use crate::xds::kind::Kind;
+use crate::xds::lines::Lines;
 use crate::xds::state_dir::{Saved, SavedResource};
 
 impl Core {
@@ -29,9 +30,11 @@ impl Core {
         }
         let age = saved.age(SystemTime::now());
         let mut count = 0_usize;
+        let mut lines = Lines::default();
         for resource in saved.resources {
-            count += usize::from(self.restore_one(resource, now));
+            count += usize::from(self.restore_one(resource, now, &mut lines));
         }
+        lines.end();
         while self.follow_names(now) {}
         self.builder.commit_unready(now);
         while self.follow_names(now) {}
@@ -50,16 +53,16 @@ impl Core {
         self.take_changes();
     }
 
-    fn restore_one(&mut self, saved: SavedResource, now: Instant) -> bool {
+    fn restore_one(&mut self, saved: SavedResource, now: Instant, lines: &mut Lines) -> bool {
         let SavedResource {
             kind,
             name,
             version,
             packed,
         } = saved;
-        let put = decode(kind, Some(&name), &packed).and_then(|it| self.put(it, now));
+        let put = decode(kind, Some(&name), &packed, lines).and_then(|it| self.put(it, now));
         if let Err(refusal) = put {
-            warn!(?kind, refusal = refusal.line, "resource from disk refused");
+            lines.refused_from_disk(kind, &refusal);
             return false;
         }
         let name: Arc<str> = name.into();

@@ -231,6 +231,65 @@ async fn good_resources_are_applied_and_all_bad_ones_named_in_one_refusal() {
     assert_eq!(subscribes(&requests, Kind::Endpoints), ["good"]);
 }
 
+/// What is logged while `run` runs.
+fn logged(run: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .finish();
+    tracing::subscriber::with_default(subscriber, run);
+    let bytes = log.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_are_refused_the_log_names_the_first_and_counts_the_others() {
+    let mut client = Client::wildcard(Protocol::Delta);
+    client.core.stream_began();
+    client.step();
+    let bad = (0..10_000).map(|it| {
+        let message = weft_xds_proto::pb::envoy::config::cluster::v3::Cluster {
+            name: format!("bad-{it}"),
+            connect_timeout: Some(weft_xds_proto::pb::google::protobuf::Duration {
+                seconds: -1,
+                nanos: 0,
+            }),
+            ..Default::default()
+        };
+        let packed = Any {
+            type_url: Kind::Cluster.type_url().to_owned(),
+            value: prost::Message::encode_to_vec(&message),
+        };
+        ("1", packed)
+    });
+    let bad = bad.collect();
+    let mut refusal = None;
+    let log = logged(|| {
+        let requests = client.told(Kind::Cluster, bad, &[]);
+        refusal = reply(&requests, Kind::Cluster).unwrap();
+    });
+    assert!(log.lines().count() < 50, "{} lines", log.lines().count());
+    assert!(log.contains("bad-0: connect_timeout"), "{log}");
+    assert!(log.contains("more=9980"), "{log}");
+    assert!(
+        refusal.unwrap().contains("bad-100: "),
+        "the server hears of more"
+    );
+    assert_eq!(client.core.status.report().refusals.len(), 1_000);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_last_good_form_stays_and_a_refused_version_is_asked_for_again() {
     let mut client = Client::wildcard(Protocol::Delta);

@@ -3,6 +3,7 @@
 //! JSON in and out, described by `GET /openapi.json`. A change answers with a stream of [`model::ApplyEvent`], one JSON
 //! object a line. On anything but loopback every request carries `Authorization: Bearer TOKEN`.
 
+mod body;
 pub mod check;
 mod guard;
 mod metrics;
@@ -41,6 +42,9 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// How long a head may take, from the end of the answer before it.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a body may take, from the end of its head: what is allowed at most comes in that at a megabyte a second.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -161,6 +165,7 @@ fn router(mesh: Arc<Mesh>, token: Option<Token>, address: SocketAddr) -> Router 
         .route("/v1/findings", get(read::findings))
         .route("/v1/proxies", get(read::proxies))
         .route("/v1/proxies/{name}/admin/{*page}", get(read::proxy_page))
+        .layer(axum::middleware::from_fn(body::read))
         .layer(axum::middleware::from_fn_with_state(
             (token, address),
             guard::check,
@@ -213,5 +218,43 @@ impl Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         (self.status, axum::Json(self.body)).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, Bytes};
+    use axum::http::Request;
+    use axum::http::header::{CONTENT_TYPE, HOST};
+    use futures_util::stream;
+    use tokio::time::{Instant, sleep_until, timeout};
+    use tonic::codegen::Service;
+
+    use super::*;
+    use crate::app::{Config, ControlPlane};
+
+    /// A body that never ends: a space each second.
+    fn slow() -> Body {
+        Body::from_stream(stream::unfold((), async |()| {
+            sleep_until(Instant::now() + Duration::from_secs(1)).await;
+            Some((Ok::<_, std::io::Error>(Bytes::from_static(b" ")), ()))
+        }))
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_too_slowly_is_not_waited_for() {
+        let plane = ControlPlane::start(Config::for_demo()).await.unwrap();
+        let mut router = router(plane.mesh().clone(), None, plane.api_address());
+        tokio::time::pause();
+        for path in ["/v1/apply", "/v1/rollback"] {
+            let request = Request::post(path)
+                .header(HOST, "localhost")
+                .header(CONTENT_TYPE, "application/json")
+                .body(slow())
+                .unwrap();
+            let answer = timeout(Duration::from_secs(600), router.call(request));
+            let answer = answer.await.expect("within ten minutes").unwrap();
+            assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
+        }
     }
 }

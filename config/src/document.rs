@@ -10,6 +10,7 @@ use weft_xds_proto::json::{self, JsonError};
 
 use crate::diag::{Diagnostics, FieldPath, Finding, Severity, near_name};
 use yaml::Places;
+pub use yaml::TEXT_BYTES_MAX;
 
 /// A message read from a text, and where its values stand in it.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 use crate::diag::{FieldPath, Finding, Location, Severity};
 
 /// Longest text that is read.
-const TEXT_BYTES_MAX: usize = 16 << 20;
+pub const TEXT_BYTES_MAX: usize = 16 << 20;
 /// Deepest nesting that is read.
 const DEPTH_MAX: usize = 100;
 

@@ -1,11 +1,14 @@
 //! Watched files that hold a `DiscoveryResponse` (`path_config_source`).
 
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::fs::{Metadata, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::OFlags;
 use weft_config::diag::Diagnostics;
-use weft_config::document::Document;
+use weft_config::document::{Document, TEXT_BYTES_MAX};
 use weft_xds_proto::pb::envoy::service::discovery::v3::DiscoveryResponse;
 
 use super::kind::Kind;
@@ -74,9 +77,9 @@ impl WatchedFile {
             return Look::Same;
         }
         self.seen = Some(stamp);
-        match std::fs::read_to_string(&self.path) {
+        match read_file(&self.path) {
             Ok(text) => self.read(&text),
-            Err(error) => Look::Bad(format!("{}: {error}", self.path.display())),
+            Err(why) => Look::Bad(format!("{}: {why}", self.path.display())),
         }
     }
 
@@ -105,5 +108,91 @@ impl WatchedFile {
                 Look::Bad(format!("{file}: {}", findings.join("; ")))
             }
         }
+    }
+}
+
+/// Reads a regular file of bounded length: the thread that reads has more to do than to wait for a pipe, or for a device
+/// that has no end.
+fn read_file(path: &Path) -> Result<String, String> {
+    // A pipe may take the place of a file after it was looked at: opening it must not wait for a writer.
+    let not_waiting = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(not_waiting)
+        .open(path)
+        .map_err(|error| error.to_string())?;
+    let metadata = file.metadata().map_err(|error| error.to_string())?;
+    check(&metadata)?;
+    let mut text = String::new();
+    let at_most = u64::try_from(TEXT_BYTES_MAX).unwrap_or(u64::MAX);
+    file.take(at_most.saturating_add(1))
+        .read_to_string(&mut text)
+        .map_err(|error| error.to_string())?;
+    check_length(u64::try_from(text.len()).unwrap_or(u64::MAX))?; // it may have grown meanwhile
+    Ok(text)
+}
+
+fn check(metadata: &Metadata) -> Result<(), String> {
+    match metadata.is_file() {
+        true => check_length(metadata.len()),
+        false => Err("is not a regular file".to_owned()),
+    }
+}
+
+fn check_length(bytes: u64) -> Result<(), String> {
+    match usize::try_from(bytes) {
+        Ok(bytes) if bytes <= TEXT_BYTES_MAX => Ok(()),
+        _ => Err(format!(
+            "must have at most {TEXT_BYTES_MAX} bytes, got {bytes}"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::time::Duration;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    /// What a look at `path` finds, if it comes back.
+    fn look(path: &Path) -> Look {
+        let path: Arc<str> = path.to_str().unwrap().into();
+        let (send, found) = std::sync::mpsc::channel();
+        std::thread::spawn(move || send.send(WatchedFile::new(&path, Kind::Cluster).look()));
+        let found = found.recv_timeout(Duration::from_secs(10));
+        found.expect("it does not wait")
+    }
+
+    #[track_caller]
+    fn is_refused(path: &Path, why: &str) {
+        match look(path) {
+            Look::Bad(fault) => assert!(fault.contains(why), "{fault}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let mode = Mode::RUSR | Mode::WUSR;
+        mknodat(CWD, &pipe, FileType::Fifo, mode, 0).unwrap();
+        is_refused(&pipe, "is not a regular file");
+        is_refused(Path::new("/dev/null"), "is not a regular file");
+        is_refused(folder.path(), "is not a regular file");
+    }
+
+    #[test]
+    fn a_file_of_more_than_its_bound_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clusters.yaml");
+        let file = File::create(&path).unwrap();
+        file.set_len((16 << 20) + 1).unwrap(); // takes no space on disk
+        is_refused(&path, "must have at most 16777216 bytes, got 16777217");
+        std::fs::write(&path, "{resources: []}").unwrap();
+        assert!(matches!(look(&path), Look::New(_)));
     }
 }

@@ -19,6 +19,7 @@ mod proxies;
 mod proxy;
 mod serve;
 mod split;
+mod subject;
 
 use std::io::Write;
 use std::process::ExitCode;

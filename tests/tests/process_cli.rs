@@ -151,6 +151,67 @@ async fn everything_that_is_listed_can_be_described() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn kinds_are_understood_as_users_of_kubectl_type_them() -> anyhow::Result<()> {
+    let scene = Scene::new().await?;
+    for kind in ["httproute", "httproutes", "HTTPRoute", "HTTPRoutes"] {
+        let list = scene.weft(&["get", kind]).await?;
+        holds(&list, &["HTTPRoute"]);
+        assert!(!list.contains("MeshService"), "{list}");
+        holds(&scene.weft(&["get", kind, "reviews"]).await?, &["reviews"]);
+        let page = scene.weft(&["describe", kind, "reviews"]).await?;
+        holds(&page, &["HTTPRoute reviews in default", "Accepted True"]);
+        let delete = ["delete", kind, "reviews", "--dry-run"];
+        holds(&scene.weft(&delete).await?, &["HTTPRoute/reviews"]);
+    }
+    let (get, describe) = (["get", "TrafficPolicies"], ["describe", "trafficpolicy"]);
+    holds(&scene.weft(&get).await?, &["patience"]);
+    let page = scene.weft(&[&describe[..], &["patience"]].concat()).await?;
+    holds(&page, &["TrafficPolicy patience in default"]);
+    let list = scene.weft(&["get", "meshservices"]).await?;
+    holds(&list, &["reviews-v1", "reviews-v2"]);
+    let ended = scene.weft.run(&["get", "grpcroutes"], "").await?;
+    holds(&ended.err, &["no grpcroutes"]);
+    for group in ["SERVICES", "Service"] {
+        holds(&scene.weft(&["get", group]).await?, &["9080/http"]);
+        let delete = ["delete", group, "reviews-v2", "--dry-run"];
+        holds(&scene.weft(&delete).await?, &["MeshService/reviews-v2"]);
+    }
+
+    for (arguments, why) in [
+        (["get", "tcproute", "reviews"], "no tcproutes named reviews"),
+        (
+            ["describe", "httproutes", "review"],
+            "there is no HTTPRoute review in namespace default, did you mean `reviews`?",
+        ),
+    ] {
+        scene.refused(&arguments, why).await?;
+    }
+    for arguments in [
+        ["get", "htproutes", "reviews"],
+        ["describe", "HTPRoute", "reviews"],
+    ] {
+        let ended = scene.weft.run(&arguments, "").await?;
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        let near = ended.err.to_lowercase();
+        holds(&near, &["a similar value exists", "httproute"]);
+    }
+    let script = scene.weft(&["completion", "bash"]).await?;
+    holds(&script, &["httproutes", "HTTPRoute", "trafficpolicies"]);
+    for (command, word) in [
+        ("get", "httproutes"),
+        ("describe", "HTTPRoute"),
+        ("delete", "HTTPRoute"),
+    ] {
+        holds(
+            &scene.weft(&[command, "--help"]).await?,
+            &[word, "in any case"],
+        );
+    }
+    scene.caller.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_live_state_of_a_proxy_is_one_kind_at_a_time() -> anyhow::Result<()> {
     let scene = Scene::new().await?;
     for (what, wanted, other) in [

@@ -117,11 +117,13 @@ impl Kind {
         }
     }
 
-    /// The kind called `text` in `kind`, in its plural or in lower case: `HTTPRoute`, `httproute`, `httproutes`.
+    /// The kind called `text` in `kind` or in its plural, in any case: `HTTPRoute`, `httproute`, `HTTPRoutes`.
     pub fn find(text: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.name().eq_ignore_ascii_case(text) || kind.plural() == text)
+        let is_called = |kind: &Self| {
+            let names = [kind.name(), kind.plural()];
+            names.iter().any(|name| name.eq_ignore_ascii_case(text))
+        };
+        Self::ALL.into_iter().find(is_called)
     }
 
     /// Whether it is a route: `HTTPRoute`, `GRPCRoute` or `TCPRoute`.

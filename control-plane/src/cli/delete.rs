@@ -9,13 +9,14 @@ use super::apply::{Wait, author, change};
 use super::client::Client;
 use super::get::{missing, name_of};
 use super::output::OutputFormat;
+use super::subject::WithWords;
 use crate::api::model::{ApplyRequest, ObjectName};
 
 /// Options of `weft delete`.
 #[derive(Debug, Args)]
 pub(super) struct Delete {
-    /// The kind, such as `HTTPRoute` (case does not matter), or `service`, `route` or `policy` for any of these.
-    #[arg(value_parser = parse_kinds)]
+    /// The kind, singular or plural, in any case, or `service`, `route` or `policy` for any of these.
+    #[arg(value_parser = WithWords { parser: parse_kinds, words: words() })]
     kind: Kinds,
     /// The names.
     #[arg(required = true)]
@@ -46,9 +47,16 @@ impl Kinds {
     }
 }
 
+/// What is shown of the words that [`parse_kinds`] takes.
+fn words() -> Vec<&'static str> {
+    let kinds = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Service);
+    let groups = ["service", "route", "policy"];
+    groups.into_iter().chain(kinds.map(Kind::name)).collect()
+}
+
 fn parse_kinds(text: &str) -> Result<Kinds, String> {
     let all = |wanted: fn(Kind) -> bool| Kind::ALL.into_iter().filter(|it| wanted(*it)).collect();
-    match text {
+    match text.to_ascii_lowercase().as_str() {
         "service" | "services" => {
             return Ok(Kinds::new(
                 "service",

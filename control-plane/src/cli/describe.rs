@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::client::Client;
 use super::get::{POLICY_KINDS, ROUTE_KINDS, missing, name_of, service_name};
 use super::output::{OutputFormat, count, print_table, say, yaml};
+use super::subject::{Shown, Subject, subject};
 use crate::api::model::{
     EndpointBody, ObjectDescription, ObjectName, ProxyBody, ServiceBody, ServiceDescription,
 };
@@ -14,9 +15,9 @@ use crate::api::model::{
 /// Options of `weft describe`.
 #[derive(Debug, Args)]
 pub(super) struct Describe {
-    /// What kind of thing.
-    #[arg(value_enum)]
-    what: What,
+    /// What kind of thing; singular or plural, in any case.
+    #[arg(value_parser = subject::<What>(Shown::Singular), ignore_case = true)]
+    what: Subject<What>,
     /// Its name; of a revision its number, of endpoints their service.
     name: String,
     /// Its namespace.
@@ -60,13 +61,14 @@ pub(super) async fn run(
     output: OutputFormat,
 ) -> anyhow::Result<()> {
     match describe.what {
-        What::Service => service(describe, client, output).await,
-        What::Endpoints => endpoints(describe, client, output).await,
-        What::Route => objects(describe, &ROUTE_KINDS, client, output).await,
-        What::Policy => objects(describe, &POLICY_KINDS, client, output).await,
-        What::Proxy => proxy(describe, client, output).await,
-        What::Revision => revision(describe, client, output).await,
-        What::Object => objects(describe, &[], client, output).await,
+        Subject::Own(What::Service) => service(describe, client, output).await,
+        Subject::Own(What::Endpoints) => endpoints(describe, client, output).await,
+        Subject::Own(What::Route) => objects(describe, &ROUTE_KINDS, client, output).await,
+        Subject::Own(What::Policy) => objects(describe, &POLICY_KINDS, client, output).await,
+        Subject::Own(What::Proxy) => proxy(describe, client, output).await,
+        Subject::Own(What::Revision) => revision(describe, client, output).await,
+        Subject::Kind(kind) => objects(describe, &[kind.name()], client, output).await,
+        Subject::Own(What::Object) => objects(describe, &[], client, output).await,
     }
 }
 
@@ -163,7 +165,10 @@ async fn objects(
         }
     }
     if pages.is_empty() {
-        let what = format!("{:?}", describe.what).to_lowercase();
+        let what = match describe.what {
+            Subject::Own(what) => format!("{what:?}").to_lowercase(),
+            Subject::Kind(kind) => kind.name().to_owned(),
+        };
         let names: Vec<ObjectName> = objects.iter().map(name_of).collect();
         let alike = names.iter().filter(|it| {
             it.namespace == describe.namespace

@@ -9,6 +9,7 @@ use weft_config::gateway_api::names::DEFAULT_CLUSTER_DOMAIN;
 
 use super::client::Client;
 use super::output::{OutputFormat, print_table};
+use super::subject::{Shown, Subject, subject};
 use crate::api::model::{EndpointBody, ObjectName, ServiceBody};
 
 /// Kinds of routes.
@@ -20,9 +21,9 @@ pub(super) const POLICY_KINDS: [&str; 3] = ["TrafficPolicy", "RateLimitPolicy", 
 /// Options of `weft get`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Get {
-    /// What to list.
-    #[arg(value_enum)]
-    what: What,
+    /// What to list; singular or plural, in any case.
+    #[arg(value_parser = subject::<What>(Shown::Plural), ignore_case = true)]
+    what: Subject<What>,
     /// Only this one.
     name: Option<String>,
     /// Only of this namespace.
@@ -62,13 +63,18 @@ enum What {
 /// If the control plane cannot be reached, or the one asked for is not there.
 pub(super) async fn run(get: &Get, client: &Client, output: OutputFormat) -> anyhow::Result<()> {
     match get.what {
-        What::Services => services(get, client, output).await,
-        What::Endpoints => endpoints(get, client, output).await,
-        What::Routes => objects(get, client, output, &ROUTE_KINDS).await,
-        What::Policies => objects(get, client, output, &POLICY_KINDS).await,
-        What::Objects => objects(get, client, output, &[]).await,
-        What::Proxies => super::proxies::list(get.name.as_deref(), client, output).await,
-        What::Revisions => super::history::list(100, get.name.as_deref(), client, output).await,
+        Subject::Own(What::Services) => services(get, client, output).await,
+        Subject::Own(What::Endpoints) => endpoints(get, client, output).await,
+        Subject::Own(What::Routes) => objects(get, client, output, &ROUTE_KINDS).await,
+        Subject::Own(What::Policies) => objects(get, client, output, &POLICY_KINDS).await,
+        Subject::Kind(kind) => objects(get, client, output, &[kind.name()]).await,
+        Subject::Own(What::Objects) => objects(get, client, output, &[]).await,
+        Subject::Own(What::Proxies) => {
+            super::proxies::list(get.name.as_deref(), client, output).await
+        }
+        Subject::Own(What::Revisions) => {
+            super::history::list(100, get.name.as_deref(), client, output).await
+        }
     }
 }
 
@@ -162,7 +168,8 @@ async fn objects(
     if output == OutputFormat::Wide {
         header.extend(["backends", "generation", "created"]);
     }
-    print_table(&header, rows.collect(), get.what.none())
+    let none = format!("no {}", get.what.plural());
+    print_table(&header, rows.collect(), &none)
 }
 
 /// What a route or policy is for: `reviews:9080`, `HTTPRoute/reviews#canary`.
@@ -215,13 +222,12 @@ fn plain(value: &Value) -> String {
     }
 }
 
-impl What {
-    /// What is said where there is none.
-    fn none(self) -> &'static str {
+impl Subject<What> {
+    /// The word for many of it.
+    fn plural(self) -> String {
         match self {
-            Self::Routes => "no routes",
-            Self::Policies => "no policies",
-            _ => "no objects",
+            Self::Own(what) => format!("{what:?}").to_lowercase(),
+            Self::Kind(kind) => kind.plural().to_owned(),
         }
     }
 }
@@ -255,7 +261,7 @@ impl Get {
         let Some(name) = self.name.as_ref().filter(|_| found.is_empty()) else {
             return Ok(());
         };
-        let what = format!("{:?}", self.what).to_lowercase();
+        let what = self.what.plural();
         let place = match &self.namespace {
             Some(namespace) => format!(" in namespace {namespace}"),
             None => String::new(),

@@ -1,4 +1,4 @@
-//! How many processors we may use.
+//! How many processors and how much memory we may use.
 
 use std::fs;
 use std::num::NonZero;
@@ -40,9 +40,39 @@ fn rounded_up(quota: u64, period: u64) -> Option<usize> {
         .filter(|limit| *limit > 0)
 }
 
+/// The memory limit of our control group, or the memory of the machine where that is less or there is none.
+pub(super) fn memory_bytes() -> Option<u64> {
+    const FILES: [&str; 2] = [
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ];
+    let limits = FILES.into_iter().filter_map(|file| {
+        let text = fs::read_to_string(file).ok()?;
+        text.trim().parse().ok() // `max`: no limit
+    });
+    let machine = fs::read_to_string("/proc/meminfo").ok();
+    let machine = machine.as_deref().and_then(memory_total);
+    limits.chain(machine).min()
+}
+
+/// `MemTotal` of `/proc/meminfo`.
+fn memory_total(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|it| it.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_memory_of_the_machine_is_in_kibibytes() {
+        let text = "MemTotal:       16318512 kB\nMemFree:         1024 kB\n";
+        assert_eq!(memory_total(text), Some(16_318_512 * 1024));
+        assert_eq!(memory_total("MemFree: 1 kB"), None);
+        assert_eq!(memory_total("MemTotal: many"), None);
+    }
 
     #[test]
     fn a_limit_is_rounded_up_and_max_is_none() {

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use weft_config::causes::with_causes;
 use weft_config::listener::Listener;
 
+use super::cgroup;
 use super::config::{Config, StartError};
 use super::mesh::OUTBOUND;
 use super::pages::{self, Sockets};
@@ -246,11 +247,13 @@ fn reserve(listeners: &Rc<RefCell<ListenerSet>>) -> Reserve {
 impl Rooms {
     fn build_workers(&self, count: usize) -> Result<Workers, StartError> {
         let http = super::http::factory(&self.store, &self.metrics, &self.drain);
+        let connections_max = default_connections_max(cgroup::memory_bytes());
+        info!(connections_max, "as many connections may be open at once");
         let parts = WorkerParts {
             snapshot: self.store.clone(),
             metrics: self.metrics.clone(),
             drain: self.drain.clone(),
-            connections_max: default_connections_max(),
+            connections_max,
             tunnel: TunnelLimits::default(),
             http,
         };

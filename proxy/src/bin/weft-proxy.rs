@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, reload};
@@ -61,6 +62,7 @@ fn run(args: &RunArgs) -> ExitCode {
         Ok(logging) => config.logging = Some(logging),
         Err(error) => return refuse(&format!("--log-level: {error}"), WRONG_USAGE),
     }
+    raise_descriptors_max();
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -97,6 +99,16 @@ fn run(args: &RunArgs) -> ExitCode {
             }
         }
     })
+}
+
+/// Lets the process open as many descriptors as it may: each connection takes two, and the soft limit, often 1024, is meant
+/// for programs that use `select`.
+fn raise_descriptors_max() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let current = maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current, maximum }) {
+        warn!(%error, "the limit of descriptors stays as it was");
+    }
 }
 
 /// Begins to log; gives the handle by which `/logging` changes what is logged.

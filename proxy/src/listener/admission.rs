@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
@@ -53,15 +54,32 @@ impl Admission {
 }
 
 /// How many downstream connections the process holds where nothing is configured: the descriptors it may open, less some
-/// for itself, halved, for each connection may need one upstream.
-pub fn default_connections_max() -> usize {
-    const OWN_DESCRIPTORS: u64 = 256;
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let free = limit.unwrap_or(u64::MAX).saturating_sub(OWN_DESCRIPTORS) / 2;
-    usize::try_from(free)
-        .unwrap_or(usize::MAX)
-        .clamp(16, 1 << 20)
+/// for itself, halved, for each connection may need one upstream; and no more than fit into half of `memory_bytes`, where
+/// that is known, if each of them holds as much as it may.
+pub fn default_connections_max(memory_bytes: Option<u64>) -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current;
+    connections_max(descriptors.unwrap_or(u64::MAX), memory_bytes)
 }
+
+fn connections_max(descriptors: u64, memory_bytes: Option<u64>) -> usize {
+    let by_descriptors = descriptors.saturating_sub(OWN_DESCRIPTORS) / 2;
+    let by_memory = memory_bytes.map_or(u64::MAX, |bytes| bytes / 2 / CONNECTION_BYTES_MAX);
+    usize::try_from(by_descriptors.min(by_memory))
+        .unwrap_or(usize::MAX)
+        .clamp(CONNECTIONS_MIN, CONNECTIONS_MAX)
+}
+
+/// Descriptors that the process needs for itself.
+const OWN_DESCRIPTORS: u64 = 256;
+
+/// What a connection takes at most while it waits: a head that lacks its end. One at rest takes some 2 KiB.
+const CONNECTION_BYTES_MAX: u64 = 64 * 1024;
+
+/// Connections that there may be in any case.
+const CONNECTIONS_MIN: usize = 16;
+
+/// Connections that there may be however much there is for them: with heads that lack their ends 4 GiB, at rest 128 MiB.
+const CONNECTIONS_MAX: usize = 1 << 16;
 
 /// An accepted connection in all counts that it is part of; dropped when the connection is closed.
 #[derive(Debug)]
@@ -78,5 +96,27 @@ impl Drop for ConnectionGuard {
         self.load.sub();
         self.bound.closed();
         self.admission.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_is_what_descriptors_and_memory_allow() {
+        const GIB: u64 = 1 << 30;
+        for (descriptors, memory, max) in [
+            (0, None, 16),
+            (1024, None, 384),
+            (1024, Some(GIB), 384),
+            (1 << 20, Some(GIB / 4), 2048),
+            (1 << 20, Some(0), 16),
+            (1 << 20, Some(64 * GIB), 65_536),
+            (u64::MAX, None, 65_536),
+        ] {
+            let got = connections_max(descriptors, memory);
+            assert_eq!(got, max, "{descriptors} descriptors, {memory:?}");
+        }
     }
 }

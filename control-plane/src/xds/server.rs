@@ -62,6 +62,13 @@ pub(crate) struct Core {
     pub(crate) stop: watch::Receiver<bool>,
 }
 
+impl Core {
+    /// Whether less than half of the streams that there can be are open.
+    pub(crate) fn has_streams_to_spare(&self) -> bool {
+        self.streams.load(Ordering::Relaxed) < self.config.streams_max / 2
+    }
+}
+
 /// What is counted.
 #[derive(Debug, Default)]
 pub struct XdsCounters {

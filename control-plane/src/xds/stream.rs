@@ -36,7 +36,8 @@ pub(crate) struct StreamContext {
     pub(crate) service: &'static str,
 }
 
-/// How long a stream may stay open without having said who asks: it takes one of the streams that there can be.
+/// How long a stream may stay open without having said who asks, where streams are short: it takes one of those that there
+/// can be. Where there is room it stays, for a sidecar that only calls others asks for nothing until it is used.
 const INTRODUCTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is held while the node is known.
@@ -63,7 +64,7 @@ pub(crate) async fn run<S>(
     let mut presence: Option<Presence> = None;
     // Whether the session may have something to say: only then is room in the channel awaited.
     let mut restless = false;
-    let introduced_by = Instant::now() + INTRODUCTION_TIMEOUT;
+    let mut introduced_by = Instant::now() + INTRODUCTION_TIMEOUT;
     loop {
         tokio::select! {
             biased;
@@ -119,6 +120,10 @@ pub(crate) async fn run<S>(
                 }
             }
             () = sleep_until(introduced_by), if presence.is_none() => {
+                if context.core.has_streams_to_spare() {
+                    introduced_by = Instant::now() + INTRODUCTION_TIMEOUT;
+                    continue;
+                }
                 context.core.counters.refused_streams.fetch_add(1, Ordering::Relaxed);
                 let silent = Status::deadline_exceeded(format!("no request within {INTRODUCTION_TIMEOUT:?}"));
                 let _gone = responses.try_send(Err(silent));

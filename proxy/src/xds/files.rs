@@ -21,6 +21,8 @@ pub struct WatchedFile {
     path: PathBuf,
     kind: Kind,
     seen: Option<Stamp>,
+    /// Whether it was said that there is no such file; once is enough.
+    missed: bool,
 }
 
 /// What changes when a file is replaced or written.
@@ -50,6 +52,7 @@ impl WatchedFile {
             path: PathBuf::from(&**path),
             kind,
             seen: None,
+            missed: false,
         }
     }
 
@@ -68,8 +71,9 @@ impl WatchedFile {
                 modified: (metadata.mtime(), metadata.mtime_nsec()),
             },
             // Gone for the moment between two steps of a replacement, or for good: what is in force stays.
-            Err(_) if self.seen.is_some() => return Look::Same,
+            Err(_) if self.seen.is_some() || self.missed => return Look::Same,
             Err(error) => {
+                self.missed = true;
                 return Look::Bad(format!("{}: {error}", self.path.display()));
             }
         };
@@ -194,5 +198,16 @@ mod tests {
         is_refused(&path, "must have at most 16777216 bytes, got 16777217");
         std::fs::write(&path, "{resources: []}").unwrap();
         assert!(matches!(look(&path), Look::New(_)));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_yet_is_missed_once_and_read_when_it_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clusters.yaml");
+        let mut file = WatchedFile::new(&path.to_str().unwrap().into(), Kind::Cluster);
+        assert!(matches!(file.look(), Look::Bad(_)));
+        assert!(matches!(file.look(), Look::Same));
+        std::fs::write(&path, "{resources: []}").unwrap();
+        assert!(matches!(file.look(), Look::New(_)));
     }
 }

@@ -79,6 +79,23 @@ async fn a_registered_workload_is_found_and_forgotten() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_that_has_called_nobody_yet_is_known() -> anyhow::Result<()> {
+    let mesh = Mesh::start().await?;
+    let caller = mesh.sidecar("caller", "v1", None).await?;
+    eventually("it is listed", || async {
+        let proxies: Vec<serde_json::Value> = mesh.client().get("/v1/proxies").await?;
+        ensure!(proxies.len() == 1, "{proxies:?}");
+        Ok(())
+    })
+    .await;
+    let endpoints: Vec<serde_json::Value> = mesh.client().get("/v1/endpoints").await?;
+    assert!(endpoints.is_empty(), "nobody can call it: {endpoints:?}");
+    caller.stop().await;
+    mesh.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_control_plane_that_comes_back_takes_nothing_away() -> anyhow::Result<()> {
     let app = Upstream::http("web").await;
     let folder = tempfile::tempdir()?;

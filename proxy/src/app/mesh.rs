@@ -70,7 +70,7 @@ impl MeshConfig {
         })
     }
 
-    /// The name of the inbound listener.
+    /// The name of the inbound listener. Without ports there is no such listener.
     pub(super) fn inbound_name(&self) -> String {
         let mut ports = self.app_ports.clone();
         ports.sort_unstable();

@@ -54,6 +54,9 @@ pub struct Options {
     pub demand: Option<Arc<Demand>>,
     /// The inbound side of mesh mode: the listener's resource name, and the address that is bound whatever it says.
     pub inbound: Option<(Arc<str>, SocketAddr)>,
+    /// A listener that is asked for only to tell the server who we are: who is not called, and has called nobody yet, has
+    /// nothing else to ask for.
+    pub introduction: Option<Arc<str>>,
     /// Who we are.
     pub node: Node,
 }
@@ -145,7 +148,8 @@ impl Core {
         if options.clusters == Source::Ads {
             *wire.wanted_mut(Kind::Cluster) = Subscription::wildcard();
         }
-        if let Some((name, _)) = &options.inbound {
+        let inbound = options.inbound.iter().map(|(name, _)| name);
+        for name in inbound.chain(&options.introduction) {
             wire.wanted_mut(Kind::Listener).names.insert(name.clone());
         }
         builder.unknown_clusters(match options.clusters {

@@ -120,6 +120,7 @@ impl Client {
             clusters: source,
             demand: demand.clone(),
             inbound: None,
+            introduction: None,
             node: Node::default(),
         };
         let core = Core::new(

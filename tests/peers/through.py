@@ -18,6 +18,7 @@ import os
 import pathlib
 import queue
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -30,6 +31,7 @@ CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".ca
 PEERS = pathlib.Path(os.environ.get("WEFT_PEERS", CACHE / "peers"))
 START_TIMEOUT = 20  # seconds
 PAIR_TIMEOUT = 240
+TIMEOUT = 600
 AUTHORITY = "echo.test"
 
 
@@ -275,6 +277,10 @@ def read_options():
 
 def main():
     options = read_options()
+    # Both leave by way of everything that ends what was started.
+    signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"not over after {TIMEOUT} s"))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("asked to end"))
+    signal.alarm(TIMEOUT)
     failed = sum(run(way, options) for way in options.ways)
     return 1 if failed else 0
 

@@ -1,12 +1,14 @@
 //! The Envoy v3 bootstrap: node, admin, static resources, where dynamic ones come from.
 
 mod dynamic;
+pub mod overload;
 mod parse;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::overload::Overload;
 use crate::cluster::{Cluster, ClusterName};
 use crate::listener::Listener;
 
@@ -25,6 +27,8 @@ pub struct Bootstrap {
     pub dynamic: Option<DynamicResources>,
     /// Time between the first word of a drain and its end (`--drain-time`), default 600 s in Envoy; 45 s here.
     pub drain_time: Duration,
+    /// When load is shed; `None`: nothing is said of it.
+    pub overload: Option<Overload>,
 }
 
 /// Where dynamic resources come from.

@@ -8,6 +8,7 @@
 
 pub mod access_log;
 pub mod bootstrap;
+pub mod byte_size;
 pub mod causes;
 pub mod cluster;
 pub mod diag;

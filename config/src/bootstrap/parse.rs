@@ -8,6 +8,7 @@ use std::time::Duration;
 use weft_xds_proto::pb::envoy::config::bootstrap::v3 as pb;
 use weft_xds_proto::pb::envoy::config::core::v3 as core;
 
+use super::overload::Overload;
 use super::{Bootstrap, DynamicResources};
 use crate::cluster::{Cluster, Discovery};
 use crate::diag::{Diagnostics, FieldPath};
@@ -62,6 +63,8 @@ fn read(proto: &pb::Bootstrap, at: &FieldPath, diag: &mut Diagnostics) -> Bootst
         );
         diag.fault(below.field("clusters"), rule);
     }
+    let overload = proto.overload_manager.as_ref();
+    let overload = overload.map(|it| Overload::parse(it, &at.field("overload_manager"), diag));
     Bootstrap {
         node: proto.node.clone().unwrap_or_default(),
         admin: admin(proto, at, diag),
@@ -69,6 +72,7 @@ fn read(proto: &pb::Bootstrap, at: &FieldPath, diag: &mut Diagnostics) -> Bootst
         clusters,
         dynamic,
         drain_time: DRAIN_TIME,
+        overload,
     }
 }
 
@@ -165,7 +169,6 @@ fn warn_ignored(proto: &pb::Bootstrap, at: &FieldPath, diag: &mut Diagnostics) {
     ignored("cluster_manager", proto.cluster_manager.is_some());
     ignored("stats_sinks", !proto.stats_sinks.is_empty());
     ignored("layered_runtime", proto.layered_runtime.is_some());
-    ignored("overload_manager", proto.overload_manager.is_some());
     ignored(
         "typed_dns_resolver_config",
         proto.typed_dns_resolver_config.is_some(),

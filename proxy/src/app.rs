@@ -9,11 +9,12 @@ mod cgroup;
 mod config;
 mod control;
 mod http;
+mod limits;
 mod mesh;
 mod pages;
 mod plan;
 mod running;
 
 pub use config::{Config, SetLevel, Source, StartError};
-pub use mesh::{MeshConfig, OUTBOUND};
+pub use mesh::{MeshConfig, OUTBOUND, OutboundLimits};
 pub use running::{Proxy, Running};

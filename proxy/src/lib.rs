@@ -33,6 +33,8 @@ pub mod admin;
 
 pub mod drain;
 
+pub mod overload;
+
 pub mod worker;
 
 pub mod app;

@@ -18,12 +18,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
+use weft_config::bootstrap::overload::Beyond;
 
 use crate::detect::Protocol;
 use crate::drain::{Drain, Phase};
 use crate::listener::{
     Accepted, Admission, Bound, ConnectionFacts, ConnectionGuard, Parcel, accept_loop, serve,
 };
+use crate::overload::Overload;
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::{Metrics, set_worker};
 use crate::tunnel::{Pools, TunnelLimits};
@@ -66,6 +68,10 @@ pub struct WorkerParts {
     pub drain: Drain,
     /// Downstream connections open at once in the process; see [`crate::listener::default_connections_max`].
     pub connections_max: usize,
+    /// What happens to those beyond.
+    pub beyond: Beyond,
+    /// What of new load is refused.
+    pub overload: Arc<Overload>,
     /// Bounds on tunnels, per worker.
     pub tunnel: TunnelLimits,
     /// Makes each worker's HTTP side.
@@ -77,6 +83,7 @@ pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) seats: Arc<Seats>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) overload: Arc<Overload>,
     pub(crate) snapshot: Arc<SnapshotStore>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) drain: Drain,
@@ -104,6 +111,7 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub struct Workers {
     seats: Arc<Seats>,
+    admission: Arc<Admission>,
     // Only the control plane's own listeners go through: a handful of commands per change of the configuration.
     commands: Vec<mpsc::UnboundedSender<Command>>,
     threads: Vec<JoinHandle<()>>,
@@ -116,10 +124,11 @@ impl Workers {
     /// A thread or its runtime cannot be made.
     pub fn start(count: usize, parts: &WorkerParts) -> io::Result<Self> {
         let count = count.max(1);
-        let admission = Arc::new(Admission::new(parts.connections_max));
+        let admission = Arc::new(Admission::new(parts.connections_max, parts.beyond));
         let (seats, handed_over) = Seats::new(count);
         let mut workers = Self {
             seats: Arc::new(seats),
+            admission: admission.clone(),
             commands: Vec::new(),
             threads: Vec::new(),
         };
@@ -149,6 +158,11 @@ impl Workers {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.commands.len()
+    }
+
+    /// The bound on connections, and how many there are.
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
+        &self.admission
     }
 
     /// Connections that each worker keeps now.
@@ -181,6 +195,7 @@ impl Worker {
             index,
             seats,
             admission,
+            overload: parts.overload,
             snapshot: parts.snapshot,
             metrics: parts.metrics,
             drain: parts.drain,

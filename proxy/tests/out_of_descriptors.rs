@@ -9,6 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
+use weft_config::bootstrap::overload::Beyond;
 use weft_config::listener::{
     ChainAction, HttpConnectionManager, HttpLimits, RouteSource, ServerHeader,
 };
@@ -18,6 +19,7 @@ use weft_config::listener::{
 use weft_proxy::detect::Protocol;
 use weft_proxy::drain::{Drain, DrainTimes};
 use weft_proxy::listener::{ListenerSet, Sharing};
+use weft_proxy::overload::Overload;
 use weft_proxy::snapshot::{ChainKind, ChainView, HttpView, ListenerView, Snapshot, SnapshotStore};
 use weft_proxy::telemetry::{Limit, Metrics, Scope};
 use weft_proxy::tunnel::TunnelLimits;
@@ -108,11 +110,14 @@ fn publish(store: &SnapshotStore, metrics: &Arc<Metrics>, listener: &Arc<Listene
 
 #[tokio::test]
 async fn accepting_pauses_without_spinning_and_goes_on_when_descriptors_are_free() {
+    let metrics = Metrics::new();
     let parts = WorkerParts {
         snapshot: SnapshotStore::new(),
-        metrics: Metrics::new(),
+        metrics: metrics.clone(),
         drain: Drain::new(DrainTimes::default()),
         connections_max: 10_000,
+        beyond: Beyond::Wait,
+        overload: Overload::new(&metrics),
         tunnel: TunnelLimits::default(),
         http: Arc::new(|_| Rc::new(Hello)),
     };

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use anyhow::{Context, bail};
 use weft_control_plane::app::{Config as ControlPlaneConfig, ControlPlane};
 use weft_control_plane::cli::client::Client;
-use weft_proxy::app::{Config, MeshConfig, OUTBOUND, Proxy, Running, Source};
+use weft_proxy::app::{Config, MeshConfig, OUTBOUND, OutboundLimits, Proxy, Running, Source};
 
 /// A control plane with its API.
 pub struct Mesh {
@@ -97,6 +97,7 @@ pub fn sidecar_config(
         outbound_listen: free,
         inbound_listen: free,
         address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        limits: OutboundLimits::default(),
     })))
 }
 

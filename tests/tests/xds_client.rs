@@ -63,6 +63,7 @@ async fn sidecar(control_plane: SocketAddr, state_dir: Option<&Path>) -> anyhow:
         outbound_listen: loopback,
         inbound_listen: loopback,
         address: None,
+        limits: Default::default(),
     };
     let mut config = Config::new(Source::Mesh(Box::new(mesh)));
     config.state_dir = state_dir.map(Path::to_owned);

@@ -14,6 +14,7 @@ use prost_reflect::{
 };
 use serde_json::Value;
 
+use crate::memory::give_back_unused;
 use crate::pb::google::protobuf::Any;
 
 /// Why a message could not be read from or written as JSON.
@@ -62,34 +63,9 @@ struct Pool(DescriptorPool);
 impl Drop for Pool {
     fn drop(&mut self) {
         self.0 = DescriptorPool::new();
-        give_back();
+        give_back_unused();
     }
 }
-
-/// Has the allocator return the pages that nothing lies on any more, for what was freed lies between what lives and glibc
-/// would keep all of it; and has the kernel unmap the pages of code, of which a start touches many for once. What goes on
-/// running is mapped again from the page cache. Together, 8 MB of a proxy that idles at 8.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[expect(
-    unsafe_code,
-    reason = "functions of the C library, and names that the linker gives"
-)]
-fn give_back() {
-    unsafe extern "C" {
-        static __executable_start: u8;
-        static etext: u8;
-    }
-    // SAFETY: takes no pointer, and may be called from any thread at any time (malloc_trim(3)).
-    unsafe { libc::malloc_trim(0) };
-    let (start, end) = (&raw const __executable_start, &raw const etext);
-    let len = end.addr().saturating_sub(start.addr());
-    // SAFETY: between these two lie headers, constants and code, mapped from the executable and never written; such a page
-    // is read again from there when it is touched (madvise(2)). What cannot be advised stays as it is.
-    unsafe { libc::madvise(start.cast_mut().cast(), len, libc::MADV_DONTNEED) };
-}
-
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn give_back() {}
 
 impl Descriptors {
     /// The descriptors, built now if nobody holds them.

@@ -6,4 +6,6 @@ pub use envoy_types::pb;
 pub mod any;
 #[cfg(feature = "json")]
 pub mod json;
+#[cfg(feature = "json")]
+pub mod memory;
 pub mod type_url;

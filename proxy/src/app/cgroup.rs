@@ -42,6 +42,14 @@ fn rounded_up(quota: u64, period: u64) -> Option<usize> {
 
 /// The memory limit of our control group, or the memory of the machine where that is less or there is none.
 pub(super) fn memory_bytes() -> Option<u64> {
+    memory_limit_bytes()
+        .into_iter()
+        .chain(machine_bytes())
+        .min()
+}
+
+/// The memory limit of our control group; `None` where there is none below the machine's own memory.
+pub(super) fn memory_limit_bytes() -> Option<u64> {
     const FILES: [&str; 2] = [
         "/sys/fs/cgroup/memory.max",
         "/sys/fs/cgroup/memory/memory.limit_in_bytes",
@@ -50,9 +58,14 @@ pub(super) fn memory_bytes() -> Option<u64> {
         let text = fs::read_to_string(file).ok()?;
         text.trim().parse().ok() // `max`: no limit
     });
+    let machine = machine_bytes().unwrap_or(u64::MAX);
+    // Version 1 says that there is no limit by one that no machine reaches.
+    limits.min().filter(|limit| *limit < machine)
+}
+
+fn machine_bytes() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok();
-    let machine = machine.as_deref().and_then(memory_total);
-    limits.chain(machine).min()
+    machine.as_deref().and_then(memory_total)
 }
 
 /// `MemTotal` of `/proc/meminfo`.

@@ -1,17 +1,20 @@
 //! The command line of `weft-proxy`.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use weft_config::bootstrap::Bootstrap;
+use weft_config::bootstrap::overload::Overload;
 use weft_config::diag::Diagnostics;
 use weft_config::gateway_api::Span;
 use weft_config::gateway_api::names::is_dns_label;
 
 use super::cgroup;
 use super::config::{Config, Source};
+use super::limits::LimitArgs;
 use super::mesh::MeshConfig;
 use crate::drain::DrainTimes;
 use crate::snapshot::DemandLimits;
@@ -147,6 +150,9 @@ pub struct RunArgs {
         conflicts_with = "bootstrap"
     )]
     pub address: Option<IpAddr>,
+    /// Bounds.
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// error, warn, info, debug or trace, also by target as weft_proxy::xds=debug
     #[arg(
         long,
@@ -193,32 +199,29 @@ pub enum CliError {
     Refused(String),
 }
 
+/// What the bootstrap says, or in mesh mode the control group; the command line goes before it.
+struct Said {
+    source: Source,
+    admin: Option<SocketAddr>,
+    drain: Option<Duration>,
+    overload: Overload,
+}
+
 impl RunArgs {
     /// What the proxy is started with.
     ///
     /// # Errors
     /// If the flags do not go together, or the bootstrap cannot be honoured.
     pub fn config(&self) -> Result<Config, CliError> {
-        let (source, said_admin, said_drain) = match (&self.bootstrap, &self.control_plane) {
-            (Some(file), _) => {
-                let bootstrap = read_bootstrap(file)?;
-                let (admin, drain) = (bootstrap.admin, bootstrap.drain_time);
-                (Source::Bootstrap(Box::new(bootstrap)), admin, Some(drain))
-            }
-            (None, Some(url)) => (Source::Mesh(Box::new(self.mesh(url)?)), None, None),
-            (None, None) => {
-                let usage = "give --control-plane URL with --service NAME, or --bootstrap FILE";
-                return Err(CliError::Usage(usage.to_owned()));
-            }
-        };
+        let said = self.said()?;
         let default = DrainTimes::default();
-        let admin = self.admin_listen.or(said_admin);
+        let admin = self.admin_listen.or(said.admin);
         Ok(Config {
-            source,
+            source: said.source,
             workers: self.concurrency.map_or_else(cgroup::workers, usize::from),
             state_dir: self.state_dir.clone(),
             drain: DrainTimes {
-                total: self.drain_time.or(said_drain).unwrap_or(default.total),
+                total: self.drain_time.or(said.drain).unwrap_or(default.total),
                 ..default
             },
             admin: Some(admin.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 15_000)))),
@@ -228,8 +231,37 @@ impl RunArgs {
                 XdsProtocol::Delta => Protocol::Delta,
             }),
             demand: DemandLimits::default(),
+            overload: self.limits.overload(said.overload),
             logging: None,
         })
+    }
+
+    /// What is said elsewhere than on the command line.
+    fn said(&self) -> Result<Said, CliError> {
+        match (&self.bootstrap, &self.control_plane) {
+            (Some(file), _) => {
+                let bootstrap = read_bootstrap(file)?;
+                Ok(Said {
+                    admin: bootstrap.admin,
+                    drain: Some(bootstrap.drain_time),
+                    overload: bootstrap.overload.clone().unwrap_or_default(),
+                    source: Source::Bootstrap(Box::new(bootstrap)),
+                })
+            }
+            (None, Some(url)) => {
+                let budget = cgroup::memory_limit_bytes().and_then(NonZero::new);
+                Ok(Said {
+                    source: Source::Mesh(Box::new(self.mesh(url)?)),
+                    admin: None,
+                    drain: None,
+                    overload: Overload::default().with_memory(budget),
+                })
+            }
+            (None, None) => {
+                let usage = "give --control-plane URL with --service NAME, or --bootstrap FILE";
+                Err(CliError::Usage(usage.to_owned()))
+            }
+        }
     }
 
     fn mesh(&self, url: &str) -> Result<MeshConfig, CliError> {
@@ -256,6 +288,7 @@ impl RunArgs {
             outbound_listen: self.outbound_listen,
             inbound_listen: self.inbound_listen,
             address: self.address,
+            limits: self.limits.outbound(),
         })
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use weft_config::bootstrap::Bootstrap;
+use weft_config::bootstrap::overload::Overload;
 
 use super::mesh::MeshConfig;
 use crate::drain::DrainTimes;
@@ -34,6 +35,8 @@ pub struct Config {
     pub protocol: Option<Protocol>,
     /// Bounds on names on demand.
     pub demand: DemandLimits,
+    /// When load is shed, and how many connections there may be.
+    pub overload: Overload,
     /// Changes what is logged, for `/logging`; `None`: whoever embeds the proxy decides that alone.
     pub logging: Option<SetLevel>,
 }
@@ -58,7 +61,7 @@ pub enum Source {
 }
 
 impl Config {
-    /// One worker, no disk, no pages, default bounds: what tests and embedders begin with.
+    /// One worker, no disk, no pages, default bounds, no budget of memory: what tests and embedders begin with.
     pub fn new(source: Source) -> Self {
         Self {
             source,
@@ -69,6 +72,7 @@ impl Config {
             metrics: None,
             protocol: None,
             demand: DemandLimits::default(),
+            overload: Overload::default(),
             logging: None,
         }
     }

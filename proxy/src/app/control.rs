@@ -25,6 +25,7 @@ use super::running::Handles;
 use crate::dns::{Followers, Resolver};
 use crate::drain::Drain;
 use crate::listener::{BindError, ListenerSet, Sharing, default_connections_max};
+use crate::overload::{Overload, Watcher};
 use crate::snapshot::{Builder, SnapshotStore};
 use crate::telemetry::Metrics;
 use crate::tunnel::TunnelLimits;
@@ -78,6 +79,8 @@ struct Control {
     /// See [`Plan::held`].
     held: Option<Listener>,
     addresses: watch::Sender<BTreeMap<Arc<str>, SocketAddr>>,
+    /// Taken when it begins to look.
+    watcher: Option<Watcher>,
 }
 
 /// What most of the others need.
@@ -87,6 +90,7 @@ struct Rooms {
     metrics: Arc<Metrics>,
     status: Arc<Status>,
     drain: Drain,
+    overload: Arc<Overload>,
 }
 
 impl Control {
@@ -96,10 +100,12 @@ impl Control {
             store: SnapshotStore::new(),
             status: Status::new(&metrics),
             drain: Drain::new(config.drain),
+            overload: Overload::new(&metrics),
             metrics,
         };
-        let mut workers = rooms.build_workers(config.workers)?;
+        let mut workers = rooms.build_workers(&config)?;
         let threads = workers.take_threads();
+        let watcher = rooms.build_watcher(&workers, &config);
         let (metrics, drain) = (rooms.metrics.clone(), rooms.drain.clone());
         let listeners = ListenerSet::new(workers, metrics, drain, Sharing::Exclusive);
         let listeners = Rc::new(RefCell::new(listeners));
@@ -134,6 +140,7 @@ impl Control {
             resolver,
             held,
             addresses,
+            watcher,
         };
         match control.bind().into_iter().next() {
             Some(error) => Err(StartError::Bind(error)),
@@ -190,6 +197,9 @@ impl Control {
         report(up, Ok(handles));
         let logs = self.rooms.metrics.logs.clone();
         let log_writer = spawn_local(logs.clone().run());
+        if let Some(watcher) = self.watcher.take() {
+            drop(spawn_local(watcher.run()));
+        }
         if let Some((server, events)) = self.server.take() {
             let (resolver, status) = (self.resolver.clone(), self.rooms.status.clone());
             drop(spawn_local(stream::run(server, resolver, status, events)));
@@ -245,19 +255,30 @@ fn reserve(listeners: &Rc<RefCell<ListenerSet>>) -> Reserve {
 }
 
 impl Rooms {
-    fn build_workers(&self, count: usize) -> Result<Workers, StartError> {
-        let http = super::http::factory(&self.store, &self.metrics, &self.drain);
-        let connections_max = default_connections_max(cgroup::memory_bytes());
+    fn build_workers(&self, config: &Config) -> Result<Workers, StartError> {
+        let http = super::http::factory(&self.store, &self.metrics, &self.drain, &self.overload);
+        let given = config.overload.connections_max;
+        let connections_max = given.map_or_else(
+            || default_connections_max(cgroup::memory_bytes()),
+            |max| usize::try_from(max.get()).unwrap_or(usize::MAX),
+        );
         info!(connections_max, "as many connections may be open at once");
         let parts = WorkerParts {
             snapshot: self.store.clone(),
             metrics: self.metrics.clone(),
             drain: self.drain.clone(),
             connections_max,
+            beyond: config.overload.beyond,
+            overload: self.overload.clone(),
             tunnel: TunnelLimits::default(),
             http,
         };
-        Workers::start(count, &parts).map_err(StartError::Thread)
+        Workers::start(config.workers, &parts).map_err(StartError::Thread)
+    }
+
+    fn build_watcher(&self, workers: &Workers, config: &Config) -> Option<Watcher> {
+        let admission = workers.admission().clone();
+        Watcher::new(self.overload.clone(), config.overload.clone(), admission)
     }
 
     /// The xDS client with all that is known at the start in force: static resources, files, the last good tables.

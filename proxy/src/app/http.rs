@@ -6,6 +6,7 @@ use weft_config::listener::Direction;
 
 use crate::drain::Drain;
 use crate::http::pump::{self, HttpParts};
+use crate::overload::Overload;
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::{Metrics, Scope};
 use crate::tunnel::TunnelLimits;
@@ -16,6 +17,7 @@ pub(super) fn factory(
     store: &Arc<SnapshotStore>,
     metrics: &Arc<Metrics>,
     drain: &Drain,
+    overload: &Arc<Overload>,
 ) -> HttpFactory {
     let scope = Scope::build(metrics, &"-".into(), Direction::Unspecified, &[])
         .expect("no access log has no format that could fail to compile");
@@ -23,6 +25,7 @@ pub(super) fn factory(
         snapshots: store.clone(),
         scope,
         drain: drain.clone(),
+        overload: overload.clone(),
         tunnel: TunnelLimits::default(),
     })
 }

@@ -18,9 +18,6 @@ use crate::xds::node::Workload;
 /// The name of the outbound listener.
 pub const OUTBOUND: &str = "outbound";
 
-/// How long a connection to the outbound listener may be silent before it is passed on as opaque.
-const OUTBOUND_DETECTION: Duration = Duration::from_millis(100);
-
 /// What the simple start is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeshConfig {
@@ -42,6 +39,44 @@ pub struct MeshConfig {
     pub inbound_listen: SocketAddr,
     /// The address under which others reach us; `None`: that of the interface towards the control plane.
     pub address: Option<IpAddr>,
+    /// Bounds of the outbound listener.
+    pub limits: OutboundLimits,
+}
+
+/// Bounds of the outbound listener; those of the inbound one come from the control plane with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutboundLimits {
+    /// Bytes of a request head. Default 60 KiB.
+    pub header_bytes_max: usize,
+    /// Fields of a request head. Default 100.
+    pub header_count_max: usize,
+    /// Bytes held for a side that does not take them, per direction of a request. Default 64 KiB.
+    pub buffer_bytes_max: usize,
+    /// How long a connection may be silent before it is passed on as opaque. Default 100 ms.
+    pub detection_timeout: Duration,
+}
+
+impl Default for OutboundLimits {
+    fn default() -> Self {
+        let http = HttpLimits::default();
+        Self {
+            header_bytes_max: http.header_bytes_max,
+            header_count_max: http.header_count_max,
+            buffer_bytes_max: http.buffer_bytes_max,
+            detection_timeout: Duration::from_millis(100),
+        }
+    }
+}
+
+impl OutboundLimits {
+    fn http(&self) -> HttpLimits {
+        HttpLimits {
+            header_bytes_max: self.header_bytes_max,
+            header_count_max: self.header_count_max,
+            buffer_bytes_max: self.buffer_bytes_max,
+            ..HttpLimits::default()
+        }
+    }
 }
 
 impl MeshConfig {
@@ -110,7 +145,7 @@ impl MeshConfig {
             codec: DownstreamCodec::Auto,
             routes: RouteSource::Inline(Arc::new(no_routes(&name))),
             filters: Vec::new(),
-            limits: HttpLimits::default(),
+            limits: self.limits.http(),
             access_log: Vec::new(),
             use_remote_address: false,
             xff_num_trusted_hops: 0,
@@ -127,7 +162,7 @@ impl MeshConfig {
             use_original_dst: true,
             detection: Detection {
                 enabled: true,
-                timeout: OUTBOUND_DETECTION,
+                timeout: self.limits.detection_timeout,
             },
             filter_chains: Vec::new(),
             default_filter_chain: Some(FilterChain {

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::net::TcpStream;
 
-use super::classify::{Protocol, classify, classify_http};
+use super::classify::{Protocol, REQUEST_LINE_BYTES_MAX, classify, classify_http};
 
 /// What a connection may turn out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,12 @@ impl Detector {
                 return Ok(Some(Found::ByBytes(protocol)));
             }
         }
+    }
+
+    /// Whether as much was read as is ever looked at, and its first line had no end yet.
+    pub fn met_bound(&self) -> bool {
+        let line = self.bytes.get(..REQUEST_LINE_BYTES_MAX);
+        self.scan == Scan::Any && line.is_some_and(|line| memchr::memchr(b'\n', line).is_none())
     }
 
     /// What a connection is taken for that never said.

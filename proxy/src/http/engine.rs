@@ -21,6 +21,7 @@ mod pool;
 mod request;
 mod response;
 mod retry;
+mod shed;
 #[cfg(test)]
 mod sim;
 mod switching;
@@ -51,6 +52,7 @@ use crate::balance::EndpointId;
 use crate::http::codec::{Event, ReadBuf};
 use crate::http::head::HeadPool;
 use crate::listener::ConnectionFacts;
+use crate::overload::Overload;
 use crate::snapshot::{SnapshotStore, Ticket};
 use crate::telemetry::Scope;
 
@@ -62,6 +64,7 @@ pub(crate) struct EngineOptions {
     pub(crate) snapshots: Arc<SnapshotStore>,
     /// What requests are counted by that reach no listener.
     pub(crate) scope: Arc<Scope>,
+    pub(crate) overload: Arc<Overload>,
     pub(crate) rng: fastrand::Rng,
     pub(crate) now: Instant,
 }
@@ -70,6 +73,7 @@ pub(crate) struct EngineOptions {
 pub(crate) struct Engine {
     snapshots: Arc<SnapshotStore>,
     scope: Arc<Scope>,
+    overload: Arc<Overload>,
     rng: fastrand::Rng,
     now: Instant,
     wires: Wires,
@@ -119,6 +123,7 @@ impl Engine {
         Self {
             snapshots: options.snapshots,
             scope: options.scope,
+            overload: options.overload,
             rng: options.rng,
             now: options.now,
             wires: Wires::default(),

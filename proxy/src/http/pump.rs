@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until};
 
@@ -30,6 +30,7 @@ use super::engine::{Action, AttemptId, ConnId, Engine, EngineOptions};
 use crate::drain::{DrainWatch, Phase};
 use crate::endpoint::{self, Stream};
 use crate::listener::ConnectionFacts;
+use crate::overload::Overload;
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::Scope;
 use crate::tunnel;
@@ -42,6 +43,8 @@ pub struct WorkerOptions {
     pub scope: Arc<Scope>,
     /// When to tell everybody to go elsewhere.
     pub drain: DrainWatch,
+    /// What of new load is refused.
+    pub overload: Arc<Overload>,
     /// Pipes and buffers of upgraded connections.
     pub tunnels: tunnel::Pools,
     /// Random numbers: routes' shares, balancing, request ids.
@@ -53,6 +56,7 @@ pub struct Worker {
     state: RefCell<State>,
     snapshots: Arc<SnapshotStore>,
     drain: DrainWatch,
+    relief: watch::Receiver<u64>,
     tunnels: tunnel::Pools,
     /// The first deadline moved up.
     sooner: Notify,
@@ -69,9 +73,11 @@ struct State {
 impl Worker {
     /// A worker without connections. Spawn [`Self::run`] beside it.
     pub fn new(options: WorkerOptions) -> Rc<Self> {
+        let relief = options.overload.relief();
         let engine = Engine::new(EngineOptions {
             snapshots: options.snapshots.clone(),
             scope: options.scope,
+            overload: options.overload,
             rng: options.rng,
             now: Instant::now(),
         });
@@ -84,6 +90,7 @@ impl Worker {
             }),
             snapshots: options.snapshots,
             drain: options.drain,
+            relief,
             tunnels: options.tunnels,
             sooner: Notify::new(),
         })
@@ -98,6 +105,7 @@ impl Worker {
     pub async fn run(self: Rc<Self>) {
         let mut revisions = self.snapshots.revisions();
         let mut drain = self.drain.clone();
+        let mut relief = self.relief.clone();
         let mut draining = false;
         let mut timer = pin!(sleep_until(Instant::now()));
         loop {
@@ -117,6 +125,7 @@ impl Worker {
                     draining = true;
                     self.turn(|state, now| state.engine.drain(now));
                 }
+                Ok(()) = relief.changed() => self.turn(|state, _| state.engine.give_back_spares()),
                 Ok(()) = revisions.changed() => self.turn(|state, now| state.engine.sweep(now)),
             }
         }

@@ -90,20 +90,39 @@ async fn accept_all(worker: &Rc<Worker>, bound: &Arc<Bound>, socket: &TcpListene
 }
 
 /// While the process has as many connections as it may, others wait in the backlog.
+///
+/// So they do while load is shed by not accepting. The loop that waits for a connection then takes that one still.
 async fn wait_for_room(worker: &Worker) {
     let mut counted = false;
-    while !worker.admission.has_room() {
+    while !may_accept(worker) {
         let mut released = pin!(worker.admission.released());
+        let mut changed = pin!(worker.overload.changed());
         released.as_mut().enable();
-        if worker.admission.has_room() {
+        changed.as_mut().enable();
+        if may_accept(worker) {
             return;
         }
         if !counted {
             counted = true;
-            worker.metrics.limits.hit(Limit::Connections);
+            let shed = worker.overload.holds_connections();
+            worker.metrics.limits.hit(if shed {
+                Limit::ShedConnections
+            } else {
+                Limit::Connections
+            });
         }
-        released.await;
+        tokio::select! {
+            () = released => {}
+            () = changed => {}
+        }
     }
+}
+
+/// Whether there is room for another connection, or it will be closed at once: while load is shed by closing, nobody is to
+/// wait in the backlog for what may take long.
+fn may_accept(worker: &Worker) -> bool {
+    !worker.overload.holds_connections()
+        && (worker.admission.takes_another() || worker.overload.rejects_connections())
 }
 
 /// `accept(2)` passes on network errors of the one connection; the next may be well.
@@ -115,6 +134,14 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 /// Counts a connection and gives it to the worker that is to keep it.
 fn admit(worker: &Rc<Worker>, bound: &Arc<Bound>, stream: TcpStream, peer: SocketAddr) {
     let settings = bound.settings();
+    let shed = worker
+        .overload
+        .refuses_connection(&mut worker.rng.borrow_mut());
+    if shed {
+        settings.stats.connections_refused.inc();
+        worker.metrics.limits.hit(Limit::ShedConnections);
+        return;
+    }
     if !bound.try_open(settings.connections_max) {
         settings.stats.connections_refused.inc();
         worker.metrics.limits.hit(Limit::Connections);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use weft_config::bootstrap::overload::Beyond;
 
 use super::bound::Bound;
 use crate::drain::OpenConnection;
@@ -16,17 +17,29 @@ use crate::worker::Load;
 #[derive(Debug)]
 pub(crate) struct Admission {
     max: usize,
+    beyond: Beyond,
     open: AtomicUsize,
     released: Notify,
 }
 
 impl Admission {
-    pub(crate) fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize, beyond: Beyond) -> Self {
         Self {
             max,
+            beyond,
             open: AtomicUsize::new(0),
             released: Notify::new(),
         }
+    }
+
+    /// Connections that there may be.
+    pub(crate) fn max(&self) -> usize {
+        self.max
+    }
+
+    /// Connections that there are.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
     /// Counts a connection if there is room.
@@ -42,6 +55,11 @@ impl Admission {
         self.open.load(Ordering::Acquire) < self.max
     }
 
+    /// Whether a connection is to be accepted: there is room for it, or it is to be refused.
+    pub(super) fn takes_another(&self) -> bool {
+        self.beyond == Beyond::Refuse || self.has_room()
+    }
+
     /// Resolves when a connection closes after this call: descriptors and room are free again.
     pub(super) fn released(&self) -> Notified<'_> {
         self.released.notified()
@@ -55,7 +73,7 @@ impl Admission {
 
 /// How many downstream connections the process holds where nothing is configured: the descriptors it may open, less some
 /// for itself, halved, for each connection may need one upstream; and no more than fit into half of `memory_bytes`, where
-/// that is known, if each of them holds as much as it may.
+/// that is known, if each of them takes what one that works takes.
 pub fn default_connections_max(memory_bytes: Option<u64>) -> usize {
     let descriptors = getrlimit(Resource::Nofile).current;
     connections_max(descriptors.unwrap_or(u64::MAX), memory_bytes)
@@ -63,7 +81,7 @@ pub fn default_connections_max(memory_bytes: Option<u64>) -> usize {
 
 fn connections_max(descriptors: u64, memory_bytes: Option<u64>) -> usize {
     let by_descriptors = descriptors.saturating_sub(OWN_DESCRIPTORS) / 2;
-    let by_memory = memory_bytes.map_or(u64::MAX, |bytes| bytes / 2 / CONNECTION_BYTES_MAX);
+    let by_memory = memory_bytes.map_or(u64::MAX, |bytes| bytes / 2 / CONNECTION_BYTES);
     usize::try_from(by_descriptors.min(by_memory))
         .unwrap_or(usize::MAX)
         .clamp(CONNECTIONS_MIN, CONNECTIONS_MAX)
@@ -72,13 +90,16 @@ fn connections_max(descriptors: u64, memory_bytes: Option<u64>) -> usize {
 /// Descriptors that the process needs for itself.
 const OWN_DESCRIPTORS: u64 = 256;
 
-/// What a connection takes at most while it waits: a head that lacks its end. One at rest takes some 2 KiB.
-const CONNECTION_BYTES_MAX: u64 = 64 * 1024;
+/// What a connection is taken to need: some 2 KiB at rest, as much again upstream, and 8 KiB of the kernel's for the two
+/// sockets. One may hold more, a head that lacks its end 64 KiB, and both directions of a body as much each; but not all do so
+/// at once, and where they do load is shed by what memory there really is (`overload`), which a guess made beforehand
+/// cannot know.
+const CONNECTION_BYTES: u64 = 16 * 1024;
 
 /// Connections that there may be in any case.
 const CONNECTIONS_MIN: usize = 16;
 
-/// Connections that there may be however much there is for them: with heads that lack their ends 4 GiB, at rest 128 MiB.
+/// Connections that there may be however much there is for them: at rest 128 MiB.
 const CONNECTIONS_MAX: usize = 1 << 16;
 
 /// An accepted connection in all counts that it is part of; dropped when the connection is closed.
@@ -110,7 +131,8 @@ mod tests {
             (0, None, 16),
             (1024, None, 384),
             (1024, Some(GIB), 384),
-            (1 << 20, Some(GIB / 4), 2048),
+            (1 << 20, Some(GIB / 16), 2048),
+            (1 << 20, Some(GIB / 4), 8192),
             (1 << 20, Some(0), 16),
             (1 << 20, Some(64 * GIB), 65_536),
             (u64::MAX, None, 65_536),

@@ -234,7 +234,12 @@ async fn look(
         other => other,
     };
     facts.protocol = Some(match found {
-        Ok(Some(Found::ByBytes(protocol))) => protocol,
+        Ok(Some(Found::ByBytes(protocol))) => {
+            if detector.met_bound() {
+                worker.metrics.limits.hit(Limit::DetectionBytes);
+            }
+            protocol
+        }
         Ok(Some(Found::ByEnd)) => detector.undecided(),
         Ok(None) => {
             worker.metrics.limits.hit(Limit::DetectionTime);

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
+use weft_config::bootstrap::overload::{ALL, Action, Beyond, Resource};
 use weft_config::cluster::{self, Discovery};
 use weft_config::endpoint::{Address, Endpoint, EndpointSet, Health, LocalityEndpoints};
 use weft_config::listener::{
@@ -21,6 +22,7 @@ use super::*;
 use crate::balance::Cluster;
 use crate::detect::Protocol;
 use crate::drain::{Drain, DrainTimes, Phase};
+use crate::overload::Overload;
 use crate::snapshot::{
     ChainKind, ChainView, HttpView, ListenerView, Snapshot, SnapshotStore, TcpView,
 };
@@ -55,20 +57,29 @@ struct Proxy {
     store: Arc<SnapshotStore>,
     metrics: Arc<Metrics>,
     drain: Drain,
+    overload: Arc<Overload>,
     http: mpsc::UnboundedReceiver<(Option<Protocol>, Vec<u8>)>,
 }
 
 impl Proxy {
     fn start(workers: usize, connections_max: usize) -> Self {
+        Self::start_with(workers, connections_max, Beyond::Wait)
+    }
+
+    fn start_with(workers: usize, connections_max: usize, beyond: Beyond) -> Self {
         let (told, http) = mpsc::unbounded_channel();
+        let metrics = Metrics::new();
+        let overload = Overload::new(&metrics);
         let parts = WorkerParts {
             snapshot: SnapshotStore::new(),
-            metrics: Metrics::new(),
+            metrics,
             drain: Drain::new(DrainTimes {
                 grace: Duration::ZERO,
                 total: Duration::from_secs(5),
             }),
             connections_max,
+            beyond,
+            overload: overload.clone(),
             tunnel: TunnelLimits::default(),
             http: Arc::new(move |_| {
                 Rc::new(Recorder {
@@ -89,6 +100,7 @@ impl Proxy {
             store: parts.snapshot,
             metrics: parts.metrics,
             drain: parts.drain,
+            overload,
             http,
         }
     }

@@ -39,6 +39,9 @@ limits! {
     Buffer "buffer" "Reading was stopped because the other side did not take what was there.";
     SlowReader "slow_reader" "A peer did not take its last answer in time.";
     Connections "connections" "A connection was refused because too many were open.";
+    ShedConnections "shed_connections" "A connection was refused, or accepting stopped, because the proxy sheds load.";
+    ShedRequests "shed_requests" "A request was refused because the proxy sheds load.";
+    DetectionBytes "detection_bytes" "A connection was taken for what its first bytes looked like: its first line was longer than the bound.";
     DetectionTime "detection_time" "A connection was taken as opaque: it stayed silent for the bound.";
     Names "names" "A name was not asked for because too many are in use or asked for.";
     RateLimitKeys "rate_limit_keys" "A rate limit gave up a key's bucket because too many keys were there.";

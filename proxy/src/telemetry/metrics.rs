@@ -10,6 +10,7 @@ use super::cluster::ClusterStats;
 use super::files::LogFiles;
 use super::limits::LimitStats;
 use super::listener::ListenerStats;
+use super::overload::OverloadStats;
 use super::policy::{FaultStats, RateLimitStats};
 use super::xds::XdsStats;
 
@@ -27,6 +28,8 @@ pub struct Metrics {
     pub xds: Arc<XdsStats>,
     /// Bounds that were met.
     pub limits: Arc<LimitStats>,
+    /// Shedding load.
+    pub overload: Arc<OverloadStats>,
     /// Access log files.
     pub logs: Arc<LogFiles>,
     started: SystemTime,
@@ -43,6 +46,7 @@ impl Metrics {
             faults: Arc::default(),
             no_cluster: Arc::new(ClusterStats::new("-".into())),
             xds: Arc::default(),
+            overload: Arc::default(),
             logs: Arc::new(LogFiles::new(limits.clone())),
             limits,
             started: SystemTime::now(),

@@ -73,6 +73,9 @@ names! {
     RATE_LIMIT Counter "weft_rate_limit_requests" "" ["limit" "outcome"] "Requests allowed, denied, or over a limit that was not enforced.";
     FAULTS Counter "weft_fault_injected" "" ["fault"] "Requests delayed or aborted on purpose, or spared because too many were.";
     LIMITS Counter "weft_limit_hits" "" ["limit"] "How often a bound of the proxy was met.";
+    OVERLOAD_MEMORY_MAX Gauge "weft_overload_memory_max" "bytes" [] "Budget of resident memory; 0: none.";
+    OVERLOAD_CONNECTIONS_MAX Gauge "weft_overload_connections_max" "" [] "Downstream connections that the process holds at once.";
+    OVERLOAD_ACTIVE Gauge "weft_overload_active" "" ["action"] "Share of new load that an action refuses or holds back, from 0 to 1.";
     XDS_CONNECTED Gauge "weft_xds_connected" "" [] "1 while the xDS stream is up.";
     XDS_STREAMS Counter "weft_xds_streams" "" [] "xDS streams opened.";
     XDS_FAILURES Counter "weft_xds_failures" "" [] "xDS streams that broke or could not be opened.";

@@ -17,6 +17,7 @@ use super::limits::Limit;
 use super::listener::ListenerStats;
 use super::metrics::Metrics;
 use super::names::{self, Kind, Name};
+use super::overload::OverloadStats;
 use super::xds::{XdsStats, XdsType};
 
 /// Bytes of samples after which clusters and listeners are counted together as `overflow`. Comments come on top.
@@ -384,6 +385,7 @@ fn process(metrics: &Metrics, page: &mut Page) {
     ] {
         samples.count(names::FAULTS, one("fault", fault), counter.get());
     }
+    overload(&metrics.overload, &mut samples);
     xds(&metrics.xds, &mut samples);
     samples.level(names::PROCESS_RSS, vec![], resident_bytes() as f64);
     samples.level(names::PROCESS_START, vec![], metrics.started_seconds());
@@ -394,6 +396,24 @@ fn process(metrics: &Metrics, page: &mut Page) {
 
 fn one(key: &'static str, value: &str) -> Labels {
     vec![(key, value.to_owned())]
+}
+
+fn overload(stats: &OverloadStats, samples: &mut Samples) {
+    let (memory_max, connections_max) = (stats.memory_max(), stats.connections_max());
+    samples.level(names::OVERLOAD_MEMORY_MAX, vec![], memory_max as f64);
+    samples.level(
+        names::OVERLOAD_CONNECTIONS_MAX,
+        vec![],
+        connections_max as f64,
+    );
+    for (action, per_million) in stats.actions() {
+        let share = per_million.get() as f64 / 1e6;
+        samples.level(
+            names::OVERLOAD_ACTIVE,
+            one("action", action.as_str()),
+            share,
+        );
+    }
 }
 
 fn xds(xds: &XdsStats, samples: &mut Samples) {

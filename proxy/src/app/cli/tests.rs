@@ -56,6 +56,17 @@ fn wrong_usage_is_told_from_refusal() {
         &["--label", "novalue"],
         &["--drain-time", "5 parsecs"],
         &["--drain-time", "45"],
+        &["--memory-max", "0"],
+        &["--memory-max", "64MB"],
+        &["--connections-max", "0"],
+        &["--header-bytes-max", "16Mi"],
+        &["--header-count-max", "0"],
+        &["--buffer-bytes-max", "1"],
+        &["--detection-timeout", "0s"],
+        &["--bootstrap", "f", "--header-bytes-max", "1Ki"],
+        &["--bootstrap", "f", "--header-count-max", "1"],
+        &["--bootstrap", "f", "--buffer-bytes-max", "64Ki"],
+        &["--bootstrap", "f", "--detection-timeout", "1s"],
     ] {
         assert!(parse(args).is_err(), "{args:?}");
     }
@@ -91,4 +102,55 @@ fn control_plane_urls_are_read_or_refused() {
             .map_err(|_| ());
         assert_eq!(got, want, "{url}");
     }
+}
+
+#[test]
+fn bounds_are_configuration_in_mesh_mode() {
+    let mesh = ["--control-plane", "http://a", "--service", "s"];
+    let flags = [
+        "--memory-max=64Mi",
+        "--connections-max=500",
+        "--header-bytes-max=8Ki",
+        "--header-count-max=20",
+        "--buffer-bytes-max=16Ki",
+        "--detection-timeout=250ms",
+    ];
+    let cli = parse(&[&mesh[..], &flags[..]].concat()).unwrap();
+    let config = cli.run.config().unwrap();
+    let overload = &config.overload;
+    assert_eq!(overload.memory_bytes_max, NonZero::new(64 << 20));
+    assert_eq!(overload.connections_max, NonZero::new(500));
+    assert!(!overload.triggers.is_empty());
+    let Source::Mesh(mesh) = config.source else {
+        panic!("not mesh mode");
+    };
+    let outbound = mesh.outbound();
+    assert_eq!(outbound.detection.timeout, Duration::from_millis(250));
+    let chain = outbound.default_filter_chain.as_ref().unwrap();
+    let weft_config::listener::ChainAction::Http(hcm) = &chain.action else {
+        panic!("not HTTP");
+    };
+    assert_eq!(hcm.limits.header_bytes_max, 8 << 10);
+    assert_eq!(hcm.limits.header_count_max, 20);
+    assert_eq!(hcm.limits.buffer_bytes_max, 16 << 10);
+}
+
+#[test]
+fn the_command_line_goes_before_the_bootstrap() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bootstrap.yaml");
+    let heap =
+        "type.googleapis.com/envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig";
+    let text = format!(
+        "overload_manager: {{resource_monitors: [{{name: heap, typed_config: {{'@type': {heap}, max_heap_size_bytes: 5}}}}]}}"
+    );
+    std::fs::write(&file, text).unwrap();
+    let bootstrap = ["--bootstrap", file.to_str().unwrap()];
+    let budget = |flags: &[&str]| {
+        let cli = parse(&[&bootstrap[..], flags].concat()).unwrap();
+        cli.run.config().unwrap().overload.memory_bytes_max
+    };
+    assert_eq!(budget(&[]), NonZero::new(5));
+    assert_eq!(budget(&["--memory-max", "1Ki"]), NonZero::new(1024));
+    assert_eq!(budget(&["--memory-max", "none"]), None);
 }

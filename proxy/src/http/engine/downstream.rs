@@ -69,6 +69,7 @@ impl Engine {
         let down = self.wires.get_mut(id).and_then(Connection::as_downstream);
         if down.is_some_and(|down| down.head_since.is_some()) {
             self.arm_connection(id);
+            self.shed_unfinished_head(id);
         }
     }
 

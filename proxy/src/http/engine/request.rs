@@ -11,6 +11,7 @@ use super::exchange::{Answer, Asks, Attempt, Deadlines, Exchange, ExchangeId, Ph
 use super::failure::Failure;
 use super::filters::Verdict;
 use super::local_reply::{Body, LocalReply};
+use super::shed::check_load;
 use super::{Action, Engine};
 use crate::http::codec::StreamId;
 use crate::http::head::{Head, Known, Method, Scheme};
@@ -221,6 +222,7 @@ impl Engine {
             ));
         };
         exchange.begin_log(&view.scope);
+        check_load(&self.overload, &mut self.rng, &self.scope.limits)?;
         exchange.limits = view.hcm.limits;
         exchange.deadlines.idle = view.hcm.limits.stream_idle_timeout;
         if let Some(down) = self

@@ -136,6 +136,12 @@ impl Wires {
         self.connections.len()
     }
 
+    /// Frees the buffers that are kept for reuse.
+    pub(super) fn give_back_spares(&mut self) {
+        self.outs = Vec::new();
+        self.inputs = Vec::new();
+    }
+
     fn give_input(&mut self, mut input: ReadBuf) {
         if self.inputs.len() < SPARE_MAX {
             input.clear();

@@ -9,6 +9,7 @@ use tokio::task::spawn_local;
 use super::{Worker, WorkerOptions, serve};
 use crate::detect::Protocol;
 use crate::drain::Drain;
+use crate::overload::Overload;
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::Scope;
 use crate::tunnel::{Pools, TunnelLimits};
@@ -23,6 +24,8 @@ pub struct HttpParts {
     pub scope: Arc<Scope>,
     /// The drain of the process.
     pub drain: Drain,
+    /// What of new load is refused.
+    pub overload: Arc<Overload>,
     /// Bounds on tunnels, per worker.
     pub tunnel: TunnelLimits,
 }
@@ -44,6 +47,7 @@ impl Side {
             snapshots: parts.snapshots.clone(),
             scope: parts.scope.clone(),
             drain: parts.drain.watch(),
+            overload: parts.overload.clone(),
             tunnels: Pools::new(parts.tunnel),
             rng: fastrand::Rng::new(),
         });

@@ -32,6 +32,7 @@ mod names;
 mod policies;
 mod reuse;
 mod rewrites;
+mod shed;
 mod timeouts;
 mod upstreams;
 
@@ -41,6 +42,7 @@ struct Rig {
     builder: Builder,
     address: SocketAddr,
     drain: Drain,
+    overload: Arc<Overload>,
     metrics: Arc<Metrics>,
 }
 
@@ -205,10 +207,12 @@ impl Rig {
     async fn start(builder: Builder, store: Arc<SnapshotStore>, metrics: Arc<Metrics>) -> Self {
         let drain = Drain::new(DrainTimes::default());
         let scope = Scope::build(&metrics, &"none".into(), Direction::Inbound, &[]).unwrap();
+        let overload = Overload::new(&metrics);
         let worker = Worker::new(WorkerOptions {
             snapshots: store,
             scope,
             drain: drain.watch(),
+            overload: overload.clone(),
             tunnels: Pools::new(TunnelLimits::default()),
             rng: fastrand::Rng::with_seed(7),
         });
@@ -235,6 +239,7 @@ impl Rig {
             builder,
             address,
             drain,
+            overload,
             metrics,
         }
     }

@@ -1,7 +1,7 @@
 //! Who gets a connection whose protocol is not declared.
 
 use super::*;
-use crate::detect::classify::HTTP2_PREFACE;
+use crate::detect::classify::{HTTP2_PREFACE, REQUEST_LINE_BYTES_MAX};
 
 /// HTTP where it is recognised, TCP otherwise; silence for `patience` is opaque.
 fn detecting(patience: Duration) -> Listener {
@@ -141,4 +141,22 @@ async fn http2_without_a_codec_and_without_one_certain_cluster_is_closed() {
         proxy.http_given().await,
         (Some(Protocol::Http1), b"\0\0".to_vec())
     );
+}
+
+#[tokio::test]
+async fn a_first_line_longer_than_is_looked_at_is_counted() {
+    let mut proxy = Proxy::start(1, 1000);
+    let cluster = proxy.cluster(&[echo(b"").await]);
+    assert!(proxy.apply(&[(detecting(LONG), Some(cluster))]).is_empty());
+    let long = "a".repeat(REQUEST_LINE_BYTES_MAX);
+    for (line, counted) in [
+        (format!("GET /{} HTTP/1.1\r\n", &long[..5000]), 0),
+        (format!("GET /{long} HTTP/1.1\r\n"), 1),
+    ] {
+        let mut client = proxy.connect("a").await;
+        client.write_all(line.as_bytes()).await.unwrap();
+        assert_eq!(proxy.http_given().await.0, Some(Protocol::Http1));
+        let met = proxy.metrics.limits.get(Limit::DetectionBytes);
+        assert_eq!(met, counted, "{} bytes", line.len());
+    }
 }

@@ -290,3 +290,86 @@ async fn a_drain_closes_listeners_keeps_connections_and_ends_with_the_last() {
             .unwrap();
     }
 }
+
+#[tokio::test]
+async fn connections_beyond_the_processs_bound_are_closed_where_that_is_asked_for() {
+    let mut proxy = Proxy::start_with(1, 1, Beyond::Refuse);
+    let cluster = proxy.cluster(&[echo(b"").await]);
+    assert!(
+        proxy
+            .apply(&[(listener("a", "127.0.0.1:0", tcp()), Some(cluster))])
+            .is_empty()
+    );
+    let mut first = proxy.connect("a").await;
+    says(&mut first, b"one").await;
+    let mut second = proxy.connect("a").await;
+    assert_eq!(second.read(&mut [0]).await.unwrap_or(0), 0);
+    assert_eq!(proxy.metrics.limits.get(Limit::Connections), 1);
+    says(&mut first, b"more").await;
+}
+
+#[tokio::test]
+async fn while_load_is_shed_new_connections_are_closed_and_old_ones_go_on() {
+    let mut proxy = Proxy::start(1, 2);
+    let cluster = proxy.cluster(&[echo(b"").await]);
+    assert!(
+        proxy
+            .apply(&[(listener("a", "127.0.0.1:0", tcp()), Some(cluster))])
+            .is_empty()
+    );
+    let mut old = [proxy.connect("a").await, proxy.connect("a").await];
+    for stream in &mut old {
+        says(stream, b"one").await;
+    }
+    // There is no room, so it waits in the backlog; closing reaches it there.
+    let mut waits = proxy.connect("a").await;
+    eventually("the bound is met", || {
+        proxy.metrics.limits.get(Limit::Connections) == 1
+    })
+    .await;
+    let shed = |share| {
+        proxy
+            .overload
+            .set(Action::RejectConnections, share, Resource::Memory);
+    };
+    shed(ALL);
+    assert_eq!(waits.read(&mut [0]).await.unwrap_or(0), 0);
+    let mut new = proxy.connect("a").await;
+    assert_eq!(new.read(&mut [0]).await.unwrap_or(0), 0);
+    assert_eq!(proxy.metrics.limits.get(Limit::ShedConnections), 2);
+    says(&mut old[0], b"two").await;
+    shed(0);
+    drop(old);
+    eventually("the old ones are gone", || proxy.drain.open() == 0).await;
+    says(&mut proxy.connect("a").await, b"three").await;
+}
+
+#[tokio::test]
+async fn while_accepting_is_stopped_connections_wait_in_the_backlog() {
+    let mut proxy = Proxy::start(1, 1000);
+    let cluster = proxy.cluster(&[echo(b"").await]);
+    assert!(
+        proxy
+            .apply(&[(listener("a", "127.0.0.1:0", tcp()), Some(cluster))])
+            .is_empty()
+    );
+    let hold = |share| {
+        proxy
+            .overload
+            .set(Action::StopConnections, share, Resource::Connections);
+    };
+    says(&mut proxy.connect("a").await, b"one").await;
+    hold(ALL);
+    // The loop was waiting for this one already.
+    says(&mut proxy.connect("a").await, b"two").await;
+    eventually("accepting is stopped", || {
+        proxy.metrics.limits.get(Limit::ShedConnections) == 1
+    })
+    .await;
+    let mut waits = proxy.connect("a").await;
+    waits.write_all(b"three").await.unwrap();
+    let stats = proxy.metrics.listener(&"a".into(), Direction::Inbound);
+    assert_eq!(stats.connections.get(), 2);
+    hold(0);
+    hears(&mut waits, b"three").await;
+}

@@ -17,6 +17,7 @@ use crate::endpoint::ConnectError;
 use crate::http::engine::wires::READ_BYTES;
 use crate::http::engine::{AttemptId, ConnId, Engine, EngineOptions};
 use crate::listener::ConnectionFacts;
+use crate::overload::Overload;
 use crate::snapshot::{Builder, SnapshotStore};
 use crate::telemetry::{Metrics, Resource, Scope};
 
@@ -69,6 +70,7 @@ impl World {
         let engine = Engine::new(EngineOptions {
             snapshots: store,
             scope: Scope::build(&metrics, &"none".into(), Direction::Inbound, &[]).unwrap(),
+            overload: Overload::new(&metrics),
             rng: Rng::with_seed(seed),
             now,
         });

@@ -203,6 +203,8 @@ def pair(way, name, server, client, extra, folder, weft):
             lines = call(client, cases_of(client, way), [*extra, "--target", f"127.0.0.1:{port}"])
     finally:
         started.stop()
+    for line in lines:
+        must_be_read(way, line)
     failed = [line for line in lines if not line["passed"]]
     passed = f"{len(lines) - len(failed)} of {len(lines)} cases"
     print(f"{'FAILED' if failed else 'passed':<7} {way.name:<13} {name:<20} {passed}", flush=True)
@@ -212,6 +214,12 @@ def pair(way, name, server, client, extra, folder, weft):
         if failed and log.exists() and log.stat().st_size > 0:
             print(f"        {log.name}: {log.read_text(errors='replace')[-2000:]}", flush=True)
     return len(failed)
+
+
+def must_be_read(way, line):
+    """Fails the case `get` of a proxy that handed the bytes on unread: it writes its name, and the server writes none."""
+    if line["case"] == "get" and line["passed"] and line["saw"].get("server") != (None if way.proxy == "direct" else way.proxy):
+        line.update(passed=False, error=f"the answer is from {line['saw'].get('server')}: nobody but the ends has read it")
 
 
 def cases_of(client, way):

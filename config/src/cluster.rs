@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::endpoint::{DnsEndpoint, EndpointSet};
+use crate::http2::Http2Options;
 
 pub(crate) use discovery::check_ads;
 
@@ -29,6 +30,8 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// How endpoints are spoken to.
     pub protocol: UpstreamProtocol,
+    /// Bounds on HTTP/2 connections to endpoints, where there are any.
+    pub http2: Http2Options,
     /// Bounds on connections, pending and active requests.
     pub circuit_breakers: CircuitBreakers,
     /// Ejection of endpoints that fail; `None` where not asked for.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 pub use crate::access_log::{AccessLog, AccessLogFormat};
 use crate::cluster::ClusterName;
+use crate::http2::Http2Options;
 use crate::policy::{Fault, LocalRateLimit};
 use crate::route::RouteTable;
 
@@ -214,7 +215,7 @@ pub enum HttpFilter {
 }
 
 /// Bounds on one downstream connection and its requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HttpLimits {
     /// Bytes of a request head. Default 60 KiB, at most 8 MiB (`max_request_headers_kb`).
     pub header_bytes_max: usize,
@@ -235,8 +236,8 @@ pub struct HttpLimits {
     /// Bytes held for a side that does not take them, per direction of an exchange
     /// (`Listener.per_connection_buffer_limit_bytes`). Above zero. Default 1 MiB in Envoy; 64 KiB here.
     pub buffer_bytes_max: usize,
-    /// HTTP/2 streams open at once on a connection. Default 1024, as in Envoy (`max_concurrent_streams`).
-    pub concurrent_streams_max: u32,
+    /// What HTTP/2 connections are bounded by beside (`http2_protocol_options`).
+    pub http2: Http2Options,
 }
 
 impl Default for HttpLimits {
@@ -251,7 +252,7 @@ impl Default for HttpLimits {
             connection_duration_max: Duration::ZERO,
             requests_per_connection_max: 0,
             buffer_bytes_max: 64 * 1024,
-            concurrent_streams_max: 1024,
+            http2: Http2Options::default(),
         }
     }
 }

@@ -57,6 +57,7 @@ fn read(proto: &pb::Cluster, at: &FieldPath, diag: &mut Diagnostics) -> Option<C
         balancer: balancer?,
         connect_timeout: connect_timeout.unwrap_or(CONNECT_TIMEOUT),
         protocol: protocol.protocol,
+        http2: protocol.http2,
         circuit_breakers: breakers.unwrap_or_default(),
         outlier_detection: outlier,
         idle_timeout: protocol.idle_timeout,

@@ -13,6 +13,7 @@ use weft_xds_proto::pb::envoy::extensions::upstreams::http::v3 as upstreams;
 
 use super::UpstreamProtocol;
 use crate::diag::{Diagnostics, FieldPath};
+use crate::http2::Http2Options;
 use crate::proto::{optional_duration, u32_or, unpack};
 
 const EXTENSION: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -21,6 +22,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// What `HttpProtocolOptions` and the older fields of `Cluster` say.
 pub(super) struct Protocol {
     pub(super) protocol: UpstreamProtocol,
+    pub(super) http2: Http2Options,
     pub(super) idle_timeout: Duration,
     pub(super) requests_per_connection_max: u32,
 }
@@ -56,6 +58,8 @@ impl Protocol {
             (_, Some(_)) => UpstreamProtocol::Http2,
             (_, None) => UpstreamProtocol::Http1,
         };
+        let http2 = proto.http2_protocol_options.as_ref();
+        options.http2 = Http2Options::parse(http2, &at.field("http2_protocol_options"), diag);
         if proto.max_requests_per_connection.is_some() {
             options.requests_per_connection_max = u32_or(&proto.max_requests_per_connection, 0);
         }
@@ -91,6 +95,7 @@ impl Protocol {
         ignored("hash_policy", !proto.hash_policy.is_empty());
         let mut options = Self::common(proto.common_http_protocol_options.as_ref(), at, diag);
         options.protocol = protocol(&proto.upstream_protocol_options, at, diag);
+        options.http2 = http2(&proto.upstream_protocol_options, at, diag);
         options
     }
 
@@ -101,6 +106,7 @@ impl Protocol {
     ) -> Self {
         let mut options = Self {
             protocol: UpstreamProtocol::Http1,
+            http2: Http2Options::default(),
             idle_timeout: IDLE_TIMEOUT,
             requests_per_connection_max: 0,
         };
@@ -129,6 +135,30 @@ impl Protocol {
         );
         options
     }
+}
+
+/// What is said of HTTP/2, in whichever form names it.
+fn http2(
+    proto: &Option<upstreams::http_protocol_options::UpstreamProtocolOptions>,
+    at: &FieldPath,
+    diag: &mut Diagnostics,
+) -> Http2Options {
+    use upstreams::http_protocol_options::UpstreamProtocolOptions as Options;
+    use upstreams::http_protocol_options::explicit_http_config::ProtocolConfig;
+    let (given, at) = match proto {
+        Some(Options::ExplicitHttpConfig(explicit)) => match &explicit.protocol_config {
+            Some(ProtocolConfig::Http2ProtocolOptions(options)) => {
+                (Some(options), at.field("explicit_http_config"))
+            }
+            _ => return Http2Options::default(),
+        },
+        Some(Options::UseDownstreamProtocolConfig(config)) => (
+            config.http2_protocol_options.as_ref(),
+            at.field("use_downstream_protocol_config"),
+        ),
+        _ => return Http2Options::default(),
+    };
+    Http2Options::parse(given, &at.field("http2_protocol_options"), diag)
 }
 
 fn protocol(

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::cluster::check_ads;
 use crate::diag::{Diagnostics, FieldPath};
+use crate::http2::Http2Options;
 use crate::proto::{bool_or, optional_duration, u32_or};
 use crate::route::RouteTable;
 
@@ -263,7 +264,7 @@ impl HttpLimits {
         );
         limits.common(&common, &below, diag);
         let http2 = proto.http2_protocol_options.as_ref();
-        limits.http2(http2, &at.field("http2_protocol_options"), diag);
+        limits.http2 = Http2Options::parse(http2, &at.field("http2_protocol_options"), diag);
         limits
     }
 
@@ -279,20 +280,5 @@ impl HttpLimits {
         }
         self.header_count_max = count;
         self.requests_per_connection_max = u32_or(&proto.max_requests_per_connection, 0);
-    }
-
-    fn http2(
-        &mut self,
-        proto: Option<&core::Http2ProtocolOptions>,
-        at: &FieldPath,
-        diag: &mut Diagnostics,
-    ) {
-        let given = proto.and_then(|it| it.max_concurrent_streams.as_ref());
-        let streams = given.map_or(self.concurrent_streams_max, |it| it.value);
-        if streams == 0 || streams > i32::MAX.unsigned_abs() {
-            let rule = format!("must be from 1 to 2147483647, got {streams}");
-            diag.fault(at.field("max_concurrent_streams"), rule);
-        }
-        self.concurrent_streams_max = streams;
     }
 }

@@ -64,11 +64,29 @@ pub enum Event<'a> {
         /// Why.
         why: Reason,
     },
-    /// The peer takes data of this exchange again. Never on HTTP/1, which takes whatever the connection takes.
-    Writable {
+    /// The message on this stream broke a rule, and the connection goes on. A server can still answer. Never on HTTP/1,
+    /// where whatever is wrong with a message is wrong with its connection.
+    Malformed {
         /// The exchange.
         stream: StreamId,
+        /// The rule.
+        error: ProtocolError,
     },
+}
+
+impl Event<'_> {
+    /// The exchange that it belongs to.
+    pub fn stream(&self) -> StreamId {
+        match self {
+            Self::Head { stream, .. }
+            | Self::Interim { stream, .. }
+            | Self::Data { stream, .. }
+            | Self::Raw { stream, .. }
+            | Self::Trailers { stream, .. }
+            | Self::Reset { stream, .. }
+            | Self::Malformed { stream, .. } => *stream,
+        }
+    }
 }
 
 /// Why an exchange was given up before its end.
@@ -82,6 +100,8 @@ pub enum Reason {
     Internal,
     /// The other side broke the rules.
     Protocol,
+    /// Nothing is wrong: the answer was complete before the request was, and the rest is not needed.
+    NoError,
 }
 
 /// One connection's codec.
@@ -121,6 +141,55 @@ impl Codec {
         }
     }
 
+    /// Whether exchanges share the connection: a stream can end, fail or wait while the others go on.
+    pub fn is_multiplexed(&self) -> bool {
+        match self {
+            Self::H1(_) => false,
+        }
+    }
+
+    /// How many exchanges could begin on an upstream connection now.
+    pub fn room(&self) -> usize {
+        match self {
+            Self::H1(conn) => usize::from(conn.is_idle() && !conn.wants_close()),
+        }
+    }
+
+    /// Whether no exchange will ever begin on an upstream connection again.
+    pub fn is_going_away(&self) -> bool {
+        match self {
+            Self::H1(conn) => conn.wants_close(),
+        }
+    }
+
+    /// Bytes of [`Event::Data`] were passed on or thrown away: the peer may send as many more on this stream.
+    pub fn consumed(&mut self, _stream: StreamId, _bytes: usize) {
+        match self {
+            Self::H1(_) => {}
+        }
+    }
+
+    /// A stream whose data was not taken whole, and of which some would be taken now. Each is given once per chance.
+    pub fn next_writable(&mut self, _out: &Out) -> Option<StreamId> {
+        match self {
+            Self::H1(_) => None,
+        }
+    }
+
+    /// Whether there is something of the codec's own to be written, by [`Self::flush`].
+    pub fn wants_flush(&self) -> bool {
+        match self {
+            Self::H1(_) => false,
+        }
+    }
+
+    /// Writes what the codec itself has to say. Whatever else is written has it written first.
+    pub fn flush(&mut self, _out: &mut Out) {
+        match self {
+            Self::H1(_) => {}
+        }
+    }
+
     /// Begins an exchange on an upstream connection; `None` when it can take none (now).
     pub fn open(&mut self) -> Option<StreamId> {
         match self {
@@ -145,7 +214,8 @@ impl Codec {
         }
     }
 
-    /// Writes a piece of the body (or bytes behind an upgrade) and says how much of it was taken: all, on HTTP/1.
+    /// Writes a piece of the body (or bytes behind an upgrade) and says how much of it was taken: all, on HTTP/1. The
+    /// end is written once all of it is taken; an empty piece always is.
     ///
     /// # Errors
     ///
@@ -179,7 +249,9 @@ impl Codec {
     }
 
     /// Gives up an exchange. On HTTP/1 the connection cannot go on: [`Self::wants_close`] holds from here.
-    pub fn reset(&mut self, stream: StreamId, _why: Reason, _out: &mut Out) {
+    ///
+    /// What is to be told to the peer waits for [`Self::flush`]. Nothing happens where the exchange is over.
+    pub fn reset(&mut self, stream: StreamId, _why: Reason) {
         match self {
             Self::H1(conn) => conn.reset(stream),
         }

@@ -21,9 +21,11 @@ mod pool;
 mod request;
 mod response;
 mod retry;
+mod shared;
 mod shed;
 #[cfg(test)]
 mod sim;
+mod streams;
 mod switching;
 mod timers;
 mod upstream;
@@ -39,16 +41,15 @@ use weft_config::endpoint::Address;
 
 use self::arena::Arena;
 pub(crate) use self::connection::ConnId;
-use self::connection::{Closing, Connection, Role};
+use self::connection::{Closing, Role};
 use self::exchange::Exchange;
 pub(crate) use self::exchange::ExchangeId;
 pub use self::local_reply::FLAG_HEADER;
 pub(crate) use self::pool::AttemptId;
-use self::pool::Pools;
+use self::pool::{PoolKey, Pools};
 pub(crate) use self::switching::Switched;
 use self::timers::Timers;
 use self::wires::Wires;
-use crate::balance::EndpointId;
 use crate::http::codec::{Event, ReadBuf};
 use crate::http::head::HeadPool;
 use crate::listener::ConnectionFacts;
@@ -85,8 +86,8 @@ pub(crate) struct Engine {
     ready: Vec<ConnId>,
     /// Upstream connections whose exchange is over, until everything read from them was looked at.
     freed: Vec<ConnId>,
-    /// Endpoints that lost a connection, or the making of one, while requests may wait for it.
-    short: Vec<EndpointId>,
+    /// Pools that lost a connection, or the making of one, while requests may wait for it.
+    short: Vec<PoolKey>,
     actions: Vec<Action>,
     /// Room to write names and paths in.
     text: String,
@@ -206,8 +207,8 @@ impl Engine {
     /// `bytes` of [`Self::pending`] were written.
     pub(crate) fn written(&mut self, id: ConnId, bytes: usize, now: Instant) {
         self.now = now;
-        if let Some(up) = self.wires.get_mut(id).and_then(Connection::as_upstream) {
-            up.written += bytes as u64;
+        if let Some(connection) = self.wires.get_mut(id) {
+            connection.written += bytes as u64;
         }
         let flushed = self.wires.written(id, bytes);
         self.wrote(id, flushed);
@@ -278,6 +279,13 @@ impl Engine {
             }
         }
         self.wires.settle_input(id, input);
+        if self
+            .wires
+            .get(id)
+            .is_some_and(|it| it.codec.is_multiplexed())
+        {
+            self.settle_shared(id);
+        }
     }
 
     fn on_event(&mut self, id: ConnId, event: Event<'_>) {

@@ -177,6 +177,7 @@ impl Proxy {
             balancer: Default::default(),
             connect_timeout: Duration::from_secs(5),
             protocol: Default::default(),
+            http2: Default::default(),
             circuit_breakers: Default::default(),
             outlier_detection: None,
             idle_timeout: Duration::ZERO,

@@ -101,7 +101,7 @@ fn serve(pieces: &[&[u8]]) -> Outcome {
                 onward = Conn::client(H1Limits::default());
                 onward.open().expect("a fresh connection");
             }
-            let stream = stream_of(&event);
+            let stream = event.stream();
             if note(&mut outcome, event, &mut onward) {
                 conn.head(stream, &Head::response(204), true, &mut Out::new())
                     .expect("an answer");
@@ -151,18 +151,6 @@ fn receive(request: &str, pieces: &[&[u8]]) -> Outcome {
         Err(error) => outcome.error = Some(error),
     }
     outcome
-}
-
-fn stream_of(event: &Event<'_>) -> weft_proxy::http::codec::StreamId {
-    match event {
-        Event::Head { stream, .. }
-        | Event::Interim { stream, .. }
-        | Event::Data { stream, .. }
-        | Event::Raw { stream, .. }
-        | Event::Trailers { stream, .. }
-        | Event::Reset { stream, .. }
-        | Event::Writable { stream } => *stream,
-    }
 }
 
 /// Notes `event` and writes it to `onward`; whether the message has ended.
@@ -219,7 +207,7 @@ fn note(outcome: &mut Outcome, event: Event<'_>, onward: &mut Conn) -> bool {
             message.trailers = fields(&head);
             message.ended = true;
         }
-        Event::Reset { .. } | Event::Writable { .. } => panic!("not on HTTP/1"),
+        Event::Reset { .. } | Event::Malformed { .. } => panic!("not on HTTP/1"),
     }
     let ended = message.ended;
     let written = outcome.written.last_mut().expect("one for each message");

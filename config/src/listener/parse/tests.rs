@@ -73,7 +73,7 @@ fn limits_upgrades_and_logs_are_read() {
         (
             hcm.limits.header_bytes_max,
             hcm.limits.header_count_max,
-            hcm.limits.concurrent_streams_max
+            hcm.limits.http2.streams_max
         ),
         (96 * 1024, 7, 9)
     );

@@ -5,6 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use weft_config::cluster::{Balancer, OutlierDetection, UpstreamProtocol};
 use weft_config::endpoint::{Address, Endpoint, LocalityEndpoints};
+use weft_config::http2::Http2Options;
 
 use super::*;
 
@@ -17,6 +18,7 @@ fn config(balancer: Balancer, outlier: Option<OutlierDetection>) -> config::Clus
         balancer,
         connect_timeout: Duration::from_secs(5),
         protocol: UpstreamProtocol::Http1,
+        http2: Http2Options::default(),
         circuit_breakers: config::CircuitBreakers::default(),
         outlier_detection: outlier,
         idle_timeout: Duration::ZERO,

@@ -162,6 +162,14 @@ impl Conn {
         Self::new(Role::Client, Read::Done, limits)
     }
 
+    /// A connection to an endpoint that is not spoken HTTP with: the other end of a `CONNECT`. One stream, all bytes.
+    pub fn tunnel() -> Self {
+        Self {
+            write: Write::Raw,
+            ..Self::new(Role::Client, Read::Raw, H1Limits::default())
+        }
+    }
+
     fn new(role: Role, read: Read, limits: H1Limits) -> Self {
         Self {
             role,
@@ -183,7 +191,11 @@ impl Conn {
         if self.role == Role::Server || self.active || self.over || self.draining {
             return None;
         }
-        self.begin(Exchange::default());
+        if self.write == Write::Raw {
+            self.active = true;
+        } else {
+            self.begin(Exchange::default());
+        }
         Some(self.stream)
     }
 

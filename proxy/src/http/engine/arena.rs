@@ -18,6 +18,18 @@ impl<T> Key<T> {
     }
 }
 
+#[cfg(test)]
+impl<T> Key<T> {
+    /// The key of whatever lived first in `slot`.
+    pub(super) fn first_of(slot: u32) -> Self {
+        Self {
+            slot,
+            life: 0,
+            of: PhantomData,
+        }
+    }
+}
+
 impl<T> Clone for Key<T> {
     fn clone(&self) -> Self {
         *self

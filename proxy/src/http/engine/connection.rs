@@ -7,9 +7,10 @@ use tokio::time::Instant;
 use weft_config::listener::HttpLimits;
 
 use super::arena::Key;
-use super::exchange::ExchangeId;
-use crate::balance::{BreakerGuard, Cluster, EndpointState};
-use crate::http::codec::{Codec, Out, ReadBuf, StreamId};
+use super::pool::PoolKey;
+use super::streams::Streams;
+use crate::balance::{BreakerGuard, Cluster};
+use crate::http::codec::{Codec, Out, ReadBuf};
 use crate::listener::ConnectionFacts;
 
 /// The name of a connection.
@@ -23,6 +24,8 @@ pub(crate) struct Connection {
     /// What was read and not yet taken: requests pipelined behind one that runs. `None` at rest.
     pub(super) input: Option<ReadBuf>,
     pub(super) role: Role,
+    /// The exchanges that run on it.
+    pub(super) streams: Streams,
     /// The peer has closed its side.
     pub(super) eof: bool,
     /// Listed among the connections to be written at the end of the turn.
@@ -30,6 +33,10 @@ pub(crate) struct Connection {
     /// The pump was told not to read, and waits to be told otherwise.
     pub(super) starved: bool,
     pub(super) closing: Closing,
+    /// The write side is closed once everything pending is written; the peer may go on sending.
+    pub(super) half_closes: bool,
+    /// Bytes that the socket took, of all that were ever to be written.
+    pub(super) written: u64,
     /// When the connection came to rest or last moved.
     pub(super) active_at: Instant,
 }
@@ -64,24 +71,21 @@ pub(crate) struct Downstream {
     /// When the first byte of an unfinished head came.
     pub(super) head_since: Option<Instant>,
     pub(super) requests: u32,
-    pub(super) exchange: Option<ExchangeId>,
     /// Those of the listener when the last request came.
     pub(super) limits: HttpLimits,
-    /// Says `Connection: close` on the next answer.
+    /// Tells the peer to go elsewhere: by `Connection: close` on the next answer, or by GOAWAY.
     pub(super) draining: bool,
 }
 
 /// A connection to an endpoint.
 pub(crate) struct Upstream {
     pub(super) cluster: Arc<Cluster>,
-    pub(super) endpoint: Arc<EndpointState>,
     /// The cluster as it was when the connection was made.
     pub(super) config: Arc<weft_config::cluster::Cluster>,
-    pub(super) exchange: Option<ExchangeId>,
-    pub(super) stream: StreamId,
+    pub(super) pool: PoolKey,
     pub(super) requests: u32,
-    /// Bytes of the current request that the socket took.
-    pub(super) written: u64,
+    /// Takes no further request, and is closed after those that run on it.
+    pub(super) retired: bool,
     /// Held for the circuit breaker's count of connections.
     pub(super) _open: BreakerGuard,
 }
@@ -101,20 +105,20 @@ impl Connection {
             out: Out::new(),
             input: None,
             role,
+            streams: Streams::default(),
             eof: false,
             dirty: false,
             starved: false,
             closing: Closing::No,
+            half_closes: false,
+            written: 0,
             active_at: now,
         }
     }
 
-    /// The exchange that runs on it.
-    pub(super) fn exchange(&self) -> Option<ExchangeId> {
-        match &self.role {
-            Role::Downstream(down) => down.exchange,
-            Role::Upstream(up) => up.exchange,
-        }
+    /// Bytes that were ever to be written: what is put next begins there.
+    pub(super) fn queued(&self) -> u64 {
+        self.written + self.out.len() as u64
     }
 
     pub(super) fn as_downstream(&mut self) -> Option<&mut Downstream> {

@@ -8,12 +8,13 @@ use weft_config::flag::ResponseFlag;
 use weft_config::listener::HttpLimits;
 
 use super::connection::{Closing, ConnId, Connection, Downstream, Role};
+use super::exchange::ExchangeId;
 use super::failure::Failure;
 use super::local_reply::LocalReply;
 use super::timers::Owner;
-use super::{Action, Engine};
+use super::{Action, Engine, OUT_BYTES_MAX};
 use crate::http::codec::h1::{self, H1Limits};
-use crate::http::codec::{Codec, Event, ProtocolError};
+use crate::http::codec::{Codec, Event, ProtocolError, Reason, StreamId};
 use crate::listener::ConnectionFacts;
 use crate::telemetry::Limit;
 
@@ -28,18 +29,21 @@ pub(super) const HALF_CLOSED_WAIT: Duration = Duration::from_secs(3);
 impl Engine {
     pub(super) fn accept(&mut self, facts: Rc<ConnectionFacts>) -> ConnId {
         let limits = self.limits_of(&facts);
-        let codec = Codec::H1(h1::Conn::server(h1_limits(&limits)));
+        let codec = server_codec(&facts, &limits);
         let downstream = Downstream {
             facts,
             opened_at: self.now,
             head_since: None,
             requests: 0,
-            exchange: None,
             limits,
-            draining: self.draining,
+            draining: false,
         };
         let connection = Connection::downstream(codec, downstream, self.now);
         let id = self.wires.insert(connection);
+        self.flush_codec(id);
+        if self.draining {
+            self.drain_connection(id);
+        }
         self.arm_connection(id);
         id
     }
@@ -56,11 +60,14 @@ impl Engine {
     /// The first byte of a head may have come: its time begins.
     pub(super) fn note_first_byte(&mut self, id: ConnId) {
         let now = self.now;
-        let Some(down) = self.wires.get_mut(id).and_then(Connection::as_downstream) else {
+        let Some(connection) = self.wires.get_mut(id) else {
             return;
         };
-        if down.exchange.is_none() && down.head_since.is_none() {
-            down.head_since = Some(now);
+        if !connection.streams.is_empty() {
+            return;
+        }
+        if let Some(down) = connection.as_downstream() {
+            down.head_since.get_or_insert(now);
         }
     }
 
@@ -74,7 +81,8 @@ impl Engine {
     }
 
     pub(super) fn on_downstream_event(&mut self, id: ConnId, event: Event<'_>) {
-        let exchange = self.wires.get(id).and_then(Connection::exchange);
+        let stream = event.stream();
+        let exchange = self.exchange_on(id, stream);
         match (event, exchange) {
             (Event::Head { stream, head, end }, _) => self.on_request(id, stream, head, end),
             (Event::Data { bytes, end, .. }, Some(exchange)) => {
@@ -83,10 +91,9 @@ impl Engine {
             (Event::Trailers { head, .. }, Some(exchange)) => {
                 self.on_request_trailers(exchange, head);
             }
-            (Event::Raw { bytes, .. }, Some(exchange)) => {
-                if let Some(exchange) = self.exchanges.get_mut(exchange) {
-                    exchange.raw_from_down.extend_from_slice(bytes);
-                }
+            (Event::Raw { bytes, .. }, Some(exchange)) => self.on_raw_from_down(exchange, bytes),
+            (Event::Malformed { error, .. }, exchange) => {
+                self.on_malformed_request(id, stream, exchange, error);
             }
             (Event::Reset { .. }, Some(exchange)) => {
                 self.abandon(
@@ -98,14 +105,27 @@ impl Engine {
             (Event::Trailers { head, .. } | Event::Interim { head, .. }, _) => {
                 self.heads.give(head)
             }
-            (
-                Event::Data { .. }
-                | Event::Raw { .. }
-                | Event::Reset { .. }
-                | Event::Writable { .. },
-                _,
-            ) => {}
+            (Event::Data { .. } | Event::Raw { .. } | Event::Reset { .. }, _) => {}
         }
+    }
+
+    /// A message on one of many streams breaks the rules: the others go on.
+    fn on_malformed_request(
+        &mut self,
+        id: ConnId,
+        stream: StreamId,
+        exchange: Option<ExchangeId>,
+        error: ProtocolError,
+    ) {
+        if let Some(limit) = bound_met(error) {
+            self.scope.limits.hit(limit);
+        }
+        let reply = LocalReply::new(error.status(), ResponseFlag::DPE, error.to_string());
+        match exchange {
+            Some(exchange) => self.reply(exchange, &reply),
+            None => self.reply_on_stream(id, stream, &reply),
+        }
+        self.reset_stream(id, stream, Reason::Protocol);
     }
 
     /// What was read breaks the rules of the protocol.
@@ -113,10 +133,17 @@ impl Engine {
         let Some(connection) = self.wires.get_mut(id) else {
             return;
         };
-        let exchange = connection.exchange();
+        let multiplexed = connection.codec.is_multiplexed();
+        let exchange = connection.streams.first();
         if let Some(limit) = bound_met(error) {
             self.scope.limits.hit(limit);
         }
+        if multiplexed {
+            return self.fail_streams(id, error);
+        }
+        let Some(connection) = self.wires.get_mut(id) else {
+            return;
+        };
         match (&connection.role, exchange) {
             (Role::Upstream(_), Some(exchange)) => {
                 self.upstream_failed(exchange, &Failure::Protocol(error.to_string()));
@@ -141,10 +168,17 @@ impl Engine {
         let Some(connection) = self.wires.get_mut(id) else {
             return;
         };
-        let Some(exchange) = connection.exchange() else {
+        let Some(exchange) = connection.streams.first() else {
             // Between requests, or in the midst of a head: there is nobody to answer.
             return self.close_flushed(id);
         };
+        if connection.codec.is_multiplexed() {
+            // Without its acknowledgements and window updates nothing would come to an end.
+            return self.downstream_lost(id);
+        }
+        if self.is_tunnel(exchange) {
+            return self.on_request_data(exchange, b"", true);
+        }
         let complete = self.exchanges.get(exchange).is_some_and(|e| e.body.ended);
         if !complete {
             self.abandon(
@@ -164,7 +198,7 @@ impl Engine {
 
     /// The downstream is gone.
     pub(super) fn downstream_lost(&mut self, id: ConnId) {
-        if let Some(exchange) = self.wires.get(id).and_then(Connection::exchange) {
+        for exchange in self.exchanges_on(id) {
             self.abandon(
                 exchange,
                 ResponseFlag::DC,
@@ -180,15 +214,13 @@ impl Engine {
             return;
         };
         connection.active_at = self.now;
-        let (closing, eof, exchange) = (connection.closing, connection.eof, connection.exchange());
+        let (closing, eof) = (connection.closing, connection.eof);
         let waits = connection.input.is_some();
-        if let Some(exchange) = exchange {
-            self.moved(exchange);
-            self.unblock_other(exchange, id);
-            if flushed {
-                self.try_switch(exchange);
-            }
+        let half_closes = flushed && std::mem::take(&mut connection.half_closes);
+        if half_closes {
+            self.actions.push(Action::Shutdown(id));
         }
+        self.push_on(id, flushed);
         match closing {
             Closing::Flush { linger } if flushed && linger && !eof => self.linger(id),
             Closing::Flush { .. } if flushed => self.close(id),
@@ -238,8 +270,8 @@ impl Engine {
         if let Some(connection) = self.wires.remove(id)
             && let Role::Upstream(up) = connection.role
         {
-            self.pools.closed(up.endpoint.id, id);
-            self.short.push(up.endpoint.id);
+            self.pools.closed(up.pool, id);
+            self.short.push(up.pool);
         }
     }
 
@@ -248,7 +280,8 @@ impl Engine {
         let Some(connection) = self.wires.get_mut(id) else {
             return;
         };
-        if connection.exchange().is_some() || connection.closing != Closing::No {
+        let busy = !connection.codec.is_multiplexed() && !connection.streams.is_empty();
+        if busy || connection.closing != Closing::No {
             return;
         }
         if connection.input.is_some() {
@@ -264,16 +297,18 @@ impl Engine {
         let Some(connection) = self.wires.get_mut(id) else {
             return;
         };
-        if connection.exchange().is_some() || connection.closing != Closing::No {
-            return;
+        if !connection.streams.is_empty() || connection.closing != Closing::No {
+            return self.wires.unblock(id);
         }
         let over = connection.codec.wants_close() || (connection.eof && connection.input.is_none());
         let idle = connection.codec.is_idle() && connection.input.is_none();
+        // Whoever shares a connection has been told by its codec, and is answered until it has heard so.
+        let ends = idle && !connection.codec.is_multiplexed();
         if let Some(down) = connection.as_downstream() {
             if idle {
                 down.head_since = None;
             }
-            if over || (idle && down.draining) {
+            if over || (ends && down.draining) {
                 // Requests may be on their way that we will not answer, and a reset would take the last answer along.
                 return self.close_after_flush(id, true);
             }
@@ -290,8 +325,14 @@ impl Engine {
         let Role::Downstream(down) = &mut connection.role else {
             return;
         };
-        down.draining = true;
-        if down.exchange.is_none() {
+        let told = std::mem::replace(&mut down.draining, true);
+        if !told
+            && connection.codec.is_multiplexed()
+            && let Some(connection) = self.wires.writer(id)
+        {
+            connection.codec.drain(&mut connection.out);
+        }
+        if self.wires.get(id).is_some_and(|it| it.streams.is_empty()) {
             self.rest(id);
         }
     }
@@ -321,35 +362,48 @@ impl Engine {
             Closing::Flush { linger } => return linger,
             Closing::No => {}
         }
-        let Some(exchange) = connection.exchange().and_then(|id| self.exchanges.get(id)) else {
+        if connection.codec.is_multiplexed() {
+            return connection.input.is_none() && !self.is_full(id);
+        }
+        let exchange = connection.streams.first();
+        let Some(exchange) = exchange.and_then(|id| self.exchanges.get(id)) else {
             return connection.input.is_none();
         };
         let lent = matches!(connection.role, Role::Downstream(_)) && connection.input.is_some();
         !lent && !exchange.leaves_http() && !self.is_full(id)
     }
 
-    /// Whether the other side of what `id` serves has not taken as much as is held for it at most.
+    /// Whether the other side of what `id` serves has not taken as much as is held for it at most. Where exchanges share
+    /// the connection, each is held up by the credit that it gets, and the connection by what waits on itself.
     fn is_full(&self, id: ConnId) -> bool {
-        let connection = self.wires.get(id);
-        let exchange = connection.and_then(Connection::exchange);
-        let (Some(connection), Some(exchange)) =
-            (connection, exchange.and_then(|id| self.exchanges.get(id)))
-        else {
+        let Some(connection) = self.wires.get(id) else {
             return false;
         };
         // Once stopped, reading goes on when half of the room is free again.
-        let room = (exchange.limits.buffer_bytes_max >> u32::from(connection.starved)).max(1);
+        let half = u32::from(connection.starved);
+        if connection.codec.is_multiplexed() {
+            return connection.out.len() > OUT_BYTES_MAX >> half;
+        }
+        let exchange = connection.streams.first();
+        let Some(exchange) = exchange.and_then(|id| self.exchanges.get(id)) else {
+            return false;
+        };
+        let room = (exchange.limits.buffer_bytes_max >> half).max(1);
         let held = match &connection.role {
-            Role::Downstream(_) => match exchange.attempt.up.and_then(|up| self.wires.get(up)) {
-                Some(up) => up.out.len(),
-                None => exchange.body.waiting(),
-            },
-            Role::Upstream(_) => self
-                .wires
-                .get(exchange.down)
-                .map_or(0, |down| down.out.len()),
+            Role::Downstream(_) => {
+                exchange.body.waiting() + self.unwritten(exchange.attempt.up.map(|up| up.conn))
+            }
+            Role::Upstream(_) => exchange.rest.waiting() + self.unwritten(Some(exchange.down)),
         };
         held >= room
+    }
+
+    /// Bytes that wait on a connection which one exchange has for itself.
+    fn unwritten(&self, id: Option<ConnId>) -> usize {
+        let connection = id.and_then(|id| self.wires.get(id));
+        connection
+            .filter(|connection| !connection.codec.is_multiplexed())
+            .map_or(0, |connection| connection.out.len())
     }
 
     /// Makes sure that a connection at rest is looked at when its time comes.
@@ -384,14 +438,18 @@ impl Engine {
 
     fn downstream_due(&mut self, id: ConnId) {
         let now = self.now;
-        let Some(down) = self.wires.get_mut(id).and_then(Connection::as_downstream) else {
+        let Some(connection) = self.wires.get_mut(id) else {
+            return;
+        };
+        let busy = !connection.streams.is_empty();
+        let Some(down) = connection.as_downstream() else {
             return;
         };
         let over = |since: Instant, limit: Duration| !limit.is_zero() && since + limit <= now;
         if over(down.opened_at, down.limits.connection_duration_max) && !down.draining {
             return self.drain_connection(id);
         }
-        if down.exchange.is_some() {
+        if busy {
             return;
         }
         let slow = down
@@ -433,18 +491,23 @@ fn due(connection: &Connection) -> Option<Instant> {
         (Closing::No, Role::Downstream(down)) => {
             let life = after(down.opened_at, down.limits.connection_duration_max)
                 .filter(|_| !down.draining);
-            let silence = match (down.exchange, down.head_since) {
-                (Some(_), _) => None,
-                (None, Some(since)) => after(since, down.limits.request_headers_timeout),
-                (None, None) => after(connection.active_at, down.limits.idle_timeout),
+            let silence = match down.head_since {
+                _ if !connection.streams.is_empty() => None,
+                Some(since) => after(since, down.limits.request_headers_timeout),
+                None => after(connection.active_at, down.limits.idle_timeout),
             };
             [life, silence].into_iter().flatten().min()
         }
-        (Closing::No, Role::Upstream(up)) if up.exchange.is_none() => {
+        (Closing::No, Role::Upstream(up)) if connection.streams.is_empty() => {
             after(connection.active_at, up.config.idle_timeout)
         }
         (Closing::No, Role::Upstream(_)) => None,
     }
+}
+
+/// The codec of a connection from a peer, by what its first bytes said.
+fn server_codec(_facts: &ConnectionFacts, limits: &HttpLimits) -> Codec {
+    Codec::H1(h1::Conn::server(h1_limits(limits)))
 }
 
 fn h1_limits(limits: &HttpLimits) -> H1Limits {

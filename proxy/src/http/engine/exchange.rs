@@ -9,9 +9,10 @@ use tokio::time::Instant;
 use weft_config::listener::HttpLimits;
 
 use super::arena::Key;
-use super::body::RequestBody;
+use super::body::{AnswerRest, RequestBody};
 use super::connection::ConnId;
 use super::filters::Held;
+use super::pool::PoolKey;
 use crate::balance::{ActiveGuard, BreakerGuard, EndpointId, EndpointState};
 use crate::http::codec::StreamId;
 use crate::http::head::Head;
@@ -42,6 +43,8 @@ pub(crate) struct Exchange {
     /// Endpoints that failed this request.
     pub(super) avoid: SmallVec<[EndpointId; 4]>,
     pub(super) answer: Answer,
+    /// What of the answer the downstream has not taken yet.
+    pub(super) rest: AnswerRest,
     pub(super) deadlines: Deadlines,
     pub(super) limits: HttpLimits,
     /// What is counted and logged at the end; `None` until a listener is found.
@@ -51,6 +54,8 @@ pub(crate) struct Exchange {
     pub(super) started_at: Instant,
     /// Bytes that came behind an upgrade before both sides were ready for it.
     pub(super) raw_from_down: Vec<u8>,
+    /// There are no more of them.
+    pub(super) raw_ended: bool,
     pub(super) raw_from_up: Vec<u8>,
 }
 
@@ -67,6 +72,8 @@ pub(crate) enum Phase {
     Backoff,
     /// Request and answer pass.
     Streaming,
+    /// Bytes pass that are no messages, on a stream of a connection that other streams share.
+    Tunnel,
     /// The 101 or 200 is written; once both sides are flushed their sockets leave.
     Switching,
 }
@@ -80,6 +87,8 @@ pub(crate) struct Asks {
     pub(super) connect: bool,
     /// Asks for another protocol, and may.
     pub(super) upgrade: bool,
+    /// Asks to leave HTTP on a stream of a connection that others share: what follows its head is no body.
+    pub(super) opaque: bool,
     /// `content-type: application/grpc…`.
     pub(super) grpc: bool,
     /// Its method may be repeated.
@@ -92,7 +101,11 @@ pub(crate) struct Attempt {
     /// How many were begun.
     pub(super) count: u32,
     pub(super) endpoint: Option<Arc<EndpointState>>,
-    pub(super) up: Option<ConnId>,
+    pub(super) up: Option<UpStream>,
+    /// Whether it goes over HTTP/2.
+    pub(super) http2: bool,
+    /// How often the endpoint said that it had not begun.
+    pub(super) not_begun: u8,
     /// Whether its connection had served before.
     pub(super) reused: bool,
     /// Whether a pooled connection found dead was already replaced.
@@ -103,6 +116,25 @@ pub(crate) struct Attempt {
     pub(super) waiting: Option<BreakerGuard>,
     pub(super) retrying: Option<BreakerGuard>,
     pub(super) active: Option<ActiveGuard>,
+}
+
+impl Attempt {
+    /// The pool that its connection comes from.
+    pub(super) fn pool(&self, endpoint: EndpointId) -> PoolKey {
+        PoolKey {
+            endpoint,
+            http2: self.http2,
+        }
+    }
+}
+
+/// The stream that serves an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UpStream {
+    pub(super) conn: ConnId,
+    pub(super) stream: StreamId,
+    /// What the connection was ever to write before this request.
+    pub(super) begins_at: u64,
 }
 
 /// What was told downstream.
@@ -150,6 +182,15 @@ impl Deadlines {
             moved_at: now,
             idle: std::time::Duration::ZERO,
         }
+    }
+
+    /// Nothing but silence ends the exchange from here.
+    pub(super) fn only_idle(&mut self) {
+        *self = Self {
+            moved_at: self.moved_at,
+            idle: self.idle,
+            ..Self::none(self.moved_at)
+        };
     }
 
     /// When silence becomes too long.

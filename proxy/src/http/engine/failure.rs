@@ -1,9 +1,11 @@
 //! What goes wrong with an attempt, and what the downstream hears of it.
 
+use std::time::Duration;
+
 use weft_config::flag::ResponseFlag;
 
 use super::Engine;
-use super::exchange::{Exchange, ExchangeId, Phase};
+use super::exchange::{Exchange, ExchangeId, Phase, UpStream};
 use super::local_reply::LocalReply;
 use crate::balance::Outcome;
 use crate::http::codec::Reason;
@@ -17,6 +19,8 @@ pub(crate) enum Failure {
     Closed,
     /// The endpoint gave this stream up.
     Reset,
+    /// The endpoint gave this stream up, and said that it had not begun.
+    NotBegun,
     /// No answer within the attempt's time.
     TryTimedOut,
     /// No answer within the request's time.
@@ -32,7 +36,7 @@ impl Failure {
         match self {
             Self::Connect(_) => ResponseFlag::UF,
             Self::Closed => ResponseFlag::UC,
-            Self::Reset => ResponseFlag::UR,
+            Self::Reset | Self::NotBegun => ResponseFlag::UR,
             Self::TryTimedOut | Self::TimedOut => ResponseFlag::UT,
             Self::Protocol(_) => ResponseFlag::UPE,
             Self::Refused(_) => ResponseFlag::LR,
@@ -41,7 +45,7 @@ impl Failure {
 
     fn status(&self) -> u16 {
         match self {
-            Self::Connect(_) | Self::Closed | Self::Reset => 503,
+            Self::Connect(_) | Self::Closed | Self::Reset | Self::NotBegun => 503,
             Self::TryTimedOut | Self::TimedOut => 504,
             Self::Protocol(_) => 502,
             Self::Refused(_) => 500,
@@ -51,7 +55,8 @@ impl Failure {
     /// What the balancer hears; connecting was reported when it failed.
     fn outcome(&self) -> Option<Outcome> {
         match self {
-            Self::Connect(_) | Self::Refused(_) => None,
+            // Whoever goes away in order has done nothing wrong.
+            Self::Connect(_) | Self::Refused(_) | Self::NotBegun => None,
             Self::Closed | Self::Reset => Some(Outcome::Reset),
             Self::TryTimedOut | Self::TimedOut => Some(Outcome::TimedOut),
             Self::Protocol(_) => Some(Outcome::Status(502)),
@@ -65,6 +70,7 @@ impl Failure {
                 format!("upstream {endpoint} closed the connection before its answer was complete")
             }
             Self::Reset => format!("upstream {endpoint} reset the request"),
+            Self::NotBegun => format!("upstream {endpoint} did not begin the request"),
             Self::TryTimedOut => {
                 format!("upstream {endpoint} did not answer within the attempt's time-out")
             }
@@ -89,6 +95,9 @@ impl Engine {
         if !exchange.answer.begun {
             if self.replaces_dead_connection(id, failure) {
                 return self.try_replaced(id);
+            }
+            if self.goes_elsewhere(id, failure) {
+                return self.try_again(id, Duration::ZERO);
             }
             if let Some(pause) = self.retry_on_failure(id, failure) {
                 return self.try_again(id, pause);
@@ -119,28 +128,28 @@ impl Engine {
         exchange.deadlines.attempt = None;
         let up = attempt.up.take();
         if let (Phase::Pending, Some(endpoint)) = (exchange.phase, &attempt.endpoint) {
-            self.pools.leave(endpoint.id, id);
+            let pool = attempt.pool(endpoint.id);
+            self.pools.leave(pool, id);
         }
         if let Some(up) = up {
-            self.give_up_stream(up);
+            self.give_up_stream(up, Reason::Cancelled);
         }
     }
 
-    fn give_up_stream(&mut self, up: super::ConnId) {
-        if let Some(connection) = self.wires.writer(up) {
-            let stream = connection
-                .as_upstream()
-                .map(|up| up.stream)
-                .unwrap_or_default();
-            connection
-                .codec
-                .reset(stream, Reason::Cancelled, &mut connection.out);
-            if let Some(up) = connection.as_upstream() {
-                up.exchange = None;
-            }
+    /// Ends the upstream half of an exchange before its time.
+    pub(super) fn give_up_stream(&mut self, up: UpStream, why: Reason) {
+        let Some(connection) = self.wires.get_mut(up.conn) else {
+            return;
+        };
+        connection.streams.remove(up.stream);
+        connection.codec.reset(up.stream, why);
+        if connection.codec.is_multiplexed() {
+            self.flush_codec(up.conn);
+            self.freed.push(up.conn);
+        } else {
+            // On HTTP/1 the connection is the stream.
+            self.close(up.conn);
         }
-        // On HTTP/1 the connection is the stream.
-        self.close(up);
     }
 }
 

@@ -1,15 +1,17 @@
 //! How exchanges end: with an answer, one of our own, or none.
 
+use std::borrow::Cow;
+
 use weft_config::flag::ResponseFlag;
 
 use super::Engine;
-use super::connection::{ConnId, Connection};
+use super::connection::ConnId;
 use super::edits::apply;
-use super::exchange::{Exchange, ExchangeId};
+use super::exchange::{Exchange, ExchangeId, Phase};
 use super::local_reply::LocalReply;
 use super::timers::Owner;
-use crate::http::codec::StreamId;
-use crate::http::head::Head;
+use crate::http::codec::{ProtocolError, Reason, StreamId};
+use crate::http::head::{Head, Version};
 use crate::route::Routed;
 use crate::telemetry::{DownstreamInfo, Protocol, RequestLog, Scope};
 
@@ -22,18 +24,34 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        let (down, whole) = (exchange.down, exchange.body.ended);
+        let (down, stream, whole) = (exchange.down, exchange.stream, exchange.is_received());
+        let tunnel = exchange.phase == Phase::Tunnel;
+        // An upgrade that was refused leaves our half of the stream open.
+        let sent =
+            exchange.body.ended && (tunnel || !exchange.asks.upgrade || !exchange.attempt.http2);
         let up = exchange.attempt.up.take();
         if let Some(up) = up {
-            if whole {
+            if sent {
                 self.release(up);
             } else {
-                self.close(up);
+                self.give_up_stream(up, Reason::Cancelled);
             }
         }
         self.finish(id);
-        if !whole {
-            // The rest of the request is not wanted by anybody; reading it all could take forever.
+        if !whole || tunnel {
+            self.stop_request(down, stream);
+        }
+    }
+
+    /// The rest of the request is not wanted by anybody; reading it all could take forever.
+    fn stop_request(&mut self, down: ConnId, stream: StreamId) {
+        if self
+            .wires
+            .get(down)
+            .is_some_and(|it| it.codec.is_multiplexed())
+        {
+            self.reset_stream(down, stream, Reason::NoError);
+        } else {
             self.close_after_flush(down, true);
         }
     }
@@ -88,13 +106,40 @@ impl Engine {
             log.sent(body.len() as u64);
         }
         let (down, stream) = (exchange.down, exchange.stream);
-        let (whole, silent) = (exchange.body.ended, exchange.asks.head_only);
+        let (whole, silent) = (exchange.is_received(), exchange.asks.head_only);
         let written = self.write_reply(down, stream, (&head, &body), silent, reply.close || !whole);
         self.heads.give(head);
-        self.finish(id);
-        if !written || reply.close || !whole {
-            self.close_after_flush(down, true);
+        if let Some(taken) = written
+            && let Some(rest) = body.get(taken..)
+            && !rest.is_empty()
+            && let Some(exchange) = self.exchanges.get_mut(id)
+        {
+            // The stream takes no more now; the exchange lives until it has.
+            exchange.rest.keep_last(rest);
+            exchange.phase = Phase::Streaming;
+            exchange.deadlines.only_idle();
+            return self.arm_exchange(id);
         }
+        self.finish(id);
+        if written.is_none()
+            && self
+                .wires
+                .get(down)
+                .is_some_and(|it| it.codec.is_multiplexed())
+        {
+            self.reset_stream(down, stream, Reason::Internal);
+        } else if written.is_none() || reply.close || !whole {
+            self.stop_request(down, stream);
+        }
+    }
+
+    /// Answers what never became an exchange, on a connection that goes on.
+    pub(super) fn reply_on_stream(&mut self, down: ConnId, stream: StreamId, reply: &LocalReply) {
+        self.log_refusal(down, reply);
+        let mut head = self.heads.take();
+        let body = reply.write(&mut head, SERVER, false);
+        self.write_reply(down, stream, (&head, &body), false, false);
+        self.heads.give(head);
     }
 
     /// Answers what never became an exchange.
@@ -113,6 +158,7 @@ impl Engine {
         self.close_after_flush(down, true);
     }
 
+    /// Writes an answer of our own: how much of its body was taken; `None` where it could not be written.
     fn write_reply(
         &mut self,
         down: ConnId,
@@ -120,32 +166,43 @@ impl Engine {
         (head, body): (&Head, &[u8]),
         silent: bool,
         last: bool,
-    ) -> bool {
-        let Some(down) = self.wires.writer(down) else {
-            return false;
-        };
-        if last || down.as_downstream().is_some_and(|down| down.draining) {
+    ) -> Option<usize> {
+        let down = self.wires.writer(down)?;
+        let last = last || down.as_downstream().is_some_and(|down| down.draining);
+        if last && !down.codec.is_multiplexed() {
             down.codec.drain(&mut down.out);
         }
         let empty = body.is_empty() || silent;
         let written = down.codec.head(stream, head, empty, &mut down.out);
-        let body = if empty {
-            Ok(0)
-        } else {
-            down.codec.data(stream, body, true, &mut down.out)
-        };
-        written.is_ok() && body.is_ok()
+        written.ok()?;
+        if empty {
+            return Some(body.len());
+        }
+        down.codec.data(stream, body, true, &mut down.out).ok()
+    }
+
+    /// Counts and logs that a connection broke the rules of its protocol as a whole.
+    pub(super) fn log_broken(&mut self, down: ConnId, error: ProtocolError) {
+        let reply = LocalReply::new(error.status(), ResponseFlag::DPE, error.to_string());
+        self.log_refusal(down, &reply);
     }
 
     fn log_refusal(&mut self, down: ConnId, reply: &LocalReply) {
-        let Some(connection) = self.wires.get_mut(down).and_then(Connection::as_downstream) else {
+        let Some(connection) = self.wires.get_mut(down) else {
+            return;
+        };
+        let protocol = match connection.codec.is_multiplexed() {
+            true => Protocol::Http2,
+            false => Protocol::Http11,
+        };
+        let Some(connection) = connection.as_downstream() else {
             return;
         };
         let facts = connection.facts.clone();
         let info = DownstreamInfo {
             peer: facts.peer,
             local: facts.destination(),
-            protocol: Protocol::Http11,
+            protocol,
         };
         let snapshot = self.snapshots.pointer().load();
         let listener = snapshot.listener(&facts.listener);
@@ -161,7 +218,12 @@ impl Engine {
     }
 
     /// Ends an exchange that nobody waits for any more.
-    pub(super) fn abandon(&mut self, id: ExchangeId, flag: ResponseFlag, why: &'static str) {
+    pub(super) fn abandon(
+        &mut self,
+        id: ExchangeId,
+        flag: ResponseFlag,
+        why: impl Into<Cow<'static, str>>,
+    ) {
         if let Some(exchange) = self.exchanges.get_mut(id) {
             if exchange.log.is_none() {
                 exchange.begin_log(&self.scope);
@@ -178,7 +240,7 @@ impl Engine {
         let Some(mut exchange) = self.exchanges.remove(id) else {
             return;
         };
-        let down = exchange.down;
+        let (down, stream) = (exchange.down, exchange.stream);
         if let Some(log) = exchange.log.take() {
             log.finish(self.now);
         }
@@ -186,11 +248,12 @@ impl Engine {
         if let Some(trailers) = exchange.body.trailers.take() {
             self.heads.give(trailers);
         }
+        if let Some(trailers) = exchange.rest.take_trailers() {
+            self.heads.give(trailers);
+        }
         if let Some(connection) = self.wires.get_mut(down) {
             connection.active_at = self.now;
-            if let Some(down) = connection.as_downstream() {
-                down.exchange = None;
-            }
+            connection.streams.remove(stream);
             self.ready.push(down);
         }
     }
@@ -210,7 +273,7 @@ impl Engine {
         if exchange.down != wrote {
             self.wires.unblock(exchange.down);
         } else if let Some(up) = exchange.attempt.up {
-            self.wires.unblock(up);
+            self.wires.unblock(up.conn);
         }
     }
 
@@ -230,9 +293,9 @@ impl Exchange {
     /// From here the request is counted.
     pub(super) fn begin_log(&mut self, scope: &std::sync::Arc<Scope>) {
         let protocol = match self.head.version() {
-            crate::http::head::Version::Http10 => Protocol::Http10,
-            crate::http::head::Version::Http11 => Protocol::Http11,
-            crate::http::head::Version::Http2 => Protocol::Http2,
+            Version::Http10 => Protocol::Http10,
+            Version::Http11 => Protocol::Http11,
+            Version::Http2 => Protocol::Http2,
         };
         let info = DownstreamInfo {
             peer: self.facts.peer,

@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
+use weft_config::cluster::UpstreamProtocol;
 use weft_config::flag::ResponseFlag;
 use weft_config::route::HostRewrite;
 
 use super::Engine;
+use super::body::Sink;
 use super::connection::{ConnId, Connection};
-use super::exchange::{Exchange, ExchangeId, Phase};
+use super::exchange::{Exchange, ExchangeId, Phase, UpStream};
 use super::failure::Failure;
 use super::pool::Offer;
 use super::request::{Refusal, refuse};
 use crate::balance::{Cluster, EndpointState, PickContext};
+use crate::http::codec::{Codec, Refused, h1};
+use crate::http::head::Version;
 use crate::route::Routed;
 
 impl Engine {
@@ -64,7 +68,9 @@ impl Engine {
         };
         // A tunnel takes its connection along; a connection that replaces a dead one has to be fresh.
         let fresh = exchange.asks.connect || exchange.attempt.replaced;
-        if !fresh && let Some(up) = self.take_idle(cluster, endpoint) {
+        exchange.attempt.http2 = exchange.goes_over_http2(cluster);
+        let pool = exchange.attempt.pool(endpoint.id);
+        if !fresh && let Some(up) = self.take_idle(pool, cluster) {
             self.attach(id, up);
             return Ok(());
         }
@@ -87,7 +93,8 @@ impl Engine {
                 .ok_or_else(|| overflow(cluster, "requests waiting for a connection"))?,
         );
         exchange.phase = Phase::Pending;
-        match self.pools.wait(id, cluster, endpoint) {
+        let pool = exchange.attempt.pool(endpoint.id);
+        match self.pools.wait(id, pool, cluster, endpoint) {
             Offer::Waits => Ok(()),
             Offer::Connect(action) => {
                 self.actions.push(action);
@@ -101,18 +108,16 @@ impl Engine {
     pub(super) fn attach(&mut self, id: ExchangeId, up: ConnId) {
         let now = self.now;
         let Some(exchange) = self.exchanges.get_mut(id) else {
-            return self.release(up);
+            return self.freed.push(up);
         };
         exchange.attempt.waiting = None;
-        exchange.attempt.up = Some(up);
         exchange.attempt.began_at = Some(now);
         exchange.phase = Phase::Streaming;
         exchange.edit_attempt();
         exchange.bound_attempt(now);
-        let sent = exchange.send_to(id, self.wires.writer(up));
-        let down = exchange.down;
+        let sent = exchange.send_to(id, up, self.wires.writer(up));
         match sent {
-            Ok(()) => self.wires.unblock(down),
+            Ok(()) => self.credit_request(id),
             Err(failure) => return self.upstream_failed(id, &failure),
         }
         if self
@@ -159,32 +164,59 @@ impl Exchange {
         }
     }
 
-    fn send_to(&mut self, id: ExchangeId, up: Option<&mut Connection>) -> Result<(), Failure> {
+    fn send_to(
+        &mut self,
+        id: ExchangeId,
+        conn: ConnId,
+        up: Option<&mut Connection>,
+    ) -> Result<(), Failure> {
         let gone = || Failure::Closed;
         let up = up.ok_or_else(gone)?;
         let upstream = up.as_upstream().ok_or_else(gone)?;
-        upstream.exchange = Some(id);
         upstream.requests += 1;
-        upstream.written = 0;
         self.attempt.reused = upstream.requests > 1;
+        if self.asks.connect {
+            up.codec = Codec::H1(h1::Conn::tunnel());
+        }
+        let stream = up.codec.open().ok_or_else(gone)?;
+        up.streams.insert(stream, id);
+        self.attempt.up = Some(UpStream {
+            conn,
+            stream,
+            begins_at: up.queued(),
+        });
         if self.asks.connect {
             return Ok(());
         }
-        let stream = up.codec.open().ok_or_else(gone)?;
-        let refused = |refused: crate::http::codec::Refused| Failure::Refused(refused.to_string());
-        let end = self.body.is_empty();
+        let refused = |refused: Refused| Failure::Refused(refused.to_string());
+        let end = match self.asks.upgrade {
+            // The stream that is asked for stays open.
+            true if up.codec.is_multiplexed() => false,
+            _ => self.body.is_empty(),
+        };
         up.codec
             .head(stream, &self.head, end, &mut up.out)
             .map_err(refused)?;
         if !end {
-            self.body
-                .replay((&mut up.codec, stream, &mut up.out))
-                .map_err(refused)?;
-        }
-        if let Some(upstream) = up.as_upstream() {
-            upstream.stream = stream;
+            let sink = Sink {
+                codec: &mut up.codec,
+                stream,
+                out: &mut up.out,
+                room: self.limits.buffer_bytes_max,
+            };
+            self.body.replay(sink).map_err(refused)?;
         }
         Ok(())
+    }
+
+    /// Whether the cluster is spoken to over HTTP/2. A tunnel is not spoken in at all.
+    fn goes_over_http2(&self, cluster: &Cluster) -> bool {
+        !self.asks.connect
+            && match cluster.config().protocol {
+                UpstreamProtocol::Http1 => false,
+                UpstreamProtocol::Http2 => true,
+                UpstreamProtocol::Downstream => self.head.version() == Version::Http2,
+            }
     }
 }
 

@@ -1,7 +1,8 @@
-//! Upstream connections at rest and in the making, by endpoint.
+//! Upstream connections at rest and in the making, by endpoint and protocol.
 //!
-//! The connection used last is used next, so that those that are not needed grow old and go. A request that finds none
-//! waits in line; it is served by the connection opened for it or by one that becomes free before.
+//! Of HTTP/1 the connection used last is used next, so that those that are not needed grow old and go. Of HTTP/2 the
+//! first that has room is used, so that there are few: one, until the endpoint takes no more streams on it. A request
+//! that finds none waits in line; it is served by the connection opened for it or by one that becomes free before.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,14 +12,14 @@ use weft_config::cluster as config;
 
 use super::arena::{Arena, Key};
 use super::connection::{Closing, ConnId, Connection, Role, Upstream};
-use super::exchange::{ExchangeId, Phase};
+use super::exchange::{ExchangeId, Phase, UpStream};
 use super::failure::Failure;
 use super::forward::overflow;
 use super::{Action, Engine};
 use crate::balance::{BreakerGuard, Cluster, EndpointId, EndpointState, Outcome};
 use crate::endpoint::ConnectError;
+use crate::http::codec::Codec;
 use crate::http::codec::h1::{self, H1Limits};
-use crate::http::codec::{Codec, StreamId};
 use crate::route::Routed;
 
 /// The name of a connection in the making.
@@ -27,10 +28,22 @@ pub(crate) type AttemptId = Key<ConnectAttempt>;
 /// How often pools are compared with what is in force, besides each new snapshot.
 pub(super) const SWEEP: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// Streams that a connection in the making is taken to have room for, before its endpoint has said (RFC 9113 §6.5.2
+/// recommends no smaller limit).
+const STREAMS_EXPECTED: usize = 100;
+
+/// Which pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PoolKey {
+    pub(super) endpoint: EndpointId,
+    /// Whether its connections are shared.
+    pub(super) http2: bool,
+}
+
 /// The pools of one worker.
 #[derive(Default)]
 pub(super) struct Pools {
-    pub(super) by_endpoint: HashMap<EndpointId, Pool, foldhash::fast::RandomState>,
+    pub(super) by_key: HashMap<PoolKey, Pool, foldhash::fast::RandomState>,
     pub(super) attempts: Arena<ConnectAttempt>,
 }
 
@@ -39,6 +52,7 @@ pub(crate) struct ConnectAttempt {
     cluster: Arc<Cluster>,
     endpoint: Arc<EndpointState>,
     config: Arc<config::Cluster>,
+    pool: PoolKey,
     open: BreakerGuard,
 }
 
@@ -46,7 +60,9 @@ pub(crate) struct ConnectAttempt {
 pub(super) struct Pool {
     cluster: Arc<Cluster>,
     endpoint: Arc<EndpointState>,
-    idle: Vec<ConnId>,
+    key: PoolKey,
+    /// Those that a request may take: at rest, or shared.
+    free: Vec<ConnId>,
     waiting: VecDeque<ExchangeId>,
     connecting: usize,
     open: usize,
@@ -77,15 +93,16 @@ impl Pools {
     pub(super) fn wait(
         &mut self,
         id: ExchangeId,
+        key: PoolKey,
         cluster: &Arc<Cluster>,
         endpoint: &Arc<EndpointState>,
     ) -> Offer {
         let pool = self
-            .by_endpoint
-            .entry(endpoint.id)
-            .or_insert_with(|| Pool::new(cluster, endpoint));
+            .by_key
+            .entry(key)
+            .or_insert_with(|| Pool::new(key, cluster, endpoint));
         pool.waiting.push_back(id);
-        if pool.connecting >= pool.waiting.len() {
+        if pool.has_enough() {
             return Offer::Waits;
         }
         let Some(open) = cluster.breakers.try_acquire_connection() else {
@@ -96,22 +113,22 @@ impl Pools {
             return Offer::Overflow;
         };
         pool.connecting += 1;
-        Offer::Connect(self.open(cluster, endpoint, open))
+        Offer::Connect(self.open(key, cluster, endpoint, open))
     }
 
     /// Opens a connection for the request that waits longest, if none is on its way to it.
-    fn refill(&mut self, endpoint: EndpointId) -> Refill {
-        let Some(pool) = self.by_endpoint.get_mut(&endpoint) else {
+    fn refill(&mut self, key: PoolKey) -> Refill {
+        let Some(pool) = self.by_key.get_mut(&key) else {
             return Refill::Enough;
         };
-        if pool.connecting >= pool.waiting.len() {
+        if pool.has_enough() {
             return Refill::Enough;
         }
         let (cluster, endpoint) = (pool.cluster.clone(), pool.endpoint.clone());
         match cluster.breakers.try_acquire_connection() {
             Some(open) => {
                 pool.connecting += 1;
-                Refill::Connect(self.open(&cluster, &endpoint, open))
+                Refill::Connect(self.open(key, &cluster, &endpoint, open))
             }
             None if pool.connecting + pool.open > 0 => Refill::Enough,
             None => pool
@@ -123,6 +140,7 @@ impl Pools {
 
     fn open(
         &mut self,
+        pool: PoolKey,
         cluster: &Arc<Cluster>,
         endpoint: &Arc<EndpointState>,
         open: BreakerGuard,
@@ -133,6 +151,7 @@ impl Pools {
             cluster: cluster.clone(),
             endpoint: endpoint.clone(),
             config,
+            pool,
             open,
         };
         Action::Connect {
@@ -144,39 +163,53 @@ impl Pools {
     }
 
     /// A connection is gone.
-    pub(super) fn closed(&mut self, endpoint: EndpointId, id: ConnId) {
-        if let Some(pool) = self.by_endpoint.get_mut(&endpoint) {
-            pool.idle.retain(|idle| *idle != id);
+    pub(super) fn closed(&mut self, key: PoolKey, id: ConnId) {
+        if let Some(pool) = self.by_key.get_mut(&key) {
+            pool.free.retain(|free| *free != id);
             pool.open = pool.open.saturating_sub(1);
-            self.forget_empty(endpoint);
+            self.forget_empty(key);
+        }
+    }
+
+    /// A connection takes no further request.
+    fn retire(&mut self, key: PoolKey, id: ConnId) {
+        if let Some(pool) = self.by_key.get_mut(&key) {
+            pool.free.retain(|free| *free != id);
         }
     }
 
     /// A request waits no more.
-    pub(super) fn leave(&mut self, endpoint: EndpointId, id: ExchangeId) {
-        if let Some(pool) = self.by_endpoint.get_mut(&endpoint) {
+    pub(super) fn leave(&mut self, key: PoolKey, id: ExchangeId) {
+        if let Some(pool) = self.by_key.get_mut(&key) {
             pool.waiting.retain(|waiting| *waiting != id);
-            self.forget_empty(endpoint);
+            self.forget_empty(key);
         }
     }
 
-    fn forget_empty(&mut self, endpoint: EndpointId) {
-        if self.by_endpoint.get(&endpoint).is_some_and(Pool::is_empty) {
-            self.by_endpoint.remove(&endpoint);
+    fn forget_empty(&mut self, key: PoolKey) {
+        if self.by_key.get(&key).is_some_and(Pool::is_empty) {
+            self.by_key.remove(&key);
         }
     }
 }
 
 impl Pool {
-    fn new(cluster: &Arc<Cluster>, endpoint: &Arc<EndpointState>) -> Self {
+    fn new(key: PoolKey, cluster: &Arc<Cluster>, endpoint: &Arc<EndpointState>) -> Self {
         Self {
+            key,
             cluster: cluster.clone(),
             endpoint: endpoint.clone(),
-            idle: Vec::new(),
+            free: Vec::new(),
             waiting: VecDeque::new(),
             connecting: 0,
             open: 0,
         }
+    }
+
+    /// Whether the connections in the making will do for all that wait.
+    fn has_enough(&self) -> bool {
+        let each = if self.key.http2 { STREAMS_EXPECTED } else { 1 };
+        self.connecting.saturating_mul(each) >= self.waiting.len()
     }
 
     fn is_empty(&self) -> bool {
@@ -185,26 +218,30 @@ impl Pool {
 }
 
 impl Engine {
-    /// The connection to `endpoint` that came to rest last, if it is as the cluster wants it now.
-    pub(super) fn take_idle(
-        &mut self,
-        cluster: &Arc<Cluster>,
-        endpoint: &EndpointState,
-    ) -> Option<ConnId> {
+    /// A connection of the pool that takes a request now, if it is as the cluster wants it.
+    pub(super) fn take_idle(&mut self, key: PoolKey, cluster: &Arc<Cluster>) -> Option<ConnId> {
         let config = cluster.config();
+        let mut at = 0;
         loop {
-            let id = self.pools.by_endpoint.get_mut(&endpoint.id)?.idle.pop()?;
-            let fits = self
-                .wires
-                .get(id)
-                .is_some_and(|connection| match &connection.role {
-                    Role::Upstream(up) => connects_alike(&up.config, &config),
-                    Role::Downstream(_) => false,
-                });
-            if fits {
+            let pool = self.pools.by_key.get_mut(&key)?;
+            let id = match key.http2 {
+                true => *pool.free.get(at)?,
+                false => pool.free.pop()?,
+            };
+            let Some(connection) = self.wires.get(id) else {
+                pool.free.retain(|free| *free != id);
+                continue;
+            };
+            let Role::Upstream(up) = &connection.role else {
+                return None;
+            };
+            if !connects_alike(&up.config, &config) {
+                self.retire(id);
+            } else if !key.http2 || connection.codec.room() > 0 {
                 return Some(id);
+            } else {
+                at += 1;
             }
-            self.close(id);
         }
     }
 
@@ -212,26 +249,25 @@ impl Engine {
     pub(crate) fn connected(&mut self, attempt: AttemptId, now: Instant) -> Option<ConnId> {
         self.now = now;
         let made = self.pools.attempts.remove(attempt)?;
-        let endpoint = made.endpoint.id;
-        if let Some(pool) = self.pools.by_endpoint.get_mut(&endpoint) {
+        let key = made.pool;
+        if let Some(pool) = self.pools.by_key.get_mut(&key) {
             pool.connecting = pool.connecting.saturating_sub(1);
             pool.open += 1;
         }
+        let codec = client_codec(key, &made.config);
         let upstream = Upstream {
             cluster: made.cluster,
-            endpoint: made.endpoint,
             config: made.config,
-            exchange: None,
-            stream: StreamId(0),
+            pool: key,
             requests: 0,
-            written: 0,
+            retired: false,
             _open: made.open,
         };
-        let codec = Codec::H1(h1::Conn::client(H1Limits::default()));
         let id = self
             .wires
             .insert(Connection::upstream(codec, upstream, now));
-        self.offer(endpoint, id);
+        self.flush_codec(id);
+        self.offer(key, id);
         self.settle();
         Some(id)
     }
@@ -252,25 +288,32 @@ impl Engine {
             ConnectError::Io { .. } => Outcome::ConnectFailed,
         };
         failed.cluster.report(&failed.endpoint, outcome, now);
-        let endpoint = failed.endpoint.id;
+        let key = failed.pool;
         drop(failed);
-        let waiting = self.pools.by_endpoint.get_mut(&endpoint).and_then(|pool| {
+        let waiting = self.pools.by_key.get_mut(&key).map(|pool| {
             pool.connecting = pool.connecting.saturating_sub(1);
-            pool.waiting.pop_front()
+            // All that one connection was to serve hear of it, unless another is on its way.
+            let left = if key.http2 && pool.connecting == 0 {
+                usize::MAX
+            } else {
+                1
+            };
+            let heard = pool.waiting.len().min(left);
+            pool.waiting.drain(..heard).collect::<Vec<_>>()
         });
-        self.pools.forget_empty(endpoint);
-        self.short.push(endpoint);
-        if let Some(waiting) = waiting {
+        self.pools.forget_empty(key);
+        self.short.push(key);
+        for waiting in waiting.unwrap_or_default() {
             self.upstream_failed(waiting, &Failure::Connect(error.to_string()));
         }
         self.settle();
     }
 
     /// Requests that waited for a connection now gone get another.
-    pub(super) fn refill(&mut self, endpoint: EndpointId) {
+    pub(super) fn refill(&mut self, key: PoolKey) {
         loop {
-            match self.pools.refill(endpoint) {
-                Refill::Enough => return self.pools.forget_empty(endpoint),
+            match self.pools.refill(key) {
+                Refill::Enough => return self.pools.forget_empty(key),
                 Refill::Connect(action) => self.actions.push(action),
                 Refill::Refuse(id) => {
                     let cluster = self.exchanges.get(id).and_then(|exchange| {
@@ -285,33 +328,53 @@ impl Engine {
     }
 
     /// Gives a free connection to the request that waits longest, or lets it rest.
-    fn offer(&mut self, endpoint: EndpointId, id: ConnId) {
-        let Some(pool) = self.pools.by_endpoint.get_mut(&endpoint) else {
-            return self.close(id);
-        };
-        while let Some(waiting) = pool.waiting.pop_front() {
-            if self
-                .exchanges
-                .get(waiting)
-                .is_some_and(|exchange| exchange.phase == Phase::Pending)
-            {
-                return self.attach(waiting, id);
+    fn offer(&mut self, key: PoolKey, id: ConnId) {
+        loop {
+            let room = self.wires.get(id).map_or(0, |it| it.codec.room());
+            let Some(pool) = self.pools.by_key.get_mut(&key) else {
+                return self.close(id);
+            };
+            if room == 0 {
+                break;
+            }
+            let Some(waiting) = pool.waiting.pop_front() else {
+                break;
+            };
+            let waits = self.exchanges.get(waiting);
+            if waits.is_some_and(|exchange| exchange.phase == Phase::Pending) {
+                self.attach(waiting, id);
+                if !key.http2 {
+                    return;
+                }
             }
         }
-        pool.idle.push(id);
-        if let Some(connection) = self.wires.get_mut(id) {
-            connection.active_at = self.now;
-        }
-        self.wires.unblock(id);
-        self.arm_connection(id);
+        self.lay_down(key, id);
     }
 
-    /// The exchange on `id` is over. The connection serves another only when this turn has found nothing behind the
+    /// A connection that takes (further) requests waits for them.
+    fn lay_down(&mut self, key: PoolKey, id: ConnId) {
+        let now = self.now;
+        let Some(connection) = self.wires.get_mut(id) else {
+            return;
+        };
+        if let Some(pool) = self.pools.by_key.get_mut(&key)
+            && !(key.http2 && pool.free.contains(&id))
+        {
+            pool.free.push(id);
+        }
+        if connection.streams.is_empty() {
+            connection.active_at = now;
+            self.wires.unblock(id);
+            self.arm_connection(id);
+        }
+    }
+
+    /// The exchange on a stream is over. The connection serves another only when this turn has found nothing behind the
     /// answer, which the next request would take for its own.
-    pub(super) fn release(&mut self, id: ConnId) {
-        if let Some(up) = self.wires.get_mut(id).and_then(Connection::as_upstream) {
-            up.exchange = None;
-            self.freed.push(id);
+    pub(super) fn release(&mut self, up: UpStream) {
+        if let Some(connection) = self.wires.get_mut(up.conn) {
+            connection.streams.remove(up.stream);
+            self.freed.push(up.conn);
         }
     }
 
@@ -321,30 +384,55 @@ impl Engine {
         let Some(connection) = self.wires.get_mut(id) else {
             return;
         };
-        let clean = connection.codec.is_idle()
-            && !connection.codec.wants_close()
-            && connection.out.is_empty()
-            && connection.input.is_none()
-            && !connection.eof
-            && connection.closing == Closing::No
-            && !draining;
+        if connection.closing != Closing::No {
+            return;
+        }
+        let clean = match connection.codec.is_multiplexed() {
+            true => !connection.codec.is_going_away(),
+            false => {
+                connection.codec.is_idle()
+                    && !connection.codec.wants_close()
+                    && connection.out.is_empty()
+                    && connection.input.is_none()
+            }
+        };
+        let clean = clean && !connection.eof && !draining;
         let Some(up) = connection.as_upstream() else {
             return;
         };
         let worn = up.config.requests_per_connection_max;
         let fits = connects_alike(&up.config, &up.cluster.config());
-        if !clean || !fits || (worn > 0 && up.requests >= worn) {
+        let key = up.pool;
+        if !clean || !fits || up.retired || (worn > 0 && up.requests >= worn) {
+            return self.retire(id);
+        }
+        self.offer(key, id);
+    }
+
+    /// A connection serves no further request: it is closed, once those that share it are over.
+    fn retire(&mut self, id: ConnId) {
+        let Some(connection) = self.wires.get_mut(id) else {
+            return;
+        };
+        let shared = !connection.streams.is_empty();
+        let Some(up) = connection.as_upstream() else {
+            return;
+        };
+        up.retired = true;
+        let key = up.pool;
+        if !shared {
             return self.close(id);
         }
-        let endpoint = up.endpoint.id;
-        self.offer(endpoint, id);
+        self.pools.retire(key, id);
+        // Whoever waits for room on it waits for another.
+        self.short.push(key);
     }
 
     /// Closes connections at rest whose endpoint or cluster is no longer in force.
     pub(super) fn sweep_pools(&mut self) {
         let snapshot = self.snapshots.pointer().load();
         let mut gone = Vec::new();
-        for pool in self.pools.by_endpoint.values() {
+        for pool in self.pools.by_key.values() {
             let in_force = snapshot
                 .clusters
                 .get(&pool.cluster.name)
@@ -352,20 +440,26 @@ impl Engine {
                     Arc::ptr_eq(cluster, &pool.cluster) && cluster.has_endpoint(pool.endpoint.id)
                 });
             if !in_force {
-                gone.extend_from_slice(&pool.idle);
+                gone.extend_from_slice(&pool.free);
             }
         }
         drop(snapshot);
         for id in gone {
-            self.close(id);
+            self.retire(id);
         }
     }
+}
+
+/// The codec of a connection to an endpoint.
+fn client_codec(_key: PoolKey, _config: &config::Cluster) -> Codec {
+    Codec::H1(h1::Conn::client(H1Limits::default()))
 }
 
 /// Whether a connection made under one configuration serves under another.
 fn connects_alike(old: &Arc<config::Cluster>, new: &Arc<config::Cluster>) -> bool {
     Arc::ptr_eq(old, new)
         || (old.protocol == new.protocol
+            && old.http2 == new.http2
             && old.tcp_keepalive == new.tcp_keepalive
             && old.idle_timeout == new.idle_timeout
             && old.requests_per_connection_max == new.requests_per_connection_max)

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use weft_config::flag::ResponseFlag;
 use weft_config::route::{Route, RouteAction};
 
-use super::body::RequestBody;
+use super::body::{AnswerRest, RequestBody};
 use super::connection::{ConnId, Connection};
 use super::exchange::{Answer, Asks, Attempt, Deadlines, Exchange, ExchangeId, Phase};
 use super::failure::Failure;
 use super::filters::Verdict;
 use super::local_reply::{Body, LocalReply};
+use super::shared::sink;
 use super::shed::check_load;
 use super::{Action, Engine};
 use crate::http::codec::StreamId;
@@ -60,7 +61,9 @@ impl Engine {
                     }
                 },
                 Phase::Backoff => return self.forward(id),
-                Phase::Pending | Phase::Streaming | Phase::Switching => return Ok(()),
+                Phase::Pending | Phase::Streaming | Phase::Tunnel | Phase::Switching => {
+                    return Ok(());
+                }
             };
             if let Some(exchange) = self.exchanges.get_mut(id) {
                 exchange.phase = next;
@@ -77,37 +80,46 @@ impl Engine {
         end: bool,
     ) -> Option<ExchangeId> {
         let (now, draining) = (self.now, self.draining);
-        let Some(downstream) = self.wires.get_mut(down).and_then(Connection::as_downstream) else {
+        let Some(connection) = self.wires.get_mut(down) else {
+            self.heads.give(head);
+            return None;
+        };
+        let multiplexed = connection.codec.is_multiplexed();
+        let Some(downstream) = connection.as_downstream() else {
             self.heads.give(head);
             return None;
         };
         downstream.head_since = None;
         downstream.requests += 1;
-        downstream.draining |= draining;
+        downstream.draining |= draining && !multiplexed;
+        let asks = Asks::of(&head, multiplexed);
         let exchange = Exchange {
             facts: downstream.facts.clone(),
             down,
             stream,
             phase: Phase::Naming,
-            asks: Asks::of(&head),
+            asks,
             head,
-            body: RequestBody::new(0, end),
+            // What comes behind a head that asks to leave HTTP is no body.
+            body: RequestBody::new(0, end || asks.opaque),
             routed: None,
             attempt: Attempt::default(),
             retry: None,
             held: None,
             avoid: smallvec::SmallVec::new(),
             answer: Answer::default(),
+            rest: AnswerRest::default(),
             deadlines: Deadlines::none(now),
             limits: downstream.limits,
             log: None,
             client: downstream.facts.peer.ip(),
             started_at: now,
             raw_from_down: Vec::new(),
+            raw_ended: false,
             raw_from_up: Vec::new(),
         };
         let id = self.exchanges.insert(exchange);
-        downstream.exchange = Some(id);
+        connection.streams.insert(stream, id);
         Some(id)
     }
 
@@ -225,14 +237,12 @@ impl Engine {
         check_load(&self.overload, &mut self.rng, &self.scope.limits)?;
         exchange.limits = view.hcm.limits;
         exchange.deadlines.idle = view.hcm.limits.stream_idle_timeout;
-        if let Some(down) = self
-            .wires
-            .get_mut(exchange.down)
-            .and_then(Connection::as_downstream)
-        {
+        let down = exchange.down;
+        let mut worn = false;
+        if let Some(down) = self.wires.get_mut(down).and_then(Connection::as_downstream) {
             let max = view.hcm.limits.requests_per_connection_max;
             down.limits = view.hcm.limits;
-            down.draining |= max > 0 && down.requests >= max;
+            worn = max > 0 && down.requests >= max;
         }
         exchange.receive_forwarded(&view.hcm, &mut self.rng, &mut self.text);
         route::normalize(&mut exchange.head, &view.hcm, &mut self.bytes)
@@ -242,6 +252,9 @@ impl Engine {
         exchange.take_route(routed)?;
         exchange.bound_request(self.now);
         self.arm_exchange(id);
+        if worn {
+            self.drain_connection(down);
+        }
         Ok(())
     }
 
@@ -285,22 +298,18 @@ impl Engine {
         if let Some(log) = &mut exchange.log {
             log.received(bytes.len() as u64);
         }
+        if exchange.asks.opaque && exchange.phase != Phase::Tunnel {
+            exchange.raw_from_down.extend_from_slice(bytes);
+            exchange.raw_ended |= end;
+            return;
+        }
+        let room = exchange.limits.buffer_bytes_max;
         let up = exchange.attempt.up;
-        let passed = match up.and_then(|up| self.wires.writer(up)) {
-            Some(up) => {
-                let stream = up.as_upstream().map_or(StreamId(0), |up| up.stream);
-                exchange
-                    .body
-                    .pass(bytes, end, (&mut up.codec, stream, &mut up.out))
-            }
-            None => {
-                exchange.body.hold(bytes, end);
-                Ok(())
-            }
-        };
-        if let Err(refused) = passed {
+        let sink = up.and_then(|up| sink(&mut self.wires, up.conn, up.stream, room));
+        if let Err(refused) = exchange.body.pass(bytes, end, sink) {
             return self.upstream_failed(id, &Failure::Refused(refused.to_string()));
         }
+        self.credit_request(id);
         if end {
             self.request_ended(id);
         }
@@ -312,17 +321,10 @@ impl Engine {
             return self.heads.give(head);
         };
         exchange.deadlines.moved_at = self.now;
-        exchange.body.ended = true;
+        let room = exchange.limits.buffer_bytes_max;
         let up = exchange.attempt.up;
-        let passed = match up.and_then(|up| self.wires.writer(up)) {
-            Some(up) => {
-                let stream = up.as_upstream().map_or(StreamId(0), |up| up.stream);
-                up.codec.trailers(stream, &head, &mut up.out)
-            }
-            None => Ok(()),
-        };
-        exchange.body.trailers = Some(head);
-        if let Err(refused) = passed {
+        let sink = up.and_then(|up| sink(&mut self.wires, up.conn, up.stream, room));
+        if let Err(refused) = exchange.body.pass_trailers(head, sink) {
             return self.upstream_failed(id, &Failure::Refused(refused.to_string()));
         }
         self.request_ended(id);
@@ -330,6 +332,9 @@ impl Engine {
 
     /// The whole request is here: its time begins.
     pub(super) fn request_ended(&mut self, id: ExchangeId) {
+        if self.is_tunnel(id) {
+            return self.tunnel_drained(id);
+        }
         if let Some(exchange) = self.exchanges.get_mut(id) {
             exchange.bound_answer(self.now);
         }
@@ -356,6 +361,11 @@ impl Exchange {
         }
     }
 
+    /// Whether the downstream's half of the stream is over.
+    pub(super) fn is_received(&self) -> bool {
+        self.body.ended && (!self.asks.opaque || self.raw_ended || self.phase == Phase::Tunnel)
+    }
+
     /// Whether bytes are about to leave HTTP on this exchange, so that nothing more is read into it.
     pub(super) fn leaves_http(&self) -> bool {
         self.phase == Phase::Switching
@@ -363,7 +373,7 @@ impl Exchange {
 }
 
 impl Asks {
-    fn of(head: &Head) -> Self {
+    fn of(head: &Head, multiplexed: bool) -> Self {
         let method = head.method();
         let grpc = head
             .get(Known::ContentType)
@@ -373,6 +383,7 @@ impl Asks {
             connect: method == Some(Method::Connect),
             upgrade: false,
             grpc,
+            opaque: multiplexed && (method == Some(Method::Connect) || head.upgrade().is_some()),
             idempotent: method.is_some_and(Method::is_idempotent),
         }
     }

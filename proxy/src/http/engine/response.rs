@@ -5,10 +5,12 @@ use weft_config::route::RequestHead;
 
 use super::connection::Connection;
 use super::edits::{apply, say_server};
-use super::exchange::{Exchange, ExchangeId};
+use super::exchange::{Exchange, ExchangeId, Phase};
 use super::failure::Failure;
+use super::shared::sink;
 use super::{Action, Engine};
 use crate::balance::Outcome;
+use crate::http::codec::Reason;
 use crate::http::head::{Head, Known};
 use crate::route::Routed;
 
@@ -46,7 +48,7 @@ impl Engine {
         self.heads.give(head);
         match passed {
             Err(failure) => self.upstream_failed(id, &failure),
-            Ok(()) if end => self.response_ended(id),
+            Ok(()) if end => self.answer_ended(id),
             Ok(()) => self.try_switch(id),
         }
     }
@@ -82,7 +84,8 @@ impl Engine {
         let Some(down) = self.wires.writer(exchange.down) else {
             return Ok(());
         };
-        if down.as_downstream().is_some_and(|down| down.draining) {
+        let draining = down.as_downstream().is_some_and(|down| down.draining);
+        if draining && !down.codec.is_multiplexed() {
             down.codec.drain(&mut down.out);
         }
         down.codec
@@ -102,10 +105,21 @@ impl Engine {
         if let Some(log) = &mut exchange.log {
             log.sent(bytes.len() as u64);
         }
-        if let Some(down) = self.wires.writer(exchange.down)
-            && let Err(refused) = down.codec.data(exchange.stream, bytes, end, &mut down.out)
-        {
-            return self.upstream_failed(id, &Failure::Protocol(refused.to_string()));
+        let room = exchange.limits.buffer_bytes_max;
+        let up = exchange.attempt.up;
+        let passed = match sink(&mut self.wires, exchange.down, exchange.stream, room) {
+            Some(sink) => exchange.rest.pass(bytes, end, sink),
+            None => Ok(bytes.len()),
+        };
+        match passed {
+            Err(refused) => {
+                return self.upstream_failed(id, &Failure::Protocol(refused.to_string()));
+            }
+            Ok(taken) => {
+                if let Some(up) = up {
+                    self.credit(up.conn, up.stream, taken);
+                }
+            }
         }
         if end {
             self.response_ended(id);
@@ -117,20 +131,51 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return self.heads.give(head);
         };
-        let passed = match self.wires.writer(exchange.down) {
-            Some(down) => down.codec.trailers(exchange.stream, &head, &mut down.out),
-            None => Ok(()),
+        let room = exchange.limits.buffer_bytes_max;
+        let passed = match sink(&mut self.wires, exchange.down, exchange.stream, room) {
+            Some(sink) => exchange.rest.pass_trailers(head, sink),
+            None => Ok(Some(head)),
         };
-        self.heads.give(head);
         match passed {
-            Ok(()) => self.response_ended(id),
-            Err(refused) => self.upstream_failed(id, &Failure::Protocol(refused.to_string())),
+            Ok(passed) => {
+                if let Some(head) = passed {
+                    self.heads.give(head);
+                }
+                self.response_ended(id);
+            }
+            Err((head, refused)) => {
+                self.heads.give(head);
+                self.upstream_failed(id, &Failure::Protocol(refused.to_string()));
+            }
         }
     }
 
+    /// All of the answer has come; some of it may wait for the downstream.
     fn response_ended(&mut self, id: ExchangeId) {
-        if let Some(exchange) = self.exchanges.get_mut(id) {
-            exchange.answer.ended = true;
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        if exchange.rest.waiting() == 0 {
+            return self.answer_ended(id);
+        }
+        if exchange.body.ended && exchange.phase == Phase::Streaming {
+            exchange.deadlines.only_idle();
+            if let Some(up) = exchange.attempt.up.take() {
+                self.release(up);
+            }
+        }
+    }
+
+    /// All of the answer was passed on.
+    pub(super) fn answer_ended(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        exchange.answer.ended = true;
+        let half_open = exchange.phase == Phase::Tunnel && !exchange.body.ended;
+        let down = exchange.down;
+        if half_open {
+            return self.half_close(down);
         }
         self.complete(id);
     }
@@ -140,8 +185,15 @@ impl Engine {
         let Some(exchange) = self.exchanges.get(id) else {
             return;
         };
-        let down = exchange.down;
+        let (down, stream) = (exchange.down, exchange.stream);
         self.finish(id);
+        if self
+            .wires
+            .get(down)
+            .is_some_and(|it| it.codec.is_multiplexed())
+        {
+            return self.reset_stream(down, stream, Reason::Internal);
+        }
         // A body that ends with its connection would look complete (RFC 9112 §8).
         let ends_so = |down: &Connection| down.codec.ends_with_connection();
         if self.wires.get(down).is_some_and(ends_so) {

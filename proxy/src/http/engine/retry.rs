@@ -5,12 +5,14 @@ use std::time::Duration;
 use weft_config::flag::ResponseFlag;
 
 use super::Engine;
-use super::connection::{ConnId, Role};
-use super::exchange::{Exchange, ExchangeId, Phase};
+use super::exchange::{Exchange, ExchangeId, Phase, UpStream};
 use super::failure::Failure;
 use crate::http::head::{Head, Known};
 use crate::policy::{self, RetryState, RetryVerdict};
 use crate::route::Routed;
+
+/// How often a request goes elsewhere because an endpoint had not begun it. Policies may allow more.
+const NOT_BEGUN_MAX: u8 = 2;
 
 impl Engine {
     /// A pooled connection was found dead by this request: it goes to the same endpoint over a fresh one, once, where
@@ -29,6 +31,22 @@ impl Engine {
         }
         let unread = attempt.up.is_some_and(|up| self.wrote_nothing(up));
         exchange.asks.idempotent || unread
+    }
+
+    /// The endpoint has not begun the request, so that sending it again does no harm whatever it is (RFC 9113 §8.7).
+    pub(super) fn goes_elsewhere(&mut self, id: ExchangeId, failure: &Failure) -> bool {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return false;
+        };
+        let attempt = &mut exchange.attempt;
+        if *failure != Failure::NotBegun
+            || attempt.not_begun >= NOT_BEGUN_MAX
+            || !exchange.body.can_repeat()
+        {
+            return false;
+        }
+        attempt.not_begun += 1;
+        true
     }
 
     pub(super) fn try_replaced(&mut self, id: ExchangeId) {
@@ -58,10 +76,13 @@ impl Engine {
         failure: &Failure,
     ) -> Option<Duration> {
         let attempt_up = self.exchanges.get(id)?.attempt.up;
-        let unread = attempt_up.is_none_or(|up| self.wrote_nothing(up));
+        let unread =
+            *failure == Failure::NotBegun || attempt_up.is_none_or(|up| self.wrote_nothing(up));
         let kind = match failure {
             Failure::Connect(_) => policy::Failure::ConnectFailed,
-            Failure::Closed | Failure::Reset => policy::Failure::Reset { written: !unread },
+            Failure::Closed | Failure::Reset | Failure::NotBegun => {
+                policy::Failure::Reset { written: !unread }
+            }
             Failure::TryTimedOut => policy::Failure::TryTimedOut,
             // What is not HTTP now will not be at the next attempt, and an edited head stays what it is.
             Failure::TimedOut | Failure::Protocol(_) | Failure::Refused(_) => return None,
@@ -75,7 +96,7 @@ impl Engine {
         let up = self
             .exchanges
             .get_mut(id)
-            .filter(|exchange| exchange.body.ended)
+            .filter(|exchange| exchange.body.ended && !exchange.attempt.http2)
             .and_then(|exchange| exchange.attempt.up.take());
         if let Some(up) = up {
             self.release(up);
@@ -137,10 +158,10 @@ impl Engine {
     }
 
     /// Whether the socket has taken no byte of the request that runs on `up`.
-    fn wrote_nothing(&self, up: ConnId) -> bool {
+    fn wrote_nothing(&self, up: UpStream) -> bool {
         self.wires
-            .get(up)
-            .is_some_and(|up| matches!(&up.role, Role::Upstream(up) if up.written == 0))
+            .get(up.conn)
+            .is_some_and(|connection| connection.written <= up.begins_at)
     }
 
     /// Ends the attempt that runs and begins another after `pause`, at another endpoint if there is one.

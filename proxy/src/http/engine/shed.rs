@@ -34,7 +34,9 @@ impl Engine {
         let Some(connection) = self.wires.get_mut(id) else {
             return;
         };
-        if connection.closing != Closing::No || connection.exchange().is_some() {
+        // Where heads of many requests come, others may be complete: each is refused when it is.
+        let shared = connection.codec.is_multiplexed();
+        if connection.closing != Closing::No || shared || !connection.streams.is_empty() {
             return;
         }
         let checked = check_load(&self.overload, &mut self.rng, &self.scope.limits);

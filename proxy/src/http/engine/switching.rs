@@ -56,7 +56,8 @@ impl Engine {
         self.try_switch(id);
     }
 
-    /// Once both sides have left HTTP and everything is written, their sockets leave too.
+    /// Once both sides have left HTTP and everything is written, their sockets leave too. Where one of them is shared,
+    /// bytes pass here.
     pub(super) fn try_switch(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
@@ -64,6 +65,9 @@ impl Engine {
         let (Some(up), true) = (exchange.attempt.up, exchange.answer.begun) else {
             return;
         };
+        if exchange.phase == Phase::Tunnel {
+            return;
+        }
         if exchange.phase != Phase::Switching {
             if !exchange.asks.connect && !exchange.asks.upgrade {
                 return;
@@ -73,13 +77,15 @@ impl Engine {
                     .get(id)
                     .is_some_and(|c| c.codec.is_tunnel(stream))
             };
-            let up_left = exchange.asks.connect
-                || self.wires.get(up).is_some_and(|c| match &c.role {
-                    Role::Upstream(role) => c.codec.is_tunnel(role.stream),
-                    Role::Downstream(_) => false,
-                });
-            if !up_left || !left(exchange.down, exchange.stream) {
+            if !left(up.conn, up.stream) || !left(exchange.down, exchange.stream) {
                 return;
+            }
+            let shared = |id: ConnId| {
+                let connection = self.wires.get(id);
+                connection.is_some_and(|it| it.codec.is_multiplexed())
+            };
+            if shared(exchange.down) || shared(up.conn) {
+                return self.open_tunnel(id);
             }
             exchange.phase = Phase::Switching;
         }
@@ -88,8 +94,77 @@ impl Engine {
                 .get(id)
                 .is_some_and(|connection| connection.out.is_empty())
         };
-        if flushed(exchange.down) && flushed(up) {
-            self.switch(id, up);
+        if flushed(exchange.down) && flushed(up.conn) {
+            self.switch(id, up.conn);
+        }
+    }
+
+    /// From here on bytes pass that are no messages. Those that came before go first.
+    fn open_tunnel(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        exchange.phase = Phase::Tunnel;
+        exchange.body.reopen();
+        exchange.deadlines.only_idle();
+        let from_down = std::mem::take(&mut exchange.raw_from_down);
+        let from_up = std::mem::take(&mut exchange.raw_from_up);
+        let ended = exchange.raw_ended;
+        if !from_up.is_empty() {
+            self.on_response_data(id, &from_up, false);
+        }
+        if !from_down.is_empty() || ended {
+            self.on_request_data(id, &from_down, ended);
+        }
+        self.arm_exchange(id);
+    }
+
+    /// Bytes behind an upgrade or a `CONNECT`, from the downstream.
+    pub(super) fn on_raw_from_down(&mut self, id: ExchangeId, bytes: &[u8]) {
+        if self.is_tunnel(id) {
+            return self.on_request_data(id, bytes, false);
+        }
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.raw_from_down.extend_from_slice(bytes);
+        }
+    }
+
+    /// Bytes behind an upgrade or a `CONNECT`, from the endpoint.
+    pub(super) fn on_raw_from_up(&mut self, id: ExchangeId, bytes: &[u8]) {
+        if self.is_tunnel(id) {
+            return self.on_response_data(id, bytes, false);
+        }
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.raw_from_up.extend_from_slice(bytes);
+        }
+    }
+
+    /// All that came from the downstream was passed on: if that was the last, the endpoint hears so.
+    pub(super) fn tunnel_drained(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get(id) else {
+            return;
+        };
+        let last = exchange.body.ended && exchange.body.waiting() == 0;
+        if exchange.phase == Phase::Tunnel && last {
+            if let Some(up) = exchange.attempt.up {
+                self.half_close(up.conn);
+            }
+            self.try_complete(id);
+        }
+    }
+
+    /// Nothing more comes for `id` from the other side of its tunnel.
+    pub(super) fn half_close(&mut self, id: ConnId) {
+        let Some(connection) = self.wires.get_mut(id) else {
+            return;
+        };
+        if connection.codec.is_multiplexed() {
+            return; // its stream was ended with the last bytes
+        }
+        if connection.out.is_empty() {
+            self.actions.push(Action::Shutdown(id));
+        } else {
+            connection.half_closes = true;
         }
     }
 
@@ -111,8 +186,8 @@ impl Engine {
             return;
         };
         if let Role::Upstream(up_role) = &connection.role {
-            self.pools.closed(up_role.endpoint.id, up);
-            self.short.push(up_role.endpoint.id);
+            self.pools.closed(up_role.pool, up);
+            self.short.push(up_role.pool);
         }
         let idle_timeout = exchange.deadlines.idle;
         self.actions.push(Action::Switch(Box::new(Switched {

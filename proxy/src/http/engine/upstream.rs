@@ -1,15 +1,24 @@
 //! The life of an upstream connection while it serves an exchange.
 
 use super::Engine;
-use super::connection::{ConnId, Connection};
+use super::connection::ConnId;
 use super::exchange::ExchangeId;
 use super::failure::Failure;
-use crate::http::codec::Event;
+use crate::http::codec::{Event, Reason};
 
 impl Engine {
     pub(super) fn on_upstream_event(&mut self, id: ConnId, event: Event<'_>) {
-        let Some(exchange) = self.wires.get(id).and_then(Connection::exchange) else {
+        let stream = event.stream();
+        let Some(exchange) = self.exchange_on(id, stream) else {
+            let shared = self
+                .wires
+                .get(id)
+                .is_some_and(|it| it.codec.is_multiplexed());
             return match event {
+                Event::Head { head, .. } | Event::Interim { head, .. } if shared => {
+                    self.heads.give(head)
+                }
+                _ if shared && !matches!(event, Event::Trailers { .. }) => {}
                 // The rest of an answer that was thrown away; what this turn does not bring costs the connection.
                 Event::Data { .. } => {}
                 Event::Trailers { head, .. } => self.heads.give(head),
@@ -21,13 +30,17 @@ impl Engine {
             Event::Interim { head, .. } => self.on_interim(exchange, head),
             Event::Data { bytes, end, .. } => self.on_response_data(exchange, bytes, end),
             Event::Trailers { head, .. } => self.on_response_trailers(exchange, head),
-            Event::Raw { bytes, .. } => {
-                if let Some(exchange) = self.exchanges.get_mut(exchange) {
-                    exchange.raw_from_up.extend_from_slice(bytes);
-                }
+            Event::Raw { bytes, .. } => self.on_raw_from_up(exchange, bytes),
+            Event::Reset { why, .. } => {
+                let failure = match why {
+                    Reason::NotBegun => Failure::NotBegun,
+                    _ => Failure::Reset,
+                };
+                self.upstream_failed(exchange, &failure);
             }
-            Event::Reset { .. } => self.upstream_failed(exchange, &Failure::Reset),
-            Event::Writable { .. } => {}
+            Event::Malformed { error, .. } => {
+                self.upstream_failed(exchange, &Failure::Protocol(error.to_string()));
+            }
         }
     }
 
@@ -36,8 +49,17 @@ impl Engine {
         let Some(connection) = self.wires.get_mut(id) else {
             return;
         };
-        let Some(exchange) = connection.exchange() else {
+        let Some(exchange) = connection.streams.first() else {
             return self.close(id);
+        };
+        if connection.codec.is_multiplexed() {
+            return self.upstream_lost(id);
+        }
+        if self.is_tunnel(exchange) {
+            return self.on_response_data(exchange, b"", true);
+        }
+        let Some(connection) = self.wires.get_mut(id) else {
+            return;
         };
         // Of an answer that ends with its connection this is the end; any other is cut short.
         if let Ok(Some(event)) = connection.codec.eof() {
@@ -50,18 +72,24 @@ impl Engine {
 
     /// The connection to the endpoint broke.
     pub(super) fn upstream_lost(&mut self, id: ConnId) {
-        match self.wires.get(id).and_then(Connection::exchange) {
-            Some(exchange) if self.serves(id, exchange) => {
+        if let Some(connection) = self.wires.get_mut(id)
+            && let Some(up) = connection.as_upstream()
+        {
+            // No request that is tried again comes back to it.
+            up.retired = true;
+        }
+        for exchange in self.exchanges_on(id) {
+            if self.serves(id, exchange) {
                 self.upstream_failed(exchange, &Failure::Closed);
             }
-            _ => self.close(id),
         }
+        self.close(id);
     }
 
     /// Whether `id` is still the connection of `exchange`.
     fn serves(&self, id: ConnId, exchange: ExchangeId) -> bool {
         self.exchanges
             .get(exchange)
-            .is_some_and(|exchange| exchange.attempt.up == Some(id))
+            .is_some_and(|exchange| exchange.attempt.up.is_some_and(|up| up.conn == id))
     }
 }

@@ -79,10 +79,16 @@ impl Wires {
     /// The next connection to be written.
     pub(super) fn next_dirty(&mut self) -> Option<ConnId> {
         while let Some(id) = self.dirty.pop() {
-            if let Some(connection) = self.connections.get_mut(id) {
-                connection.dirty = false;
+            let Some(connection) = self.connections.get_mut(id) else {
+                continue;
+            };
+            connection.dirty = false;
+            if !connection.out.is_empty() {
                 return Some(id);
             }
+            // In the end there was nothing to write.
+            let out = std::mem::take(&mut connection.out);
+            self.give_out(out);
         }
         None
     }

@@ -124,6 +124,7 @@ impl Setup {
             balancer: Default::default(),
             connect_timeout: self.connect_timeout,
             protocol: Default::default(),
+            http2: Default::default(),
             circuit_breakers: weft_config::cluster::CircuitBreakers {
                 requests_max: self.requests_max,
                 ..Default::default()

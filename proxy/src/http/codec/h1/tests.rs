@@ -83,7 +83,7 @@ fn note(seen: &mut Vec<Seen>, event: Event<'_>) {
             }
             Seen::Raw(text(bytes))
         }
-        Event::Reset { .. } | Event::Writable { .. } => panic!("not on HTTP/1"),
+        Event::Reset { .. } | Event::Malformed { .. } => panic!("not on HTTP/1"),
     };
     seen.push(piece);
 }

@@ -312,7 +312,7 @@ impl World {
             self.links.iter().all(|link| link.dropped),
             "a socket was kept"
         );
-        assert!(self.engine.pools.by_endpoint.is_empty(), "a pool was kept");
+        assert!(self.engine.pools.by_key.is_empty(), "a pool was kept");
         assert_eq!(self.engine.pools.attempts.len(), 0, "a connect was kept");
         assert_eq!(self.engine.next_deadline(), None);
         for resource in [

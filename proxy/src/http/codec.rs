@@ -4,8 +4,10 @@
 //! role: on a downstream connection it reads requests and writes responses, on an upstream one the reverse.
 
 mod buffer;
+mod chars;
 mod error;
 pub mod h1;
+pub mod h2;
 
 pub use self::buffer::{Out, ReadBuf};
 pub use self::error::{ProtocolError, Refused};

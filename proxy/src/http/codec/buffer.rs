@@ -142,6 +142,16 @@ impl Out {
         self.bytes.extend_from_slice(more);
     }
 
+    /// The bytes themselves, for who puts many small pieces behind them. Those there are must stay as they are.
+    pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
+        // Written bytes in front are given up while that is cheap: as many as there are behind them.
+        if self.start > self.len() {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        &mut self.bytes
+    }
+
     /// Where a message begun now starts, for [`Self::undo_to`].
     pub(crate) fn mark(&self) -> usize {
         self.len()

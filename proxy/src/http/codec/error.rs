@@ -3,7 +3,8 @@
 /// Declares [`ProtocolError`]: variant, status for a downstream, and the rule with its section.
 macro_rules! protocol_errors {
     ($($variant:ident => $status:literal, $rule:literal;)*) => {
-        /// A peer broke a rule of its protocol. The connection cannot go on.
+        /// A peer broke a rule of its protocol. On HTTP/1 the connection cannot go on; on HTTP/2 it can where the fault is
+        /// that of one message.
         ///
         /// `Display` gives the rule and its section.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -59,6 +60,54 @@ protocol_errors! {
     Unsolicited => 400, "a response that no request asked for (RFC 9112 §9.2)";
     UnexpectedSwitch => 400, "a 101 that no request asked for (RFC 9110 §7.8)";
     TooManyInterims => 400, "more interim responses than the limit (RFC 9110 §15.2)";
+
+    BadPreface => 400, "the connection does not begin with the preface of HTTP/2 (RFC 9113 §3.4)";
+    NoSettings => 400, "the first frame is no SETTINGS (RFC 9113 §3.4)";
+    FrameTooLarge => 400, "a frame is longer than SETTINGS_MAX_FRAME_SIZE (RFC 9113 §4.2)";
+    BadFrameLength => 400, "a frame's length is none that its type can have (RFC 9113 §4.2)";
+    BadPadding => 400, "the padding of a frame is longer than the frame (RFC 9113 §6.1)";
+    BadStream => 400, "a frame on a stream that its type is not for (RFC 9113 §6)";
+    IdleStream => 400, "a frame on a stream that was not opened (RFC 9113 §5.1)";
+    ClosedStream => 400, "a frame behind the end of its stream (RFC 9113 §5.1)";
+    StreamOrder => 400, "a new stream's number is even or not above those before (RFC 9113 §5.1.1)";
+    BrokenBlock => 400, "the frames of a field block do not follow each other (RFC 9113 §4.3)";
+    Push => 400, "a PUSH_PROMISE, which SETTINGS_ENABLE_PUSH forbids (RFC 9113 §8.4)";
+    BadSetting => 400, "a setting with a value that it cannot have (RFC 9113 §6.5.2)";
+    UnaskedAck => 400, "an acknowledgement of SETTINGS that were not sent (RFC 9113 §6.5.3)";
+    BadGoaway => 400, "a GOAWAY with a last stream above that of the one before (RFC 9113 §6.8)";
+    NoIncrement => 400, "a WINDOW_UPDATE by nothing (RFC 9113 §6.9)";
+    WindowOverflow => 400, "a flow-control window above 2^31-1 bytes (RFC 9113 §6.9.1)";
+    WindowExceeded => 400, "more DATA than the flow-control window allows (RFC 9113 §6.9.1)";
+    BadIndex => 400, "an index that is in neither table (RFC 7541 §2.3.3)";
+    BadInteger => 400, "an integer longer than the limit (RFC 7541 §5.1)";
+    BadHuffman => 400, "a string that no Huffman code gives (RFC 7541 §5.2)";
+    BadTableSize => 400, "a table size above the limit, or not where it must be told (RFC 7541 §4.2)";
+    TruncatedBlock => 400, "a field block that ends within a field (RFC 7541 §6)";
+
+    UpperCaseName => 400, "a field name that is not in lower case (RFC 9113 §8.2.1)";
+    HopField => 400, "a field that belongs to a connection of HTTP/1 (RFC 9113 §8.2.2)";
+    BadTe => 400, "a TE other than trailers (RFC 9113 §8.2.2)";
+    BadPseudoField => 400, "a pseudo-field that this message cannot have (RFC 9113 §8.3)";
+    LatePseudoField => 400, "a pseudo-field behind other fields (RFC 9113 §8.3)";
+    ManyPseudoFields => 400, "a pseudo-field more than once (RFC 9113 §8.3)";
+    NoPseudoField => 400, "a pseudo-field is missing (RFC 9113 §8.3)";
+    BadScheme => 400, "a scheme other than http and https (RFC 9113 §8.3.1)";
+    HostDiffers => 400, "the Host is not the authority (RFC 9113 §8.3.1)";
+    NoAuthority => 400, "a request has neither authority nor Host (RFC 9113 §8.3.1)";
+    BadStatus => 400, "a status that is not of three digits (RFC 9113 §8.3.2)";
+    SwitchInHttp2 => 400, "a 101 on HTTP/2 (RFC 9113 §8.6)";
+    LengthDiffers => 400, "the Content-Length is not that of the content (RFC 9113 §8.1.1)";
+    TrailersNotLast => 400, "trailers, or an interim response, at the wrong end of a message (RFC 9113 §8.1)";
+    DataBeforeHead => 400, "content before the head of a response (RFC 9113 §8.1)";
+
+    BlockTooLarge => 431, "a field block in more bytes or frames than the limit (RFC 9113 §10.5.1)";
+    EmptyFrames => 400, "more empty frames in a row than the limit (RFC 9113 §10.5)";
+    PriorityFlood => 400, "more PRIORITY frames than the limit (RFC 9113 §10.5)";
+    WindowUpdateFlood => 400, "more WINDOW_UPDATE frames than the limit (RFC 9113 §10.5)";
+    ControlFlood => 400, "more answers to control frames wait to be written than the limit (RFC 9113 §10.5)";
+    ResetFlood => 400, "too many streams were reset before their answer (RFC 9113 §10.5)";
+    ClosedStreamFlood => 400, "more frames on closed streams in a row than the limit (RFC 9113 §10.5)";
+    UnknownFrameFlood => 400, "more frames of unknown types in a row than the limit (RFC 9113 §10.5)";
 }
 
 /// A message that we were told to write and that would have been malformed. Nothing of it was written.

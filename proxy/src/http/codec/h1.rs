@@ -3,7 +3,6 @@
 //! One [`Conn`] carries one exchange at a time. A server's reads a request and stops; when the response has ended, it
 //! goes on with what was pipelined. `read` and `write` say where in its message each direction is.
 
-mod chars;
 mod chunked;
 mod emit;
 mod framing;
@@ -17,7 +16,7 @@ mod write;
 use self::chunked::Chunked;
 use self::emit::Framing;
 use self::parse::HeadReader;
-use super::StreamId;
+use super::{StreamId, chars};
 use crate::http::head::{Head, Known, Method, Version};
 
 /// What one connection may cost us.

@@ -49,6 +49,8 @@ impl Flags {
     pub const DROPPED: Self = Self(1);
     /// Not as received: added, or its value replaced.
     pub const ADDED: Self = Self(2);
+    /// Never put into a compression table, by nobody on the way (RFC 7541 §7.1.3).
+    pub const NEVER_INDEX: Self = Self(4);
     /// Meant for this hop alone (RFC 9110 §7.6.1): readable, never forwarded.
     pub const HOP_BY_HOP: Self = Self(8);
     /// Lies in the buffer as the line it came in, so that HTTP/1 can copy it.

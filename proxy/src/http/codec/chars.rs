@@ -37,24 +37,24 @@ fn has_class(byte: u8, class: u8) -> bool {
 }
 
 /// `tchar` (RFC 9110 §5.6.2).
-pub(super) fn is_token_byte(byte: u8) -> bool {
+pub(in crate::http::codec) fn is_token_byte(byte: u8) -> bool {
     has_class(byte, TOKEN)
 }
 
 /// Whether `text` is a token.
-pub(super) fn is_token(text: &[u8]) -> bool {
+pub(in crate::http::codec) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| is_token_byte(*byte))
 }
 
 /// How many bytes from the start of `text` are token bytes.
-pub(super) fn token_len(text: &[u8]) -> usize {
+pub(in crate::http::codec) fn token_len(text: &[u8]) -> usize {
     text.iter()
         .position(|byte| !is_token_byte(*byte))
         .unwrap_or(text.len())
 }
 
 /// Whether `text` may be a field value: no control byte but HTAB (RFC 9110 §5.5).
-pub(super) fn is_field_value(text: &[u8]) -> bool {
+pub(in crate::http::codec) fn is_field_value(text: &[u8]) -> bool {
     // Eight bytes at a time; where one of them may be a control byte (HTAB too), each is looked at.
     let (words, rest) = text.as_chunks::<8>();
     let plain = words
@@ -81,7 +81,7 @@ fn may_hold_control(word: u64) -> bool {
 /// Whether `text` may stand as a target in a request line: visible ASCII, without the fragment no target has.
 ///
 /// Wider than RFC 3986 by the delimiters `"<>[]\^{|}` and the backquote, which clients send unencoded in queries.
-pub(super) fn is_target(text: &[u8]) -> bool {
+pub(in crate::http::codec) fn is_target(text: &[u8]) -> bool {
     !text.is_empty()
         && text.iter().fold(true, |good, byte| {
             good & (*byte > b' ') & (*byte < 0x7f) & (*byte != b'#')
@@ -89,12 +89,12 @@ pub(super) fn is_target(text: &[u8]) -> bool {
 }
 
 /// Without the whitespace around it: SP and HTAB only (RFC 9110 §5.6.3).
-pub(super) fn trim(text: &[u8]) -> &[u8] {
+pub(in crate::http::codec) fn trim(text: &[u8]) -> &[u8] {
     trim_end(trim_start(text))
 }
 
 /// Without the whitespace before it.
-pub(super) fn trim_start(mut text: &[u8]) -> &[u8] {
+pub(in crate::http::codec) fn trim_start(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = text {
         text = rest;
     }
@@ -102,7 +102,7 @@ pub(super) fn trim_start(mut text: &[u8]) -> &[u8] {
 }
 
 /// Without the whitespace behind it.
-pub(super) fn trim_end(mut text: &[u8]) -> &[u8] {
+pub(in crate::http::codec) fn trim_end(mut text: &[u8]) -> &[u8] {
     while let [rest @ .., b' ' | b'\t'] = text {
         text = rest;
     }
@@ -111,13 +111,13 @@ pub(super) fn trim_end(mut text: &[u8]) -> &[u8] {
 
 /// Whether a port must be there.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Port {
+pub(in crate::http::codec) enum Port {
     Optional,
     Required,
 }
 
 /// Whether `text` is `uri-host [ ":" port ]` (RFC 9110 §7.2), without user information (RFC 9110 §4.2.4).
-pub(super) fn is_authority(text: &[u8], port: Port) -> bool {
+pub(in crate::http::codec) fn is_authority(text: &[u8], port: Port) -> bool {
     let (host_is_good, rest) = match text {
         [b'[', inner @ ..] => match memchr::memchr(b']', inner) {
             Some(close) => {
@@ -171,7 +171,7 @@ fn is_port(digits: &[u8], port: Port) -> bool {
 }
 
 /// `1*DIGIT` as a number that also fits a signed one, lest the next hop read it as negative.
-pub(super) fn decimal(text: &[u8]) -> Option<u64> {
+pub(in crate::http::codec) fn decimal(text: &[u8]) -> Option<u64> {
     let mut number: u64 = 0;
     for byte in text {
         let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
@@ -181,7 +181,7 @@ pub(super) fn decimal(text: &[u8]) -> Option<u64> {
 }
 
 /// The members of a comma-separated list, trimmed; empty ones too.
-pub(super) fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(in crate::http::codec) fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|byte| *byte == b',').map(trim)
 }
 

@@ -1,0 +1,352 @@
+//! HTTP/2 (RFC 9113), with HPACK (RFC 7541) and extended CONNECT (RFC 8441).
+//!
+//! One [`Conn`] carries many exchanges at a time, each on a stream. What it has to say without being asked
+//! (acknowledgements, credit, resets) waits in `pending` until something is written or [`Conn::flush`] is called.
+//!
+//! - `read` cuts the input into frames, `control` and `messages` know what each means; `message` makes heads of fields.
+//! - `write` and `emit` go the other way.
+//! - `streams` holds what is open, `window` counts credit, `guard` counts what a peer may do only so often.
+//!
+//! A stream's credit is given back by [`Conn::consumed`], the connection's on receipt: a reader that sleeps holds up its own
+//! stream and no other. So what can wait for readers is `streams_max` × `stream_window` at most, and no other bound is
+//! needed. At rest a connection keeps its tables and little else.
+
+mod control;
+mod emit;
+mod error;
+mod frame;
+mod guard;
+mod hpack;
+mod limits;
+mod message;
+mod messages;
+mod pending;
+mod read;
+mod settings;
+mod streams;
+#[cfg(test)]
+mod tests;
+mod window;
+mod write;
+
+pub use self::error::ErrorCode;
+pub use self::limits::{H2Limits, Hit};
+
+use self::guard::Guard;
+use self::hpack::{Decoder, Encoder};
+use self::pending::Pending;
+use self::read::{Block, Reading};
+use self::settings::Settings;
+use self::streams::{Read, Stream, Streams, Write};
+use self::window::{ReceiveWindow, SendWindow};
+use super::{Out, ProtocolError, Reason, StreamId};
+
+/// Bytes that wait to be written, from which on no more of a body is taken.
+pub const OUT_BYTES_MAX: usize = 256 * 1024;
+
+/// One HTTP/2 connection.
+#[derive(Debug)]
+pub struct Conn {
+    role: Role,
+    limits: H2Limits,
+    reading: Reading,
+    /// The first bytes of a frame of which the others were not there. Without memory in between.
+    partial: Vec<u8>,
+    /// A field block of which a part is in frames to come.
+    block: Option<Box<Block>>,
+    decoder: Decoder,
+    encoder: Encoder,
+    streams: Streams,
+    pending: Pending,
+    guard: Guard,
+    hits: u16,
+    /// What the peer has told, and whether it told anything.
+    peer: Settings,
+    peer_told: bool,
+    /// Whether the peer has acknowledged our settings, so that they are in force.
+    settings_acked: bool,
+    send: SendWindow,
+    receive: ReceiveWindow,
+    /// The highest stream that the peer has opened.
+    last_peer: u32,
+    /// The stream that we open next.
+    next_own: u32,
+    /// The highest stream that we have sent a head on.
+    last_sent: u32,
+    /// The last stream that the peer says it answers.
+    goaway: Option<u32>,
+    drain: Drain,
+    /// A keepalive PING that was not answered yet.
+    awaits_pong: bool,
+    /// Whether a rule was broken, or the peer is gone: nothing more is understood.
+    failed: bool,
+    eof: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Server,
+    Client,
+}
+
+/// Where we are in our own orderly end (RFC 9113 §6.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drain {
+    No,
+    /// Told that an end comes; streams that are under way to us are still taken.
+    Announced,
+    /// Told which stream is the last.
+    Last(u32),
+}
+
+impl Conn {
+    /// The codec of a downstream connection: reads requests, writes responses.
+    pub fn server(limits: H2Limits) -> Self {
+        Self::new(Role::Server, limits)
+    }
+
+    /// The codec of an upstream connection: writes requests, reads responses.
+    pub fn client(limits: H2Limits) -> Self {
+        Self::new(Role::Client, limits)
+    }
+
+    fn new(role: Role, limits: H2Limits) -> Self {
+        let limits = settings::within_protocol(limits);
+        let mut conn = Self {
+            role,
+            limits,
+            reading: match role {
+                Role::Server => Reading::Preface(0),
+                Role::Client => Reading::Frame,
+            },
+            partial: Vec::new(),
+            block: None,
+            decoder: Decoder::new(),
+            encoder: Encoder::new(),
+            streams: Streams::default(),
+            pending: Pending::default(),
+            guard: Guard::default(),
+            hits: 0,
+            peer: Settings::default(),
+            peer_told: false,
+            settings_acked: false,
+            send: SendWindow::new(window::DEFAULT),
+            receive: ReceiveWindow::new(limits.connection_window),
+            last_peer: 0,
+            next_own: 1,
+            last_sent: 0,
+            goaway: None,
+            drain: Drain::No,
+            awaits_pong: false,
+            failed: false,
+            eof: false,
+        };
+        conn.pending.begin(&limits, role);
+        conn
+    }
+
+    /// Begins an exchange on an upstream connection; `None` when it can take none (now).
+    ///
+    /// The heads of exchanges are to be written in the order in which they were begun (RFC 9113 §5.1.1).
+    pub fn open(&mut self) -> Option<StreamId> {
+        if self.room() == 0 {
+            return None;
+        }
+        let id = self.next_own;
+        self.next_own += 2;
+        let (send, receive) = (self.peer.window, self.stream_window());
+        self.streams
+            .insert(Stream::new(id, Read::Head, send, receive));
+        self.guard.opened();
+        Some(StreamId(id))
+    }
+
+    /// How many more exchanges [`Self::open`] would begin now.
+    pub fn room(&self) -> usize {
+        if self.role == Role::Server
+            || self.failed
+            || self.eof
+            || self.goaway.is_some()
+            || self.drain != Drain::No
+        {
+            return 0;
+        }
+        let numbers_left = (window::MAX.saturating_sub(self.next_own) / 2 + 1) as usize;
+        let numbers_left = if self.next_own > window::MAX {
+            0
+        } else {
+            numbers_left
+        };
+        let max = self.peer.streams_max.min(self.limits.streams_max) as usize;
+        max.saturating_sub(self.streams.len()).min(numbers_left)
+    }
+
+    /// How many exchanges are under way.
+    pub fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Gives up an exchange; the peer is told.
+    pub fn reset(&mut self, stream: StreamId, why: Reason, out: &mut Out) {
+        let Some(stream) = self.streams.remove(stream.0) else {
+            return;
+        };
+        // What was never begun is not known to the peer (RFC 9113 §6.4).
+        if self.role == Role::Server || stream.write != Write::Head {
+            self.pending.reset(stream.id, why.into());
+            if why == Reason::Protocol {
+                self.guard.premature();
+            }
+        }
+        self.pending.write_all(out);
+    }
+
+    /// Says that `bytes` of the Data of a stream were passed on or thrown away, so that the peer may send as much again.
+    pub fn consumed(&mut self, stream: StreamId, bytes: usize, out: &mut Out) {
+        self.credit(stream.0, u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.flush(out);
+    }
+
+    /// Gives credit to a stream, unless its peer has ended.
+    fn credit(&mut self, id: u32, bytes: u32) {
+        let window = self.stream_window();
+        let Some(stream) = self.streams.get(id) else {
+            return;
+        };
+        if !matches!(stream.read, Read::Head | Read::Body) {
+            return;
+        }
+        if let Some(increment) = stream.receive.give(bytes, window) {
+            self.pending.window_update(id, increment);
+        }
+    }
+
+    /// A stream that could not send all it had and now can, each in turn. The caller calls [`Self::data`] for it.
+    pub fn next_writable(&mut self, out: &Out) -> Option<StreamId> {
+        if self.send.open() == 0 || out.len() >= OUT_BYTES_MAX {
+            return None;
+        }
+        self.streams.next_ready().map(StreamId)
+    }
+
+    /// Ends the connection in order (RFC 9113 §6.8): streams that are open run to their end, and a client begins no more.
+    ///
+    /// A server first only announces the end, lest streams be lost that are under way to it; it names the last one when the
+    /// peer has answered a PING, or at a second call.
+    pub fn drain(&mut self, out: &mut Out) {
+        if !self.failed {
+            match (self.role, self.drain) {
+                (Role::Server, Drain::No) => {
+                    self.drain = Drain::Announced;
+                    self.pending.goaway(window::MAX, ErrorCode::NoError);
+                    self.pending.ping(pending::DRAIN_PING);
+                }
+                (Role::Server, Drain::Announced) | (Role::Client, Drain::No) => self.name_last(),
+                _ => {}
+            }
+        }
+        self.flush(out);
+    }
+
+    /// Says which stream is the last one that is answered.
+    fn name_last(&mut self) {
+        self.drain = Drain::Last(self.last_peer);
+        self.pending.goaway(self.last_peer, ErrorCode::NoError);
+    }
+
+    /// Asks the peer for a sign of life (RFC 9113 §6.7); the caller has the clock.
+    pub fn ping(&mut self, out: &mut Out) {
+        if !self.failed && !self.awaits_pong {
+            self.awaits_pong = true;
+            self.pending.ping(pending::KEEPALIVE_PING);
+        }
+        self.flush(out);
+    }
+
+    /// Whether a [`Self::ping`] was not answered yet.
+    pub fn awaits_pong(&self) -> bool {
+        self.awaits_pong
+    }
+
+    /// Writes what waits: acknowledgements, credit, resets, GOAWAY. Not while `out` is full of what the peer does not read.
+    pub fn flush(&mut self, out: &mut Out) {
+        if out.len() < OUT_BYTES_MAX {
+            self.pending.write_all(out);
+        }
+    }
+
+    /// Whether [`Self::flush`] has something to write.
+    pub fn wants_flush(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Whether the peer has acknowledged our settings. The caller has the clock (RFC 9113 §6.5.3).
+    pub fn settings_acked(&self) -> bool {
+        self.settings_acked
+    }
+
+    /// Whether bytes from the peer can be used now: as long as nothing has failed.
+    pub fn wants_input(&self) -> bool {
+        !self.failed && !self.eof
+    }
+
+    /// Whether the connection is to be closed as soon as everything pending is written.
+    pub fn wants_close(&self) -> bool {
+        let last = matches!(self.drain, Drain::Last(_))
+            || self.eof
+            || (self.role == Role::Client && self.goaway.is_some());
+        self.failed || (last && self.streams.is_empty())
+    }
+
+    /// Whether no exchange is under way, not even the first bytes of one.
+    pub fn is_idle(&self) -> bool {
+        self.streams.is_empty()
+            && self.partial.is_empty()
+            && self.block.is_none()
+            && matches!(self.reading, Reading::Frame | Reading::Preface(_))
+    }
+
+    /// Which bounds were met since the last call, each once; for metrics.
+    pub fn hits(&mut self) -> impl Iterator<Item = Hit> + use<> {
+        let hits = std::mem::take(&mut self.hits);
+        Hit::ALL
+            .iter()
+            .copied()
+            .filter(move |hit| hits & hit.bit() != 0)
+    }
+
+    fn hit(&mut self, error: ProtocolError) {
+        if let Some(hit) = Hit::of(error) {
+            self.hits |= hit.bit();
+        }
+    }
+
+    /// The window that the peer's streams start with: ours once it has acknowledged it (RFC 9113 §6.5.3).
+    fn stream_window(&self) -> u32 {
+        if self.settings_acked {
+            self.limits.stream_window
+        } else {
+            window::DEFAULT
+        }
+    }
+
+    /// Forgets a stream of which both sides have ended.
+    fn settle(&mut self, id: u32) {
+        if self.streams.get(id).is_some_and(|stream| stream.is_over()) {
+            self.streams.remove(id);
+        }
+    }
+
+    /// A rule was broken for which the connection ends: the peer is told why, and which stream was the last.
+    fn fail(&mut self, error: ProtocolError) {
+        self.hit(error);
+        self.failed = true;
+        self.partial = Vec::new();
+        self.block = None;
+        let last = match self.drain {
+            Drain::Last(last) => last,
+            _ => self.last_peer,
+        };
+        self.pending.goaway(last, ErrorCode::of(error));
+    }
+}

@@ -1,0 +1,119 @@
+//! Bounds on what costs the peer nothing and us something (RFC 9113 §10.5).
+
+use super::H2Limits;
+use crate::http::codec::ProtocolError;
+
+/// Counts what is bounded over the life of a connection. What is bounded otherwise is counted where it lies.
+#[derive(Debug, Default)]
+pub(super) struct Guard {
+    /// Frames in a row that carried nothing and ended nothing.
+    empty: u32,
+    priorities: u32,
+    window_updates: u32,
+    /// Frames in a row on streams that are closed.
+    closed: u32,
+    /// Frames in a row of types that nobody knows.
+    unknown: u32,
+    /// Streams that the peer has opened, or that we have.
+    opened: u32,
+    /// Streams that were reset before their answer began, by the peer or for its fault.
+    premature: u32,
+    data_sent: u32,
+}
+
+impl Guard {
+    /// We have opened a stream.
+    pub(super) fn opened(&mut self) {
+        self.opened = self.opened.saturating_add(1);
+    }
+
+    /// The peer has opened a stream.
+    pub(super) fn peer_opened(&mut self, limits: &H2Limits) -> Result<(), ProtocolError> {
+        self.opened();
+        if self.opened > limits.premature_reset_streams_min && self.premature > self.opened / 2 {
+            return Err(ProtocolError::ResetFlood);
+        }
+        Ok(())
+    }
+
+    /// A stream was reset by the peer, or for its fault, before its answer began.
+    pub(super) fn premature(&mut self) {
+        self.premature = self.premature.saturating_add(1);
+    }
+
+    /// A frame of DATA was sent.
+    pub(super) fn data_sent(&mut self) {
+        self.data_sent = self.data_sent.saturating_add(1);
+    }
+
+    /// A frame of a message arrived; `empty` if it carries nothing and ends nothing.
+    pub(super) fn message_frame(
+        &mut self,
+        empty: bool,
+        limits: &H2Limits,
+    ) -> Result<(), ProtocolError> {
+        self.unknown = 0;
+        if !empty {
+            self.empty = 0;
+            return Ok(());
+        }
+        count(
+            &mut self.empty,
+            limits.empty_frames_max,
+            ProtocolError::EmptyFrames,
+        )
+    }
+
+    /// A frame arrived on an open stream, for which it means something.
+    pub(super) fn stream_is_open(&mut self) {
+        self.closed = 0;
+    }
+
+    /// A frame arrived on a stream that is closed.
+    pub(super) fn closed_stream(&mut self, limits: &H2Limits) -> Result<(), ProtocolError> {
+        count(
+            &mut self.closed,
+            limits.closed_stream_frames_max,
+            ProtocolError::ClosedStreamFlood,
+        )
+    }
+
+    /// A frame of a type that we do not know arrived.
+    pub(super) fn unknown(&mut self, limits: &H2Limits) -> Result<(), ProtocolError> {
+        count(
+            &mut self.unknown,
+            limits.unknown_frames_max,
+            ProtocolError::UnknownFrameFlood,
+        )
+    }
+
+    /// A PRIORITY frame arrived.
+    pub(super) fn priority(&mut self, limits: &H2Limits) -> Result<(), ProtocolError> {
+        let max = limits
+            .priority_frames_per_stream_max
+            .saturating_mul(self.opened.saturating_add(1));
+        count(&mut self.priorities, max, ProtocolError::PriorityFlood)
+    }
+
+    /// A WINDOW_UPDATE arrived.
+    pub(super) fn window_update(&mut self, limits: &H2Limits) -> Result<(), ProtocolError> {
+        let for_data = limits
+            .window_updates_per_data_frame_max
+            .saturating_mul(self.data_sent);
+        // As Envoy reckons: each stream may have its window set up, before there is data.
+        let max = for_data
+            .saturating_add(self.opened)
+            .saturating_mul(2)
+            .saturating_add(5);
+        count(
+            &mut self.window_updates,
+            max,
+            ProtocolError::WindowUpdateFlood,
+        )
+    }
+}
+
+fn count(counter: &mut u32, max: u32, error: ProtocolError) -> Result<(), ProtocolError> {
+    *counter = counter.saturating_add(1);
+    if *counter > max { Err(error) } else { Ok(()) }
+}

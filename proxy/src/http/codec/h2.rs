@@ -163,20 +163,10 @@ impl Conn {
 
     /// How many more exchanges [`Self::open`] would begin now.
     pub fn room(&self) -> usize {
-        if self.role == Role::Server
-            || self.failed
-            || self.eof
-            || self.goaway.is_some()
-            || self.drain != Drain::No
-        {
+        if self.role == Role::Server || self.is_going_away() {
             return 0;
         }
-        let numbers_left = (window::MAX.saturating_sub(self.next_own) / 2 + 1) as usize;
-        let numbers_left = if self.next_own > window::MAX {
-            0
-        } else {
-            numbers_left
-        };
+        let numbers_left = (window::MAX - self.next_own) as usize / 2 + 1;
         let max = self.peer.streams_max.min(self.limits.streams_max) as usize;
         max.saturating_sub(self.streams.len()).min(numbers_left)
     }
@@ -186,8 +176,24 @@ impl Conn {
         self.streams.len()
     }
 
-    /// Gives up an exchange; the peer is told.
-    pub fn reset(&mut self, stream: StreamId, why: Reason, out: &mut Out) {
+    /// Whether no exchange will ever begin on an upstream connection again.
+    pub fn is_going_away(&self) -> bool {
+        self.failed
+            || self.eof
+            || self.goaway.is_some()
+            || self.drain != Drain::No
+            || self.next_own > window::MAX
+    }
+
+    /// Whether `stream` has left HTTP in both directions, behind a `CONNECT` or an upgrade told by one.
+    pub fn is_tunnel(&mut self, stream: StreamId) -> bool {
+        self.streams
+            .get(stream.0)
+            .is_some_and(|stream| stream.tunnel)
+    }
+
+    /// Gives up an exchange; the peer is told at the next [`Self::flush`].
+    pub fn reset(&mut self, stream: StreamId, why: Reason) {
         let Some(stream) = self.streams.remove(stream.0) else {
             return;
         };
@@ -198,13 +204,19 @@ impl Conn {
                 self.guard.premature();
             }
         }
-        self.pending.write_all(out);
     }
 
     /// Says that `bytes` of the Data of a stream were passed on or thrown away, so that the peer may send as much again.
-    pub fn consumed(&mut self, stream: StreamId, bytes: usize, out: &mut Out) {
+    /// It is told at the next [`Self::flush`].
+    pub fn consumed(&mut self, stream: StreamId, bytes: usize) {
         self.credit(stream.0, u32::try_from(bytes).unwrap_or(u32::MAX));
-        self.flush(out);
+    }
+
+    /// Takes nothing more from the peer, for a reason that only the caller knows.
+    pub fn refuse_input(&mut self) {
+        if !self.failed {
+            self.end(ErrorCode::NoError);
+        }
     }
 
     /// Gives credit to a stream, unless its peer has ended.
@@ -340,6 +352,10 @@ impl Conn {
     /// A rule was broken for which the connection ends: the peer is told why, and which stream was the last.
     fn fail(&mut self, error: ProtocolError) {
         self.hit(error);
+        self.end(ErrorCode::of(error));
+    }
+
+    fn end(&mut self, code: ErrorCode) {
         self.failed = true;
         self.partial = Vec::new();
         self.block = None;
@@ -347,6 +363,6 @@ impl Conn {
             Drain::Last(last) => last,
             _ => self.last_peer,
         };
-        self.pending.goaway(last, ErrorCode::of(error));
+        self.pending.goaway(last, code);
     }
 }

@@ -262,6 +262,7 @@ impl Conn {
             200..300 if stream.is_connect() => {
                 open_tunnel(head, stream.protocol.take());
                 stream.length_in = None;
+                stream.tunnel = true;
             }
             // RFC 9110 §6.4.1: these have no content, whatever the length is said to be.
             204 | 304 => stream.length_in = Some(0),

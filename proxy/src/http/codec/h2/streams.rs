@@ -20,6 +20,8 @@ pub(super) struct Stream {
     pub(super) interims: u32,
     /// What the request was, as far as its response depends on it.
     pub(super) request: Request,
+    /// Whether what both sides send belongs to no message any more.
+    pub(super) tunnel: bool,
     /// The protocol that a client has asked for by an extended CONNECT.
     pub(super) protocol: Option<Box<[u8]>>,
     /// Whether [`Streams::next_ready`] is to give this one as soon as its window allows.
@@ -75,6 +77,7 @@ impl Stream {
             length_out: None,
             interims: 0,
             request: Request::Plain,
+            tunnel: false,
             protocol: None,
             blocked: false,
             queued: false,
@@ -132,6 +135,16 @@ impl Streams {
     }
 
     pub(super) fn get(&mut self, id: u32) -> Option<&mut Stream> {
+        let slot = self.slot_of(id)?;
+        self.slots.get_mut(slot)?.as_mut()
+    }
+
+    /// [`Self::get`], to look at.
+    pub(super) fn look(&self, id: u32) -> Option<&Stream> {
+        self.slots.get(self.slot_of(id)?)?.as_ref()
+    }
+
+    fn slot_of(&self, id: u32) -> Option<usize> {
         let slot = match self.order.last() {
             Some((last, slot)) if *last == id => *slot,
             _ => {
@@ -139,7 +152,7 @@ impl Streams {
                 self.order.get(at)?.1
             }
         };
-        self.slots.get_mut(slot as usize)?.as_mut()
+        Some(slot as usize)
     }
 
     pub(super) fn remove(&mut self, id: u32) -> Option<Stream> {

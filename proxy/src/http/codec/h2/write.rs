@@ -16,6 +16,8 @@ struct Plan {
     /// The content that is announced.
     length: Option<u64>,
     then: Write,
+    /// What follows belongs to no message.
+    tunnel: bool,
 }
 
 impl Conn {
@@ -85,6 +87,7 @@ impl Conn {
             end,
             length,
             then: Write::Body,
+            tunnel: false, // until it is agreed to
         };
         if let Some(stream) = self.streams.get(id) {
             stream.request = request;
@@ -120,6 +123,7 @@ impl Conn {
         if let Some(stream) = self.streams.get(id) {
             stream.length_out = plan.length;
             stream.write = if plan.end { Write::Done } else { plan.then };
+            stream.tunnel = plan.tunnel;
             self.settle(id);
         }
     }
@@ -295,6 +299,7 @@ fn plan_response(stream: &mut Stream, head: &Head, end: bool) -> Result<Plan, Re
         end,
         length: None,
         then: Write::Body,
+        tunnel: false,
     };
     let without_length = Hop {
         without_length: true,
@@ -310,7 +315,11 @@ fn plan_response(stream: &mut Stream, head: &Head, end: bool) -> Result<Plan, Re
                 extended: true,
                 ..without_length
             };
-            Ok(Plan { hop, ..plain })
+            Ok(Plan {
+                hop,
+                tunnel: true,
+                ..plain
+            })
         }
         100..200 => Ok(Plan {
             hop: without_length,
@@ -321,6 +330,7 @@ fn plan_response(stream: &mut Stream, head: &Head, end: bool) -> Result<Plan, Re
         200..300 if stream.request == Request::Extended => Err(Refused::Switch),
         200..300 if stream.request == Request::Connect => Ok(Plan {
             hop: without_length,
+            tunnel: true,
             ..plain
         }),
         200..1000 => {

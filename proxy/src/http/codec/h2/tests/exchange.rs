@@ -97,14 +97,14 @@ fn windows_hold_back_what_nobody_reads() {
     let (_, seen) = talk(&mut client, &mut server);
     assert_eq!(seen[1], body(1, &"x".repeat(65_535), false));
     assert_eq!(client.conn.next_writable(&client.out), None);
-    server.conn.consumed(stream, 10_000, &mut server.out);
+    server.conn.consumed(stream, 10_000);
     assert_eq!(talk(&mut client, &mut server), (vec![], vec![]));
     assert_eq!(
         client.conn.next_writable(&client.out),
         None,
         "not worth a frame"
     );
-    server.conn.consumed(stream, 55_535, &mut server.out);
+    server.conn.consumed(stream, 55_535);
     talk(&mut client, &mut server);
     assert_eq!(client.conn.next_writable(&client.out), Some(stream));
     assert_eq!(client.conn.next_writable(&client.out), None, "once");
@@ -204,7 +204,7 @@ fn resets_both_ways() {
             .head(stream, &request(&[]), false, &mut client.out)
             .expect("a good head");
         talk(&mut client, &mut server);
-        server.conn.reset(stream, why, &mut server.out);
+        server.conn.reset(stream, why);
         let (seen, _) = talk(&mut client, &mut server);
         assert_eq!(seen, [Seen::Reset(stream.0, why)]);
         assert_eq!((client.conn.streams(), server.conn.streams()), (0, 0));

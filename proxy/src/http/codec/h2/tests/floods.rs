@@ -80,7 +80,7 @@ fn frames_that_mean_nothing() {
     assert_eq!((rounds, error), (5, E::WindowUpdateFlood));
     let mut end = server();
     end.read(&headers(1, POST, false));
-    end.conn.reset(StreamId(1), Reason::Cancelled, &mut end.out);
+    end.conn.reset(StreamId(1), Reason::Cancelled);
     end.take_out();
     let (rounds, error) = flood(&mut end, 20_000, |_| data(1, "x", false));
     assert_eq!((rounds, error), (10_000, E::ClosedStreamFlood));

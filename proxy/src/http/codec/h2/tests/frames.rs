@@ -439,12 +439,12 @@ fn frames_on_streams_that_are_closed_are_ignored() {
     .concat();
     let mut end = server();
     end.read(&open());
-    end.conn.reset(StreamId(1), Reason::Internal, &mut end.out);
+    end.conn.reset(StreamId(1), Reason::Internal);
     assert_eq!(end.resets(), [(1, ErrorCode::Internal as u8)]);
     assert_eq!(end.read(&late), []);
     assert_eq!(end.written(), []);
     let mut end = asking("GET");
-    end.conn.reset(StreamId(1), Reason::Cancelled, &mut end.out);
+    end.conn.reset(StreamId(1), Reason::Cancelled);
     assert_eq!(end.resets(), [(1, ErrorCode::Cancel as u8)]);
     assert_eq!(end.read(&late), []);
     // Numbers that were passed over are closed too (RFC 9113 §5.1.1).
@@ -539,7 +539,7 @@ fn a_stream_above_the_limit_is_refused() {
     assert_eq!(end.resets(), [(5, ErrorCode::RefusedStream as u8)]);
     assert_eq!(end.conn.hits().collect::<Vec<_>>(), [Hit::Streams]);
     assert_eq!(end.conn.hits().count(), 0);
-    end.conn.reset(StreamId(1), Reason::Cancelled, &mut end.out);
+    end.conn.reset(StreamId(1), Reason::Cancelled);
     let again = [&block(GET)[..], &[0xbe]].concat();
     let fourth = frame(frame::HEADERS, frame::END_HEADERS, 7, again);
     assert_eq!(

@@ -350,7 +350,7 @@ fn a_malformed_request_can_be_answered() {
         .head(StreamId(1), &Head::response(400), true, &mut end.out)
         .expect("an answer");
     assert_eq!(end.conn.streams(), 1);
-    end.conn.reset(StreamId(1), Reason::NoError, &mut end.out);
+    end.conn.reset(StreamId(1), Reason::NoError);
     let kinds: Vec<_> = end
         .written()
         .iter()
@@ -503,7 +503,7 @@ fn responses_that_are_refused() {
         let mut end = asking("GET");
         let seen = end.read(&bytes);
         assert_eq!(seen.last(), Some(&Seen::Malformed(1, error)), "{name}");
-        end.conn.reset(StreamId(1), Reason::Protocol, &mut end.out);
+        end.conn.reset(StreamId(1), Reason::Protocol);
         assert_eq!(
             end.resets(),
             if end.conn.streams() == 0 && error_ended(&bytes) {

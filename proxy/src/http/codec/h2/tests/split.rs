@@ -196,7 +196,7 @@ fn carry(bytes: &[u8], size: usize, to: &mut End, seen: &mut Vec<Seen>) {
                     };
                     note_apart(seen, event);
                     if let Some((stream, len)) = taken {
-                        to.conn.consumed(stream, len, &mut to.out);
+                        to.conn.consumed(stream, len);
                     }
                 }
                 Ok(None) => break,

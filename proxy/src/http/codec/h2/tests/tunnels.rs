@@ -116,6 +116,7 @@ fn a_server_tells_an_extended_connect_as_an_upgrade() {
         .conn
         .head(stream, &Head::response(101), false, &mut end.out);
     assert_eq!(not_agreed, Err(Refused::Switch));
+    assert!(!end.conn.is_tunnel(stream));
     end.conn
         .head(stream, &upgrade(101), false, &mut end.out)
         .expect("an answer");
@@ -178,6 +179,7 @@ fn a_client_asks_for_an_extended_connect() {
     assert_eq!((head.status(), over), (101, false));
     assert_eq!(head.upgrade(), Some(&b"websocket"[..]));
     assert_eq!(head.get(Known::Upgrade), Some(&b"websocket"[..]));
+    assert!(end.conn.is_tunnel(StreamId(1)));
     assert_eq!(
         end.conn.data(StreamId(1), b"frames", false, &mut end.out),
         Ok(6)

@@ -102,7 +102,7 @@ fn what_is_out_of_turn() {
         turn.map(|()| 0)
     );
     end.take_out();
-    end.conn.reset(first, Reason::Cancelled, &mut end.out);
+    end.conn.reset(first, Reason::Cancelled);
     assert_eq!(end.written(), [], "the peer has never heard of it");
     let mut end = server();
     end.read(&headers(1, GET, true));

@@ -186,10 +186,9 @@ impl Conn {
     }
 
     /// Whether `stream` has left HTTP in both directions, behind a `CONNECT` or an upgrade told by one.
-    pub fn is_tunnel(&mut self, stream: StreamId) -> bool {
-        self.streams
-            .get(stream.0)
-            .is_some_and(|stream| stream.tunnel)
+    pub fn is_tunnel(&self, stream: StreamId) -> bool {
+        let stream = self.streams.look(stream.0);
+        stream.is_some_and(|stream| stream.tunnel)
     }
 
     /// Gives up an exchange; the peer is told at the next [`Self::flush`].

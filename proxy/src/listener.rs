@@ -11,7 +11,6 @@ mod admission;
 mod bind;
 mod bound;
 mod first;
-mod passing;
 mod serve;
 mod set;
 mod tcp;

@@ -20,7 +20,6 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 use weft_config::bootstrap::overload::Beyond;
 
-use crate::detect::Protocol;
 use crate::drain::{Drain, Phase};
 use crate::listener::{
     Accepted, Admission, Bound, ConnectionFacts, ConnectionGuard, Parcel, accept_loop, serve,
@@ -34,9 +33,6 @@ pub(crate) use seats::{Load, Seats};
 
 /// Takes HTTP connections; one per worker, made on its thread.
 pub trait ServeHttp {
-    /// Whether there is a codec for what this connection speaks.
-    fn speaks(&self, protocol: Protocol) -> bool;
-
     /// Takes a connection over. Does not wait: it spawns on the worker's `LocalSet` or files the connection.
     fn serve(&self, connection: HttpConnection);
 }

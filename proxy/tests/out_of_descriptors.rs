@@ -16,7 +16,6 @@ use weft_config::listener::{
 use weft_config::listener::{
     Detection, Direction, DownstreamCodec, FilterChain, FilterChainMatch, Listener,
 };
-use weft_proxy::detect::Protocol;
 use weft_proxy::drain::{Drain, DrainTimes};
 use weft_proxy::listener::{ListenerSet, Sharing};
 use weft_proxy::overload::Overload;
@@ -29,10 +28,6 @@ use weft_proxy::worker::{HttpConnection, ServeHttp, WorkerParts, Workers};
 struct Hello;
 
 impl ServeHttp for Hello {
-    fn speaks(&self, _: Protocol) -> bool {
-        true
-    }
-
     fn serve(&self, connection: HttpConnection) {
         tokio::task::spawn_local(async move {
             let mut connection = connection;

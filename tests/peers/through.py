@@ -49,13 +49,17 @@ class Way:
         return f"{self.proxy}-{self.downstream}-{self.upstream}"
 
 
+HALF_CLOSED = {"cancel": "a downstream that closes its side may still read; only a write that fails shows more"}
 WAYS = [
     Way("direct", "h2", "h2"),
     Way("direct", "h1", "h1"),
     Way("envoy", "h2", "h2"),
     Way("envoy", "h1", "h2", {"websocket": "Envoy makes no sec-websocket-accept where the upstream has none (RFC 8441 §5)"}),
     Way("envoy", "h2", "h1", {"websocket": "Envoy makes no sec-websocket-key where the downstream has none (RFC 8441 §5)"}),
-    Way("weft", "h1", "h1", {"cancel": "a downstream that closes its side may still read; only a write that fails shows more"}),
+    Way("weft", "h2", "h2"),
+    Way("weft", "h1", "h2", HALF_CLOSED),
+    Way("weft", "h2", "h1"),
+    Way("weft", "h1", "h1", HALF_CLOSED),
 ]
 
 

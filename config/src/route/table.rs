@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use super::index::{HostIndex, RouteIndex, TableIndex};
 use super::matching::Request;
-use super::{
-    HostRewrite, Mismatch, PathMatch, PathRewrite, RequestHead, Route, RouteAction, RouteId,
-    RouteMatch, RouteTable, VirtualHost,
-};
+use super::{Mismatch, RequestHead, Route, RouteId, RouteTable, VirtualHost};
 use crate::diag::{Diagnostics, FieldPath};
 
 impl RouteTable {
@@ -77,15 +74,6 @@ impl RouteTable {
         self.virtual_hosts.iter().flat_map(|host| &host.routes)
     }
 
-    /// Whether every request, of whatever host and path, is forwarded, and as it came: no route is missed and no head
-    /// is changed by whoever passes requests on without reading them.
-    pub fn forwards_all_unchanged(&self) -> bool {
-        let domains = self.virtual_hosts.iter().flat_map(|host| &host.domains);
-        domains.into_iter().any(|domain| &**domain == "*")
-            && self.virtual_hosts.iter().all(VirtualHost::finds_all)
-            && self.routes().all(Route::forwards_unchanged)
-    }
-
     /// How [`Self::find`] decides about a request, step by step.
     pub fn explain(&self, head: &impl RequestHead, random: u64) -> Explanation<'_> {
         let virtual_host = self.virtual_host(head.authority());
@@ -123,39 +111,6 @@ impl RouteTable {
         let at = after.checked_sub(1)?;
         let host = self.virtual_hosts.get(at)?;
         Some((host, *self.index.first_route.get(at)?))
-    }
-}
-
-impl VirtualHost {
-    /// Whether each of its requests finds a route.
-    fn finds_all(&self) -> bool {
-        self.routes.iter().any(|route| route.matches.is_all())
-    }
-}
-
-impl Route {
-    /// Whether requests go upstream without an edit, here or on the way back.
-    fn forwards_unchanged(&self) -> bool {
-        let RouteAction::Forward(forward) = &self.action else {
-            return false;
-        };
-        self.request_headers.is_empty()
-            && self.response_headers.is_empty()
-            && forward.path_rewrite == PathRewrite::Keep
-            && forward.host_rewrite == HostRewrite::Keep
-    }
-}
-
-impl RouteMatch {
-    /// Whether it holds for every request that has a path.
-    fn is_all(&self) -> bool {
-        let any_path =
-            matches!(&self.path, PathMatch::Prefix(prefix) if matches!(&**prefix, "" | "/"));
-        any_path
-            && self.headers.is_empty()
-            && self.query.is_empty()
-            && !self.grpc
-            && self.runtime_per_million >= 1_000_000
     }
 }
 

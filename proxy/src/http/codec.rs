@@ -94,6 +94,8 @@ impl Event<'_> {
 /// Why an exchange was given up before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
+    /// Nothing went wrong: what is left of the exchange is not needed.
+    NoError,
     /// Nobody wants the answer any more.
     Cancelled,
     /// It was not begun and may be tried elsewhere.
@@ -102,8 +104,6 @@ pub enum Reason {
     Internal,
     /// The other side broke the rules.
     Protocol,
-    /// Nothing is wrong: the answer was complete before the request was, and the rest is not needed.
-    NoError,
 }
 
 /// One connection's codec.
@@ -111,6 +111,8 @@ pub enum Reason {
 pub enum Codec {
     /// HTTP/1.0 and HTTP/1.1.
     H1(h1::Conn),
+    /// HTTP/2. Boxed: a connection of HTTP/1 would have to make room for it.
+    H2(Box<h2::Conn>),
 }
 
 impl Codec {
@@ -129,6 +131,7 @@ impl Codec {
     ) -> Result<Option<Event<'a>>, ProtocolError> {
         match self {
             Self::H1(conn) => conn.next(input, heads),
+            Self::H2(conn) => conn.next(input, heads),
         }
     }
 
@@ -140,6 +143,7 @@ impl Codec {
     pub fn eof(&mut self) -> Result<Option<Event<'static>>, ProtocolError> {
         match self {
             Self::H1(conn) => conn.eof(),
+            Self::H2(conn) => conn.eof(),
         }
     }
 
@@ -147,6 +151,7 @@ impl Codec {
     pub fn is_multiplexed(&self) -> bool {
         match self {
             Self::H1(_) => false,
+            Self::H2(_) => true,
         }
     }
 
@@ -154,6 +159,7 @@ impl Codec {
     pub fn room(&self) -> usize {
         match self {
             Self::H1(conn) => usize::from(conn.is_idle() && !conn.wants_close()),
+            Self::H2(conn) => conn.room(),
         }
     }
 
@@ -161,20 +167,25 @@ impl Codec {
     pub fn is_going_away(&self) -> bool {
         match self {
             Self::H1(conn) => conn.wants_close(),
+            Self::H2(conn) => conn.is_going_away(),
         }
     }
 
     /// Bytes of [`Event::Data`] were passed on or thrown away: the peer may send as many more on this stream.
-    pub fn consumed(&mut self, _stream: StreamId, _bytes: usize) {
+    ///
+    /// The peer is told at the next [`Self::flush`].
+    pub fn consumed(&mut self, stream: StreamId, bytes: usize) {
         match self {
             Self::H1(_) => {}
+            Self::H2(conn) => conn.consumed(stream, bytes),
         }
     }
 
     /// A stream whose data was not taken whole, and of which some would be taken now. Each is given once per chance.
-    pub fn next_writable(&mut self, _out: &Out) -> Option<StreamId> {
+    pub fn next_writable(&mut self, out: &Out) -> Option<StreamId> {
         match self {
             Self::H1(_) => None,
+            Self::H2(conn) => conn.next_writable(out),
         }
     }
 
@@ -182,20 +193,49 @@ impl Codec {
     pub fn wants_flush(&self) -> bool {
         match self {
             Self::H1(_) => false,
+            Self::H2(conn) => conn.wants_flush(),
         }
     }
 
     /// Writes what the codec itself has to say. Whatever else is written has it written first.
-    pub fn flush(&mut self, _out: &mut Out) {
+    pub fn flush(&mut self, out: &mut Out) {
         match self {
             Self::H1(_) => {}
+            Self::H2(conn) => conn.flush(out),
         }
+    }
+
+    /// Asks the peer for a sign of life, where the protocol can.
+    pub fn ping(&mut self, out: &mut Out) {
+        match self {
+            Self::H1(_) => {}
+            Self::H2(conn) => conn.ping(out),
+        }
+    }
+
+    /// Whether the peer has not answered the last [`Self::ping`] yet.
+    pub fn awaits_pong(&self) -> bool {
+        match self {
+            Self::H1(_) => false,
+            Self::H2(conn) => conn.awaits_pong(),
+        }
+    }
+
+    /// The bounds of HTTP/2 that were met since this was asked last. Those of HTTP/1 are errors of [`Self::next`].
+    pub fn hits(&mut self) -> impl Iterator<Item = h2::Hit> + use<> {
+        match self {
+            Self::H1(_) => None,
+            Self::H2(conn) => Some(conn.hits()),
+        }
+        .into_iter()
+        .flatten()
     }
 
     /// Begins an exchange on an upstream connection; `None` when it can take none (now).
     pub fn open(&mut self) -> Option<StreamId> {
         match self {
             Self::H1(conn) => conn.open(),
+            Self::H2(conn) => conn.open(),
         }
     }
 
@@ -213,6 +253,7 @@ impl Codec {
     ) -> Result<(), Refused> {
         match self {
             Self::H1(conn) => conn.head(stream, head, end, out),
+            Self::H2(conn) => conn.head(stream, head, end, out),
         }
     }
 
@@ -231,6 +272,7 @@ impl Codec {
     ) -> Result<usize, Refused> {
         match self {
             Self::H1(conn) => conn.data(stream, bytes, end, out),
+            Self::H2(conn) => conn.data(stream, bytes, end, out),
         }
     }
 
@@ -247,22 +289,25 @@ impl Codec {
     ) -> Result<(), Refused> {
         match self {
             Self::H1(conn) => conn.trailers(stream, head, out),
+            Self::H2(conn) => conn.trailers(stream, head, out),
         }
     }
 
     /// Gives up an exchange. On HTTP/1 the connection cannot go on: [`Self::wants_close`] holds from here.
-    ///
-    /// What is to be told to the peer waits for [`Self::flush`]. Nothing happens where the exchange is over.
-    pub fn reset(&mut self, stream: StreamId, _why: Reason) {
+    /// Nothing happens where the exchange is over.
+    /// The peer is told at the next [`Self::flush`].
+    pub fn reset(&mut self, stream: StreamId, why: Reason) {
         match self {
             Self::H1(conn) => conn.reset(stream),
+            Self::H2(conn) => conn.reset(stream, why),
         }
     }
 
     /// Takes no further exchange after those there are: on HTTP/1 the next head says `Connection: close`.
-    pub fn drain(&mut self, _out: &mut Out) {
+    pub fn drain(&mut self, out: &mut Out) {
         match self {
             Self::H1(conn) => conn.drain(),
+            Self::H2(conn) => conn.drain(out),
         }
     }
 
@@ -270,6 +315,7 @@ impl Codec {
     pub fn wants_input(&self) -> bool {
         match self {
             Self::H1(conn) => conn.wants_input(),
+            Self::H2(conn) => conn.wants_input(),
         }
     }
 
@@ -277,6 +323,7 @@ impl Codec {
     pub fn wants_close(&self) -> bool {
         match self {
             Self::H1(conn) => conn.wants_close(),
+            Self::H2(conn) => conn.wants_close(),
         }
     }
 
@@ -284,6 +331,7 @@ impl Codec {
     pub fn ends_with_connection(&self) -> bool {
         match self {
             Self::H1(conn) => conn.ends_with_connection(),
+            Self::H2(_) => false,
         }
     }
 
@@ -291,6 +339,7 @@ impl Codec {
     pub fn is_idle(&self) -> bool {
         match self {
             Self::H1(conn) => conn.is_idle(),
+            Self::H2(conn) => conn.is_idle(),
         }
     }
 
@@ -298,6 +347,7 @@ impl Codec {
     pub fn is_tunnel(&self, stream: StreamId) -> bool {
         match self {
             Self::H1(conn) => conn.is_tunnel(stream),
+            Self::H2(conn) => conn.is_tunnel(stream),
         }
     }
 
@@ -306,6 +356,7 @@ impl Codec {
     pub fn refuse_input(&mut self) {
         match self {
             Self::H1(conn) => conn.refuse_input(),
+            Self::H2(conn) => conn.refuse_input(),
         }
     }
 
@@ -313,6 +364,7 @@ impl Codec {
     pub fn answerable(&self) -> Option<StreamId> {
         match self {
             Self::H1(conn) => conn.answerable(),
+            Self::H2(_) => None,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod arena;
 mod body;
+mod codecs;
 mod connection;
 mod deadlines;
 mod downstream;
@@ -16,6 +17,7 @@ mod filters;
 mod finish;
 mod forward;
 mod forwarded;
+mod keepalive;
 mod local_reply;
 mod pool;
 mod request;
@@ -29,6 +31,7 @@ mod streams;
 mod switching;
 mod timers;
 mod upstream;
+mod websocket;
 mod wires;
 
 use std::rc::Rc;
@@ -164,6 +167,9 @@ impl Engine {
         self.now = now;
         match self.wires.get_mut(id) {
             Some(connection) if connection.closing == Closing::No => {
+                if let Some(keepalive) = &mut connection.keepalive {
+                    keepalive.heard(now);
+                }
                 self.note_first_byte(id);
                 self.drive(id, input);
                 self.arm_unfinished_head(id);
@@ -279,11 +285,7 @@ impl Engine {
             }
         }
         self.wires.settle_input(id, input);
-        if self
-            .wires
-            .get(id)
-            .is_some_and(|it| it.codec.is_multiplexed())
-        {
+        if self.is_shared(id) {
             self.settle_shared(id);
         }
     }

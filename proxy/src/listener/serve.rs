@@ -15,7 +15,6 @@ use super::admission::ConnectionGuard;
 use super::bound::{Bound, Settings};
 use super::facts::ConnectionFacts;
 use super::first::{Dial, first_to_speak};
-use super::passing::{http2_refused, view_of_only_cluster};
 use super::tcp::{Carried, Passing, carry};
 use crate::detect::{Detector, Found, Protocol, Scan};
 use crate::snapshot::{Absence, ChainKind, ListenerView, TcpView, Wanted};
@@ -119,9 +118,7 @@ async fn dispatch(worker: &Rc<Worker>, view: &ListenerView, arrived: Arrived) ->
     let speaks = arrived.facts.protocol;
     match (&chain.kind, speaks) {
         (ChainKind::Tcp(tcp), _) => pass(worker, tcp, arrived).await,
-        (ChainKind::Http(_), Some(protocol @ (Protocol::Http1 | Protocol::Http2)))
-            if worker.http.speaks(protocol) =>
-        {
+        (ChainKind::Http(_), Some(Protocol::Http1 | Protocol::Http2)) => {
             let Arrived {
                 stream,
                 facts,
@@ -137,13 +134,6 @@ async fn dispatch(worker: &Rc<Worker>, view: &ListenerView, arrived: Arrived) ->
             });
             None
         }
-        (ChainKind::Http(http), Some(Protocol::Http2)) => match view_of_only_cluster(http) {
-            Some(tcp) => pass(worker, &tcp, arrived).await,
-            None => {
-                http2_refused(http, &arrived.facts);
-                None
-            }
-        },
         (ChainKind::Http(_), _) => {
             // Neither HTTP nor a chain for anything else.
             arrived.settings.stats.no_filter_chain.inc();

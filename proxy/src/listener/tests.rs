@@ -40,10 +40,6 @@ struct Recorder {
 }
 
 impl ServeHttp for Recorder {
-    fn speaks(&self, protocol: Protocol) -> bool {
-        protocol == Protocol::Http1
-    }
-
     fn serve(&self, connection: HttpConnection) {
         let told = (connection.facts.protocol, connection.first_bytes.clone());
         self.told.send(told).unwrap();

@@ -36,6 +36,16 @@ limits! {
     HeaderCount "header_count" "A head had more fields than its bound.";
     HeaderTime "header_time" "A head was not complete in time.";
     IdleTime "idle_time" "A connection or request was silent for its bound.";
+    Interims "interim_responses" "An upstream sent more interim responses to one request than the bound.";
+    Http2Streams "http2_streams" "A stream was refused because its connection had as many open as it may.";
+    Http2PrematureResets "http2_premature_resets" "A connection was closed because its peer reset too many streams before their answer.";
+    Http2EmptyFrames "http2_empty_frames" "A connection was closed because of frames in a row that carried nothing and ended nothing.";
+    Http2PriorityFrames "http2_priority_frames" "A connection was closed because of too many PRIORITY frames.";
+    Http2WindowUpdates "http2_window_updates" "A connection was closed because of too many WINDOW_UPDATE frames.";
+    Http2ControlFrames "http2_control_frames" "A connection was closed because too many answers to its peer's frames waited to be written.";
+    Http2ClosedStreamFrames "http2_closed_stream_frames" "A connection was closed because of too many frames on streams that were over.";
+    Http2UnknownFrames "http2_unknown_frames" "A connection was closed because of too many frames of unknown types.";
+    Keepalive "keepalive" "A connection was closed because its peer did not answer a PING in time.";
     Buffer "buffer" "Reading was stopped because the other side did not take what was there.";
     SlowReader "slow_reader" "A peer did not take its last answer in time.";
     Connections "connections" "A connection was refused because too many were open.";

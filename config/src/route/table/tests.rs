@@ -4,7 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::policy::HeaderEdits;
-use crate::route::{FilterOverrides, Forward, HeaderMatch, Pattern, QueryMatch, StringMatch};
+use crate::route::{
+    FilterOverrides, HeaderMatch, PathMatch, Pattern, QueryMatch, RouteAction, RouteMatch,
+    StringMatch,
+};
 
 #[derive(Clone, Debug, Default)]
 struct Head {
@@ -408,51 +411,4 @@ proptest! {
             prop_assert_eq!(table.explain(head, 0).route.map(|it| it.id), expected.map(|it| it.id));
         }
     }
-}
-
-/// A table of one virtual host, its routes all forwarding, changed by `change`.
-fn forwarding(domain: &str, paths: &[&str], change: impl FnOnce(&mut VirtualHost)) -> RouteTable {
-    let matches = paths
-        .iter()
-        .map(|path| on(PathMatch::Prefix((*path).into())));
-    let mut host = host("v", &[domain], matches.collect());
-    for route in &mut host.routes {
-        route.action = RouteAction::Forward(Forward::to("c".into()));
-    }
-    change(&mut host);
-    let mut diag = Diagnostics::new();
-    RouteTable::build("t".into(), vec![host], false, &FieldPath::root(), &mut diag).unwrap()
-}
-
-#[test]
-fn only_a_table_that_leaves_no_request_out_and_edits_none_can_be_passed_by() {
-    let alike = |domain, paths: &[&str]| forwarding(domain, paths, |_| {}).forwards_all_unchanged();
-    assert!(alike("*", &["/"]));
-    assert!(alike("*", &["/public", "/"]));
-    assert!(!alike("*", &["/public"]), "/admin is answered 404");
-    assert!(!alike("*", &[]));
-    assert!(!alike("reviews", &["/"]), "other hosts are answered 404");
-
-    let changed = |change: fn(&mut Route)| {
-        let table = forwarding("*", &["/"], |host| change(&mut host.routes[0]));
-        table.forwards_all_unchanged()
-    };
-    assert!(!changed(|route| route.matches.grpc = true));
-    assert!(!changed(|route| route.matches.runtime_per_million = 1));
-    assert!(!changed(|route| route
-        .request_headers
-        .remove
-        .push("x".into())));
-    assert!(!changed(|route| route
-        .response_headers
-        .remove
-        .push("x".into())));
-    assert!(!changed(
-        |route| route.action = RouteAction::Broken("".into())
-    ));
-    assert!(!changed(|route| {
-        let mut forward = Forward::to("c".into());
-        forward.path_rewrite = PathRewrite::Full("/x".into());
-        route.action = RouteAction::Forward(forward);
-    }));
 }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use weft_config::listener::HttpLimits;
 
 use super::arena::Key;
+use super::keepalive::Keepalive;
 use super::pool::PoolKey;
 use super::streams::Streams;
 use crate::balance::{BreakerGuard, Cluster};
@@ -37,6 +38,8 @@ pub(crate) struct Connection {
     pub(super) half_closes: bool,
     /// Bytes that the socket took, of all that were ever to be written.
     pub(super) written: u64,
+    /// Asks the peer for signs of life, where that is configured.
+    pub(super) keepalive: Option<Box<Keepalive>>,
     /// When the connection came to rest or last moved.
     pub(super) active_at: Instant,
 }
@@ -111,6 +114,7 @@ impl Connection {
             starved: false,
             closing: Closing::No,
             half_closes: false,
+            keepalive: None,
             written: 0,
             active_at: now,
         }

@@ -7,14 +7,15 @@ use tokio::time::Instant;
 use weft_config::flag::ResponseFlag;
 use weft_config::listener::HttpLimits;
 
+use super::codecs::{self, bound_met};
 use super::connection::{Closing, ConnId, Connection, Downstream, Role};
 use super::exchange::ExchangeId;
 use super::failure::Failure;
+use super::keepalive::Keepalive;
 use super::local_reply::LocalReply;
 use super::timers::Owner;
 use super::{Action, Engine, OUT_BYTES_MAX};
-use crate::http::codec::h1::{self, H1Limits};
-use crate::http::codec::{Codec, Event, ProtocolError, Reason, StreamId};
+use crate::http::codec::{Event, ProtocolError, Reason, StreamId};
 use crate::listener::ConnectionFacts;
 use crate::telemetry::Limit;
 
@@ -29,7 +30,9 @@ pub(super) const HALF_CLOSED_WAIT: Duration = Duration::from_secs(3);
 impl Engine {
     pub(super) fn accept(&mut self, facts: Rc<ConnectionFacts>) -> ConnId {
         let limits = self.limits_of(&facts);
-        let codec = server_codec(&facts, &limits);
+        let codec = codecs::of_downstream(&facts, &limits);
+        let keepalive = limits.http2.keepalive.filter(|_| codec.is_multiplexed());
+        let keepalive = keepalive.map(|rule| Keepalive::new(rule, self.now, &mut self.rng));
         let downstream = Downstream {
             facts,
             opened_at: self.now,
@@ -38,7 +41,8 @@ impl Engine {
             limits,
             draining: false,
         };
-        let connection = Connection::downstream(codec, downstream, self.now);
+        let mut connection = Connection::downstream(codec, downstream, self.now);
+        connection.keepalive = keepalive.map(Box::new);
         let id = self.wires.insert(connection);
         self.flush_codec(id);
         if self.draining {
@@ -117,9 +121,6 @@ impl Engine {
         exchange: Option<ExchangeId>,
         error: ProtocolError,
     ) {
-        if let Some(limit) = bound_met(error) {
-            self.scope.limits.hit(limit);
-        }
         let reply = LocalReply::new(error.status(), ResponseFlag::DPE, error.to_string());
         match exchange {
             Some(exchange) => self.reply(exchange, &reply),
@@ -135,11 +136,11 @@ impl Engine {
         };
         let multiplexed = connection.codec.is_multiplexed();
         let exchange = connection.streams.first();
-        if let Some(limit) = bound_met(error) {
-            self.scope.limits.hit(limit);
-        }
         if multiplexed {
             return self.fail_streams(id, error);
+        }
+        if let Some(limit) = bound_met(error) {
+            self.scope.limits.hit(limit);
         }
         let Some(connection) = self.wires.get_mut(id) else {
             return;
@@ -427,6 +428,12 @@ impl Engine {
             Closing::Linger(_) | Closing::Flush { .. } => return self.arm_connection(id),
             Closing::No => {}
         }
+        if connection.keepalive.is_some() {
+            self.keep_alive(id);
+        }
+        let Some(connection) = self.wires.get(id) else {
+            return;
+        };
         if due(connection).is_some_and(|at| at <= self.now) {
             match &connection.role {
                 Role::Downstream(_) => self.downstream_due(id),
@@ -471,17 +478,6 @@ impl Engine {
     }
 }
 
-/// The bound that a peer met, where that is what it did wrong.
-fn bound_met(error: ProtocolError) -> Option<Limit> {
-    match error {
-        ProtocolError::RequestLineTooLong
-        | ProtocolError::HeadTooLarge
-        | ProtocolError::TrailersTooLarge => Some(Limit::HeaderBytes),
-        ProtocolError::TooManyFields => Some(Limit::HeaderCount),
-        _ => None,
-    }
-}
-
 /// When a connection is to be looked at next.
 fn due(connection: &Connection) -> Option<Instant> {
     let after = |since: Instant, limit: Duration| (!limit.is_zero()).then(|| since + limit);
@@ -496,24 +492,14 @@ fn due(connection: &Connection) -> Option<Instant> {
                 Some(since) => after(since, down.limits.request_headers_timeout),
                 None => after(connection.active_at, down.limits.idle_timeout),
             };
-            [life, silence].into_iter().flatten().min()
+            let asked = connection.keepalive.as_ref().map(|it| it.next());
+            [life, silence, asked].into_iter().flatten().min()
         }
-        (Closing::No, Role::Upstream(up)) if connection.streams.is_empty() => {
-            after(connection.active_at, up.config.idle_timeout)
+        (Closing::No, Role::Upstream(up)) => {
+            let rests = connection.streams.is_empty();
+            let silence = after(connection.active_at, up.config.idle_timeout).filter(|_| rests);
+            let asked = connection.keepalive.as_ref().map(|it| it.next());
+            [silence, asked].into_iter().flatten().min()
         }
-        (Closing::No, Role::Upstream(_)) => None,
-    }
-}
-
-/// The codec of a connection from a peer, by what its first bytes said.
-fn server_codec(_facts: &ConnectionFacts, limits: &HttpLimits) -> Codec {
-    Codec::H1(h1::Conn::server(h1_limits(limits)))
-}
-
-fn h1_limits(limits: &HttpLimits) -> H1Limits {
-    H1Limits {
-        header_bytes_max: u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX),
-        header_count_max: u32::try_from(limits.header_count_max).unwrap_or(u32::MAX),
-        ..H1Limits::default()
     }
 }

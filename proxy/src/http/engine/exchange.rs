@@ -56,6 +56,8 @@ pub(crate) struct Exchange {
     pub(super) raw_from_down: Vec<u8>,
     /// There are no more of them.
     pub(super) raw_ended: bool,
+    /// What the answer to an upgrade is to say of the key that the downstream sent.
+    pub(super) websocket_accept: Option<Box<str>>,
     pub(super) raw_from_up: Vec<u8>,
 }
 

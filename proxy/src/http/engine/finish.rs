@@ -45,11 +45,7 @@ impl Engine {
 
     /// The rest of the request is not wanted by anybody; reading it all could take forever.
     fn stop_request(&mut self, down: ConnId, stream: StreamId) {
-        if self
-            .wires
-            .get(down)
-            .is_some_and(|it| it.codec.is_multiplexed())
-        {
+        if self.is_shared(down) {
             self.reset_stream(down, stream, Reason::NoError);
         } else {
             self.close_after_flush(down, true);
@@ -121,12 +117,7 @@ impl Engine {
             return self.arm_exchange(id);
         }
         self.finish(id);
-        if written.is_none()
-            && self
-                .wires
-                .get(down)
-                .is_some_and(|it| it.codec.is_multiplexed())
-        {
+        if written.is_none() && self.is_shared(down) {
             self.reset_stream(down, stream, Reason::Internal);
         } else if written.is_none() || reply.close || !whole {
             self.stop_request(down, stream);

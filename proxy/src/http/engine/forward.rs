@@ -13,6 +13,7 @@ use super::exchange::{Exchange, ExchangeId, Phase, UpStream};
 use super::failure::Failure;
 use super::pool::Offer;
 use super::request::{Refusal, refuse};
+use super::websocket;
 use crate::balance::{Cluster, EndpointState, PickContext};
 use crate::http::codec::{Codec, Refused, h1};
 use crate::http::head::Version;
@@ -114,6 +115,7 @@ impl Engine {
         exchange.attempt.began_at = Some(now);
         exchange.phase = Phase::Streaming;
         exchange.edit_attempt();
+        exchange.edit_upgrade(&mut self.rng);
         exchange.bound_attempt(now);
         let sent = exchange.send_to(id, up, self.wires.writer(up));
         match sent {
@@ -164,6 +166,18 @@ impl Exchange {
         }
     }
 
+    /// An upgrade is asked for in the words of the protocol that it goes over.
+    fn edit_upgrade(&mut self, rng: &mut fastrand::Rng) {
+        if !self.asks.upgrade {
+            return;
+        }
+        if !self.attempt.http2 {
+            websocket::with_key(&mut self.head, rng);
+        } else if let Some(accept) = websocket::without_key(&mut self.head) {
+            self.websocket_accept = Some(accept);
+        }
+    }
+
     fn send_to(
         &mut self,
         id: ExchangeId,
@@ -189,15 +203,13 @@ impl Exchange {
             return Ok(());
         }
         let refused = |refused: Refused| Failure::Refused(refused.to_string());
-        let end = match self.asks.upgrade {
-            // The stream that is asked for stays open.
-            true if up.codec.is_multiplexed() => false,
-            _ => self.body.is_empty(),
-        };
+        // The stream that is asked for stays open, and nothing is sent on it before it is granted.
+        let opens = self.asks.upgrade && up.codec.is_multiplexed();
+        let end = self.body.is_empty() && !opens;
         up.codec
             .head(stream, &self.head, end, &mut up.out)
             .map_err(refused)?;
-        if !end {
+        if !end && !opens {
             let sink = Sink {
                 codec: &mut up.codec,
                 stream,

@@ -11,15 +11,15 @@ use tokio::time::Instant;
 use weft_config::cluster as config;
 
 use super::arena::{Arena, Key};
+use super::codecs;
 use super::connection::{Closing, ConnId, Connection, Role, Upstream};
 use super::exchange::{ExchangeId, Phase, UpStream};
 use super::failure::Failure;
 use super::forward::overflow;
+use super::keepalive::Keepalive;
 use super::{Action, Engine};
 use crate::balance::{BreakerGuard, Cluster, EndpointId, EndpointState, Outcome};
 use crate::endpoint::ConnectError;
-use crate::http::codec::Codec;
-use crate::http::codec::h1::{self, H1Limits};
 use crate::route::Routed;
 
 /// The name of a connection in the making.
@@ -254,7 +254,9 @@ impl Engine {
             pool.connecting = pool.connecting.saturating_sub(1);
             pool.open += 1;
         }
-        let codec = client_codec(key, &made.config);
+        let codec = codecs::of_upstream(key.http2, &made.config);
+        let keepalive = made.config.http2.keepalive.filter(|_| key.http2);
+        let keepalive = keepalive.map(|rule| Keepalive::new(rule, now, &mut self.rng));
         let upstream = Upstream {
             cluster: made.cluster,
             config: made.config,
@@ -263,9 +265,9 @@ impl Engine {
             retired: false,
             _open: made.open,
         };
-        let id = self
-            .wires
-            .insert(Connection::upstream(codec, upstream, now));
+        let mut connection = Connection::upstream(codec, upstream, now);
+        connection.keepalive = keepalive.map(Box::new);
+        let id = self.wires.insert(connection);
         self.flush_codec(id);
         self.offer(key, id);
         self.settle();
@@ -448,11 +450,6 @@ impl Engine {
             self.retire(id);
         }
     }
-}
-
-/// The codec of a connection to an endpoint.
-fn client_codec(_key: PoolKey, _config: &config::Cluster) -> Codec {
-    Codec::H1(h1::Conn::client(H1Limits::default()))
 }
 
 /// Whether a connection made under one configuration serves under another.

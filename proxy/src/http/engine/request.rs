@@ -116,6 +116,7 @@ impl Engine {
             started_at: now,
             raw_from_down: Vec::new(),
             raw_ended: false,
+            websocket_accept: None,
             raw_from_up: Vec::new(),
         };
         let id = self.exchanges.insert(exchange);

@@ -8,6 +8,7 @@ use super::edits::{apply, say_server};
 use super::exchange::{Exchange, ExchangeId, Phase};
 use super::failure::Failure;
 use super::shared::sink;
+use super::websocket;
 use super::{Action, Engine};
 use crate::balance::Outcome;
 use crate::http::codec::Reason;
@@ -71,6 +72,13 @@ impl Engine {
         if forward.include_attempt_count_in_response {
             let count = exchange.attempt.count.to_string();
             head.set(b"x-envoy-attempt-count", count.as_bytes());
+        }
+        if exchange.asks.upgrade && head.status() == 101 && exchange.asks.opaque {
+            websocket::answer(head, None);
+        } else if let Some(accept) = exchange.websocket_accept.as_deref()
+            && head.status() == 101
+        {
+            websocket::answer(head, Some(accept));
         }
         if let Some(routed) = &exchange.routed {
             say_server(head, &routed.view.hcm);
@@ -187,11 +195,7 @@ impl Engine {
         };
         let (down, stream) = (exchange.down, exchange.stream);
         self.finish(id);
-        if self
-            .wires
-            .get(down)
-            .is_some_and(|it| it.codec.is_multiplexed())
-        {
+        if self.is_shared(down) {
             return self.reset_stream(down, stream, Reason::Internal);
         }
         // A body that ends with its connection would look complete (RFC 9112 §8).

@@ -5,6 +5,7 @@ use weft_config::flag::ResponseFlag;
 
 use super::Engine;
 use super::body::Sink;
+use super::codecs;
 use super::connection::{Closing, ConnId, Connection, Role};
 use super::exchange::{ExchangeId, Phase};
 use super::failure::Failure;
@@ -15,6 +16,13 @@ impl Engine {
     /// The exchange on `stream` of a connection.
     pub(super) fn exchange_on(&self, id: ConnId, stream: StreamId) -> Option<ExchangeId> {
         self.wires.get(id)?.streams.get(stream)
+    }
+
+    /// Whether many exchanges run on a connection.
+    pub(super) fn is_shared(&self, id: ConnId) -> bool {
+        self.wires
+            .get(id)
+            .is_some_and(|connection| connection.codec.is_multiplexed())
     }
 
     /// All exchanges of a connection, as they are now.
@@ -47,6 +55,9 @@ impl Engine {
         let Some(connection) = self.wires.get_mut(id) else {
             return;
         };
+        for hit in connection.codec.hits() {
+            self.scope.limits.hit(codecs::limit_of(hit));
+        }
         let idle = connection.codec.is_idle();
         let over = connection.streams.is_empty()
             && connection.closing == Closing::No
@@ -157,7 +168,6 @@ impl Engine {
     pub(super) fn credit(&mut self, id: ConnId, stream: StreamId, bytes: usize) {
         if bytes > 0
             && let Some(connection) = self.wires.get_mut(id)
-            && connection.codec.is_multiplexed()
         {
             connection.codec.consumed(stream, bytes);
             self.flush_codec(id);
@@ -166,9 +176,7 @@ impl Engine {
 
     /// Ends one stream of a connection that others share. Nothing happens where it is over already.
     pub(super) fn reset_stream(&mut self, id: ConnId, stream: StreamId, why: Reason) {
-        if let Some(connection) = self.wires.get_mut(id)
-            && connection.codec.is_multiplexed()
-        {
+        if let Some(connection) = self.wires.get_mut(id) {
             connection.codec.reset(stream, why);
             self.flush_codec(id);
         }

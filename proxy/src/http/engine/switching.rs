@@ -77,13 +77,13 @@ impl Engine {
                     .get(id)
                     .is_some_and(|c| c.codec.is_tunnel(stream))
             };
-            if !left(up.conn, up.stream) || !left(exchange.down, exchange.stream) {
-                return;
-            }
             let shared = |id: ConnId| {
                 let connection = self.wires.get(id);
                 connection.is_some_and(|it| it.codec.is_multiplexed())
             };
+            if !left(up.conn, up.stream) || !left(exchange.down, exchange.stream) {
+                return;
+            }
             if shared(exchange.down) || shared(up.conn) {
                 return self.open_tunnel(id);
             }

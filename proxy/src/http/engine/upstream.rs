@@ -10,10 +10,7 @@ impl Engine {
     pub(super) fn on_upstream_event(&mut self, id: ConnId, event: Event<'_>) {
         let stream = event.stream();
         let Some(exchange) = self.exchange_on(id, stream) else {
-            let shared = self
-                .wires
-                .get(id)
-                .is_some_and(|it| it.codec.is_multiplexed());
+            let shared = self.is_shared(id);
             return match event {
                 Event::Head { head, .. } | Event::Interim { head, .. } if shared => {
                     self.heads.give(head)

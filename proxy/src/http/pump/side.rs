@@ -7,7 +7,6 @@ use std::sync::Arc;
 use tokio::task::spawn_local;
 
 use super::{Worker, WorkerOptions, serve};
-use crate::detect::Protocol;
 use crate::drain::Drain;
 use crate::overload::Overload;
 use crate::snapshot::SnapshotStore;
@@ -59,10 +58,6 @@ impl Side {
 }
 
 impl ServeHttp for Side {
-    fn speaks(&self, protocol: Protocol) -> bool {
-        protocol == Protocol::Http1
-    }
-
     fn serve(&self, connection: HttpConnection) {
         if !self.runs.replace(true) {
             spawn_local(self.worker.clone().run());

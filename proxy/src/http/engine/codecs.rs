@@ -1,0 +1,83 @@
+//! Codecs as the configuration wants them, and what they say of the bounds that were met.
+
+use weft_config::cluster as config;
+use weft_config::http2::Http2Options;
+use weft_config::listener::HttpLimits;
+
+use crate::detect::Protocol;
+use crate::http::codec::h1::{self, H1Limits};
+use crate::http::codec::h2::{self, H2Limits, Hit};
+use crate::http::codec::{Codec, ProtocolError};
+use crate::listener::ConnectionFacts;
+use crate::telemetry::Limit;
+
+/// The codec of a connection from a peer, by what its first bytes said.
+pub(super) fn of_downstream(facts: &ConnectionFacts, limits: &HttpLimits) -> Codec {
+    let header_bytes_max = u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX);
+    let header_count_max = u32::try_from(limits.header_count_max).unwrap_or(u32::MAX);
+    match facts.protocol {
+        Some(Protocol::Http2) => Codec::H2(Box::new(h2::Conn::server(H2Limits {
+            header_bytes_max,
+            header_count_max,
+            ..h2_limits(&limits.http2)
+        }))),
+        _ => Codec::H1(h1::Conn::server(H1Limits {
+            header_bytes_max,
+            header_count_max,
+            ..H1Limits::default()
+        })),
+    }
+}
+
+/// The codec of a connection to an endpoint.
+pub(super) fn of_upstream(http2: bool, cluster: &config::Cluster) -> Codec {
+    if http2 {
+        Codec::H2(Box::new(h2::Conn::client(h2_limits(&cluster.http2))))
+    } else {
+        Codec::H1(h1::Conn::client(H1Limits::default()))
+    }
+}
+
+fn h2_limits(options: &Http2Options) -> H2Limits {
+    H2Limits {
+        streams_max: options.streams_max,
+        stream_window: options.stream_window_bytes,
+        connection_window: options.connection_window_bytes,
+        header_table_bytes: options.header_table_bytes,
+        connect_protocol: options.allow_connect,
+        control_frames_max: options.control_frames_max,
+        empty_frames_max: options.empty_frames_max,
+        priority_frames_per_stream_max: options.priority_frames_per_stream_max,
+        window_updates_per_data_frame_max: options.window_updates_per_data_frame_max,
+        ..H2Limits::default()
+    }
+}
+
+/// The bound that a peer met, where that is what it did wrong on an HTTP/1 connection.
+pub(super) fn bound_met(error: ProtocolError) -> Option<Limit> {
+    match error {
+        ProtocolError::RequestLineTooLong
+        | ProtocolError::HeadTooLarge
+        | ProtocolError::TrailersTooLarge => Some(Limit::HeaderBytes),
+        ProtocolError::TooManyFields => Some(Limit::HeaderCount),
+        ProtocolError::TooManyInterims => Some(Limit::Interims),
+        _ => None,
+    }
+}
+
+/// The bound that a peer met on an HTTP/2 connection.
+pub(super) fn limit_of(hit: Hit) -> Limit {
+    match hit {
+        Hit::Streams => Limit::Http2Streams,
+        Hit::HeaderBytes | Hit::Trailers => Limit::HeaderBytes,
+        Hit::HeaderCount => Limit::HeaderCount,
+        Hit::Interims => Limit::Interims,
+        Hit::EmptyFrames => Limit::Http2EmptyFrames,
+        Hit::Priorities => Limit::Http2PriorityFrames,
+        Hit::WindowUpdates => Limit::Http2WindowUpdates,
+        Hit::ControlFrames => Limit::Http2ControlFrames,
+        Hit::PrematureResets => Limit::Http2PrematureResets,
+        Hit::ClosedStreams => Limit::Http2ClosedStreamFrames,
+        Hit::UnknownFrames => Limit::Http2UnknownFrames,
+    }
+}

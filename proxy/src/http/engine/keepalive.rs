@@ -1,0 +1,80 @@
+//! Whether a peer that shares its connection still lives: it is asked by PING, and heard of by whatever it sends.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weft_config::http2::Http2Keepalive;
+
+use super::Engine;
+use super::connection::{ConnId, Role};
+use crate::telemetry::Limit;
+
+/// When the peer is asked next, or has to have answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keepalive {
+    rule: Http2Keepalive,
+    ask_at: Instant,
+    /// When an answer, or anything else, has to have come; `None` while nothing was asked.
+    answer_by: Option<Instant>,
+}
+
+impl Keepalive {
+    pub(super) fn new(rule: Http2Keepalive, now: Instant, rng: &mut fastrand::Rng) -> Self {
+        Self {
+            rule,
+            ask_at: now + pause(rule, rng),
+            answer_by: None,
+        }
+    }
+
+    /// When it is to be looked at.
+    pub(super) fn next(&self) -> Instant {
+        self.answer_by.unwrap_or(self.ask_at)
+    }
+
+    /// Something came from the peer: whoever sends lives.
+    pub(super) fn heard(&mut self, now: Instant) {
+        if let Some(by) = &mut self.answer_by {
+            *by = now + self.rule.timeout;
+        }
+    }
+}
+
+/// The interval, longer by a part that is drawn, so that not all peers are asked at once.
+fn pause(rule: Http2Keepalive, rng: &mut fastrand::Rng) -> Duration {
+    rule.interval
+        .mul_f64(1.0 + rng.f64() * rule.jitter_percent / 100.0)
+}
+
+impl Engine {
+    /// Asks the peer of a connection for a sign of life, or ends the connection because none came.
+    pub(super) fn keep_alive(&mut self, id: ConnId) {
+        let now = self.now;
+        let Some(connection) = self.wires.get_mut(id) else {
+            return;
+        };
+        let waits = connection.codec.awaits_pong();
+        let Some(keepalive) = &mut connection.keepalive else {
+            return;
+        };
+        if keepalive.next() > now {
+            return;
+        }
+        if waits && keepalive.answer_by.is_some() {
+            self.scope.limits.hit(Limit::Keepalive);
+            return match self.wires.get(id).map(|connection| &connection.role) {
+                Some(Role::Downstream(_)) => self.downstream_lost(id),
+                Some(Role::Upstream(_)) => self.upstream_lost(id),
+                None => {}
+            };
+        }
+        if keepalive.answer_by.take().is_some() {
+            keepalive.ask_at = now + pause(keepalive.rule, &mut self.rng);
+            return;
+        }
+        keepalive.answer_by = Some(now + keepalive.rule.timeout);
+        if let Some(connection) = self.wires.writer(id) {
+            connection.codec.ping(&mut connection.out);
+        }
+    }
+}

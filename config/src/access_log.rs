@@ -59,6 +59,10 @@ pub enum Operator {
     Request(String, Option<String>),
     /// `RESP(A?B)`: the response header A, or B where there is no A. Lower case.
     Response(String, Option<String>),
+    /// `TRAILER(A?B)`: the field A behind the response's body, or B where there is no A. Lower case.
+    Trailer(String, Option<String>),
+    /// `GRPC_STATUS`: how a gRPC call ended; nothing for other requests.
+    GrpcStatus(GrpcStatusForm),
     /// `PROTOCOL`: the downstream's.
     Protocol,
     /// `RESPONSE_CODE`: 0 where none was sent.
@@ -97,6 +101,17 @@ pub enum Operator {
     RouteName,
 }
 
+/// How a gRPC status is written; one that has no name is its number in all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrpcStatusForm {
+    /// `CAMEL_STRING`: `DeadlineExceeded`. Where nothing is said.
+    Camel,
+    /// `SNAKE_STRING`: `DEADLINE_EXCEEDED`.
+    Snake,
+    /// `NUMBER`, and `GRPC_STATUS_NUMBER`: `4`.
+    Number,
+}
+
 /// A format that cannot be used: what, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -117,13 +132,14 @@ const TEXT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:
     \"%UPSTREAM_HOST%\" \"%RESPONSE_CODE_DETAILS%\"\n";
 
 /// Weft's own field names.
-const JSON: [(&str, &str); 20] = [
+const JSON: [(&str, &str); 21] = [
     ("start_time", "%START_TIME%"),
     ("method", "%REQ(:METHOD)%"),
     ("authority", "%REQ(:AUTHORITY)%"),
     ("path", "%REQ(:PATH)%"),
     ("protocol", "%PROTOCOL%"),
     ("status", "%RESPONSE_CODE%"),
+    ("grpc_status", "%GRPC_STATUS(SNAKE_STRING)%"),
     ("response_flags", "%RESPONSE_FLAGS%"),
     ("reason", "%RESPONSE_CODE_DETAILS%"),
     ("bytes_received", "%BYTES_RECEIVED%"),
@@ -239,7 +255,12 @@ fn parse_command(command: &str) -> Result<Part, FormatError> {
             let (first, second) = header_names(command, names)?;
             Operator::Response(first, second)
         }
-        ("REQ" | "RESP", None) => {
+        ("TRAILER", Some(names)) => {
+            let (first, second) = header_names(command, names)?;
+            Operator::Trailer(first, second)
+        }
+        ("GRPC_STATUS", Some(form)) => Operator::GrpcStatus(grpc_status_form(command, form)?),
+        ("REQ" | "RESP" | "TRAILER", None) => {
             return Err(FormatError::new(format!(
                 "%{command}% needs a header name in parentheses"
             )));
@@ -281,9 +302,25 @@ fn header_names(command: &str, names: &str) -> Result<(String, Option<String>), 
     }
 }
 
-/// Operators without parameters.
-const PLAIN: [(&str, Operator); 19] = [
+fn grpc_status_form(command: &str, form: &str) -> Result<GrpcStatusForm, FormatError> {
+    match form {
+        "" | "CAMEL_STRING" => Ok(GrpcStatusForm::Camel),
+        "SNAKE_STRING" => Ok(GrpcStatusForm::Snake),
+        "NUMBER" => Ok(GrpcStatusForm::Number),
+        _ => Err(FormatError::new(format!(
+            "%{command}%: the form must be CAMEL_STRING, SNAKE_STRING or NUMBER, got {form:?}"
+        ))),
+    }
+}
+
+/// Operators that need no parameters.
+const PLAIN: [(&str, Operator); 21] = [
     ("START_TIME", Operator::StartTime),
+    ("GRPC_STATUS", Operator::GrpcStatus(GrpcStatusForm::Camel)),
+    (
+        "GRPC_STATUS_NUMBER",
+        Operator::GrpcStatus(GrpcStatusForm::Number),
+    ),
     ("PROTOCOL", Operator::Protocol),
     ("RESPONSE_CODE", Operator::ResponseCode),
     ("RESPONSE_CODE_DETAILS", Operator::ResponseCodeDetails),
@@ -325,7 +362,10 @@ fn plain(name: &str) -> Option<Operator> {
 }
 
 fn unknown(command: &str, name: &str) -> FormatError {
-    let known = PLAIN.iter().map(|(known, _)| *known).chain(["REQ", "RESP"]);
+    let known = PLAIN
+        .iter()
+        .map(|(known, _)| *known)
+        .chain(["REQ", "RESP", "TRAILER"]);
     match crate::diag::near_name(name, known) {
         Some(near) => FormatError::new(format!(
             "%{command}% is not supported; did you mean %{near}%?"
@@ -358,6 +398,16 @@ mod tests {
             ("%FILTER_STATE(a.b)%", "not supported"),
             ("%REQ(a b)%", "not a header name"),
             ("%REQ%", "needs a header name"),
+            ("%TRAILER%", "needs a header name"),
+            (
+                "%GRPC_STATUS(STRING)%",
+                "must be CAMEL_STRING, SNAKE_STRING or NUMBER, got \"STRING\"",
+            ),
+            ("%GRPC_STATUS(number)%", "got \"number\""),
+            (
+                "%GRPC_STATUS_NUMBER(NUMBER)%",
+                "its parameters are not supported",
+            ),
             ("%REQ(a%", "no closing %"),
             ("100 %", "no closing %"),
             ("%REQ(a):99999999999999999999999%", "too large"),

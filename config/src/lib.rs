@@ -16,6 +16,7 @@ pub mod document;
 pub mod endpoint;
 pub mod flag;
 pub mod gateway_api;
+pub mod grpc;
 pub mod http2;
 pub mod lint;
 pub mod listener;

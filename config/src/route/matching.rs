@@ -5,6 +5,7 @@ use std::fmt;
 use memchr::memmem;
 
 use super::{HeaderMatch, PathMatch, QueryMatch, RequestHead, RouteMatch, StringMatch};
+use crate::grpc::is_grpc;
 
 /// The first condition of a route that a request does not meet; displayed as a sentence for people.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,13 +64,7 @@ impl<'h, H: RequestHead> Request<'h, H> {
     }
 
     fn is_grpc(&self) -> bool {
-        let Some(kind) = self.head.header("content-type") else {
-            return false;
-        };
-        matches!(
-            kind.strip_prefix(b"application/grpc"),
-            Some([] | [b'+', ..])
-        )
+        self.head.header("content-type").is_some_and(is_grpc)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use weft_config::flag::{ResponseFlag, ResponseFlags};
+use weft_config::grpc::GrpcStatus;
 use weft_config::listener::Direction;
 
 use super::counter::{Counter, SHARDS, shard};
@@ -173,10 +174,34 @@ pub(super) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"
 
 const FLAGS: usize = ResponseFlag::ALL.len();
 
+/// gRPC statuses: those that have a name, and all others together.
+const GRPC_STATUSES: usize = GrpcStatus::COUNT + 1;
+
+/// What is counted of a request that ended.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestCounts {
+    /// HTTP status; 0 where none was sent.
+    pub status: u16,
+    /// How a gRPC call ended; `None` for other requests.
+    pub grpc: Option<GrpcStatus>,
+    /// Whether whoever served it failed.
+    pub failed: bool,
+    /// What went wrong or was decided here.
+    pub flags: ResponseFlags,
+    /// From its head to the end of its answer.
+    pub duration: Duration,
+    /// Bytes of its body.
+    pub received: u64,
+    /// Bytes of its answer's body.
+    pub sent: u64,
+}
+
 /// Requests of one cluster and direction on one worker.
 #[derive(Debug)]
 pub struct HttpCounters {
     classes: [AtomicU64; CLASSES.len()],
+    grpc: [AtomicU64; GRPC_STATUSES],
+    failures: AtomicU64,
     flags: [AtomicU64; FLAGS],
     received: AtomicU64,
     sent: AtomicU64,
@@ -187,6 +212,8 @@ impl Default for HttpCounters {
     fn default() -> Self {
         Self {
             classes: Default::default(),
+            grpc: Default::default(),
+            failures: AtomicU64::new(0),
             flags: std::array::from_fn(|_| AtomicU64::new(0)),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -197,32 +224,34 @@ impl Default for HttpCounters {
 
 impl HttpCounters {
     /// One request ended.
-    pub fn record(
-        &self,
-        status: u16,
-        flags: ResponseFlags,
-        duration: Duration,
-        received: u64,
-        sent: u64,
-    ) {
-        let class = usize::from(status / 100).min(CLASSES.len() - 1);
-        if let Some(counter) = self.classes.get(class) {
-            counter.fetch_add(1, Ordering::Relaxed);
+    pub fn record(&self, request: &RequestCounts) {
+        let class = usize::from(request.status / 100).min(CLASSES.len() - 1);
+        add_at(&self.classes, class);
+        if let Some(status) = request.grpc {
+            let number = usize::try_from(status.number()).unwrap_or(usize::MAX);
+            add_at(&self.grpc, number.min(GRPC_STATUSES - 1));
         }
-        if !flags.is_empty() {
-            for flag in flags.iter() {
-                if let Some(counter) = self.flags.get(flag.index()) {
-                    counter.fetch_add(1, Ordering::Relaxed);
-                }
+        if request.failed {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        if !request.flags.is_empty() {
+            for flag in request.flags.iter() {
+                add_at(&self.flags, flag.index());
             }
         }
-        self.duration.observe(duration);
-        if received > 0 {
-            self.received.fetch_add(received, Ordering::Relaxed);
+        self.duration.observe(request.duration);
+        if request.received > 0 {
+            self.received.fetch_add(request.received, Ordering::Relaxed);
         }
-        if sent > 0 {
-            self.sent.fetch_add(sent, Ordering::Relaxed);
+        if request.sent > 0 {
+            self.sent.fetch_add(request.sent, Ordering::Relaxed);
         }
+    }
+}
+
+fn add_at(counters: &[AtomicU64], index: usize) {
+    if let Some(counter) = counters.get(index) {
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -231,6 +260,10 @@ impl HttpCounters {
 pub struct HttpTotals {
     /// By class of the response code, see [`CLASSES`].
     pub classes: [u64; CLASSES.len()],
+    /// gRPC calls by status, those without a name last.
+    pub grpc: [u64; GRPC_STATUSES],
+    /// Those that whoever served them failed.
+    pub failures: u64,
     /// By response flag, in the order of [`ResponseFlag::ALL`].
     pub flags: [u64; FLAGS],
     /// Bytes of request bodies.
@@ -245,6 +278,8 @@ impl Default for HttpTotals {
     fn default() -> Self {
         Self {
             classes: Default::default(),
+            grpc: Default::default(),
+            failures: 0,
             flags: [0; FLAGS],
             received: 0,
             sent: 0,
@@ -258,6 +293,10 @@ impl HttpTotals {
         for (sum, counter) in self.classes.iter_mut().zip(&counters.classes) {
             *sum += counter.load(Ordering::Relaxed);
         }
+        for (sum, counter) in self.grpc.iter_mut().zip(&counters.grpc) {
+            *sum += counter.load(Ordering::Relaxed);
+        }
+        self.failures += counters.failures.load(Ordering::Relaxed);
         for (sum, counter) in self.flags.iter_mut().zip(&counters.flags) {
             *sum += counter.load(Ordering::Relaxed);
         }
@@ -271,6 +310,10 @@ impl HttpTotals {
         for (sum, more) in self.classes.iter_mut().zip(&other.classes) {
             *sum += more;
         }
+        for (sum, more) in self.grpc.iter_mut().zip(&other.grpc) {
+            *sum += more;
+        }
+        self.failures += other.failures;
         for (sum, more) in self.flags.iter_mut().zip(&other.flags) {
             *sum += more;
         }

@@ -8,10 +8,11 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use weft_config::access_log::{Compiled, FormatError, compile};
 use weft_config::flag::{ResponseFlag, ResponseFlags};
+use weft_config::grpc::GrpcStatus;
 use weft_config::listener::{AccessLog, Direction};
 use weft_config::route::RequestHead;
 
-use super::cluster::ClusterStats;
+use super::cluster::{ClusterStats, RequestCounts};
 use super::counter::GaugeGuard;
 use super::files::LogFile;
 use super::limits::LimitStats;
@@ -85,6 +86,7 @@ impl Scope {
             protocol,
             request: Vec::new(),
             response: Vec::new(),
+            trailers: Vec::new(),
             route: None,
             endpoint: None,
             attempts: 0,
@@ -133,6 +135,9 @@ pub struct RequestLog {
     cluster: Option<Arc<ClusterStats>>,
     started: Instant,
     status: u16,
+    call: bool,
+    grpc_status: Option<GrpcStatus>,
+    cut: bool,
     flags: ResponseFlags,
     received: u64,
     sent: u64,
@@ -166,6 +171,9 @@ impl RequestLog {
             cluster: None,
             started: now,
             status: 0,
+            call: false,
+            grpc_status: None,
+            cut: false,
             flags: ResponseFlags::NONE,
             received: 0,
             sent: 0,
@@ -174,6 +182,11 @@ impl RequestLog {
             finished: false,
             _active: scope.listener.requests_active.guard(),
         }
+    }
+
+    /// The request is a gRPC call, which has a status of its own.
+    pub fn call(&mut self) {
+        self.call = true;
     }
 
     /// The request goes to this cluster by the route named `route`.
@@ -195,9 +208,33 @@ impl RequestLog {
     /// An answer begins: the upstream's or our own. `header` looks fields up by lower-case name.
     pub fn response<'h>(&mut self, status: u16, header: impl Fn(&str) -> Option<&'h [u8]>) {
         self.status = status;
+        self.read_status(&header);
         if let Some(captured) = &mut self.captured {
             let names = self.scope.wanted.response.iter();
             captured.response = names.map(|name| Some(header(name)?.into())).collect();
+        }
+    }
+
+    /// The answer ends with fields behind its body; `header` looks them up by lower-case name.
+    pub fn trailers<'h>(&mut self, header: impl Fn(&str) -> Option<&'h [u8]>) {
+        self.read_status(&header);
+        if let Some(captured) = &mut self.captured {
+            let names = self.scope.wanted.trailers.iter();
+            captured.trailers = names.map(|name| Some(header(name)?.into())).collect();
+        }
+    }
+
+    /// The answer has begun and will not be finished, and not because the downstream left.
+    pub fn cut(&mut self) {
+        self.cut = true;
+    }
+
+    /// The last status counts: that of the trailers before that of the head.
+    fn read_status<'h>(&mut self, header: &impl Fn(&str) -> Option<&'h [u8]>) {
+        if self.call
+            && let Some(value) = header("grpc-status")
+        {
+            self.grpc_status = Some(GrpcStatus::read(value));
         }
     }
 
@@ -230,20 +267,40 @@ impl RequestLog {
         self.finished = true;
         let duration: Duration = now.saturating_duration_since(self.started);
         let cluster = self.cluster.as_ref().unwrap_or(&self.scope.no_cluster);
-        let counters = cluster.http(self.scope.direction);
-        counters.record(self.status, self.flags, duration, self.received, self.sent);
+        let grpc = self.call.then(|| self.outcome());
+        cluster.http(self.scope.direction).record(&RequestCounts {
+            status: self.status,
+            grpc,
+            failed: self.cut || grpc.map_or(self.status >= 500, GrpcStatus::is_server_error),
+            flags: self.flags,
+            duration,
+            received: self.received,
+            sent: self.sent,
+        });
         if let Some(captured) = &self.captured {
             self.scope.write(&Ended {
                 captured,
                 wanted: &self.scope.wanted,
                 cluster: self.cluster.as_deref(),
                 status: self.status,
+                grpc,
                 flags: self.flags,
                 details: &self.details,
                 received: self.received,
                 sent: self.sent,
                 duration,
             });
+        }
+    }
+
+    /// The status that the caller of a call heard, or takes what it heard for.
+    fn outcome(&self) -> GrpcStatus {
+        let left = [ResponseFlag::DC, ResponseFlag::DR];
+        match self.grpc_status {
+            Some(status) => status,
+            None if left.iter().any(|flag| self.flags.contains(*flag)) => GrpcStatus::CANCELLED,
+            None if self.cut => GrpcStatus::UNAVAILABLE,
+            None => GrpcStatus::of_http(self.status),
         }
     }
 }
@@ -349,6 +406,7 @@ impl ConnectionLog {
                 wanted: &self.scope.wanted,
                 cluster: self.cluster.as_deref(),
                 status: 0,
+                grpc: None,
                 flags: self.flags,
                 details: &self.details,
                 received: self.received,

@@ -44,6 +44,8 @@ names! {
     HTTP_DURATION Histogram "http_server_request_duration" "seconds" ["cluster" "direction"] "From the request head to the end of the answer.";
     HTTP_ACTIVE Gauge "http_server_active_requests" "" ["listener" "direction"] "Requests running.";
     HTTP_REQUESTS Counter "weft_http_requests" "" ["cluster" "direction" "response_code_class"] "Requests that ended, by class of the response code.";
+    HTTP_FAILURES Counter "weft_http_failures" "" ["cluster" "direction"] "Those of them that whoever served them failed.";
+    GRPC_REQUESTS Counter "weft_grpc_requests" "" ["cluster" "direction" "grpc_status"] "gRPC calls among them, by status.";
     HTTP_FLAGS Counter "weft_http_response_flags" "" ["cluster" "direction" "response_flag"] "Requests that ended with a response flag.";
     HTTP_RECEIVED Counter "weft_http_received" "bytes" ["cluster" "direction"] "Bytes of request bodies.";
     HTTP_SENT Counter "weft_http_sent" "bytes" ["cluster" "direction"] "Bytes of response bodies.";

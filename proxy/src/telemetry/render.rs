@@ -7,9 +7,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use weft_config::access_log::{Compiled, Operator, Part};
+use weft_config::access_log::{Compiled, GrpcStatusForm, Operator, Part};
 use weft_config::endpoint::Address;
 use weft_config::flag::ResponseFlags;
+use weft_config::grpc::GrpcStatus;
 
 use super::cluster::ClusterStats;
 use crate::balance::EndpointState;
@@ -28,6 +29,8 @@ pub(super) struct Captured {
     pub(super) request: Vec<Option<Box<[u8]>>>,
     /// Beside the names of [`Wanted::response`].
     pub(super) response: Vec<Option<Box<[u8]>>>,
+    /// Beside the names of [`Wanted::trailers`].
+    pub(super) trailers: Vec<Option<Box<[u8]>>>,
     pub(super) route: Option<Arc<str>>,
     pub(super) endpoint: Option<Arc<EndpointState>>,
     pub(super) attempts: u32,
@@ -38,6 +41,7 @@ pub(super) struct Captured {
 pub(super) struct Wanted {
     pub(super) request: Vec<String>,
     pub(super) response: Vec<String>,
+    pub(super) trailers: Vec<String>,
 }
 
 impl Wanted {
@@ -56,6 +60,10 @@ impl Wanted {
                     operator: Operator::Response(a, b),
                     ..
                 } => (&mut self.response, a, b),
+                Part::Value {
+                    operator: Operator::Trailer(a, b),
+                    ..
+                } => (&mut self.trailers, a, b),
                 _ => continue,
             };
             for name in [Some(first), second.as_ref()].into_iter().flatten() {
@@ -73,6 +81,8 @@ pub(super) struct Ended<'a> {
     pub(super) wanted: &'a Wanted,
     pub(super) cluster: Option<&'a ClusterStats>,
     pub(super) status: u16,
+    /// How a gRPC call ended; `None` for whatever is none.
+    pub(super) grpc: Option<GrpcStatus>,
     pub(super) flags: ResponseFlags,
     pub(super) details: &'a str,
     pub(super) received: u64,
@@ -138,6 +148,9 @@ impl Ended<'_> {
             Operator::Duration => millis(self.duration).into(),
             Operator::AttemptCount => self.captured.attempts.into(),
             Operator::LocalPort => self.captured.local.port().into(),
+            Operator::GrpcStatus(GrpcStatusForm::Number) => {
+                self.grpc.map(GrpcStatus::number).into()
+            }
             _ => match self.text(operator, bytes_max) {
                 absent if absent == "-" => serde_json::Value::Null,
                 text => text.into(),
@@ -175,6 +188,7 @@ impl Ended<'_> {
         };
         let request = |name: &str| of(&self.wanted.request, &captured.request, name);
         let response = |name: &str| of(&self.wanted.response, &captured.response, name);
+        let trailer = |name: &str| of(&self.wanted.trailers, &captured.trailers, name);
         Some(match operator {
             Operator::StartTime => return start_time(captured.started),
             Operator::Request(first, second) => {
@@ -183,6 +197,10 @@ impl Ended<'_> {
             Operator::Response(first, second) => {
                 return response(first).or_else(|| second.as_deref().and_then(response));
             }
+            Operator::Trailer(first, second) => {
+                return trailer(first).or_else(|| second.as_deref().and_then(trailer));
+            }
+            Operator::GrpcStatus(form) => grpc_status(self.grpc?, *form),
             Operator::Protocol => captured.protocol.to_owned(),
             Operator::ResponseCode => self.status.to_string(),
             Operator::ResponseCodeDetails => self.details.to_owned(),
@@ -218,6 +236,15 @@ pub(super) fn boundary(text: &str, max: usize) -> usize {
         .rev()
         .find(|at| text.is_char_boundary(*at))
         .unwrap_or(0)
+}
+
+fn grpc_status(status: GrpcStatus, form: GrpcStatusForm) -> String {
+    let name = match form {
+        GrpcStatusForm::Camel => status.camel_name(),
+        GrpcStatusForm::Snake => status.name(),
+        GrpcStatusForm::Number => None,
+    };
+    name.map_or_else(|| status.number().to_string(), str::to_owned)
 }
 
 fn millis(duration: Duration) -> u64 {

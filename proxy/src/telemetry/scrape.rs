@@ -9,6 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use weft_config::flag::ResponseFlag;
+use weft_config::grpc::GrpcStatus;
 use weft_config::listener::Direction;
 
 use super::cluster::{CLASSES, ClusterStats, HttpTotals, Resource};
@@ -294,6 +295,12 @@ fn http(of: &Of, direction: &str, totals: HttpTotals, samples: &mut Samples) {
         let labels = of.with(&[way, ("response_code_class", class)]);
         samples.count(names::HTTP_REQUESTS, labels, count);
     }
+    samples.count(names::HTTP_FAILURES, of.with(&[way]), totals.failures);
+    let statuses = GrpcStatus::all().filter_map(GrpcStatus::name);
+    for (status, count) in statuses.chain(["other"]).zip(totals.grpc) {
+        let labels = of.with(&[way, ("grpc_status", status)]);
+        samples.count(names::GRPC_REQUESTS, labels, count);
+    }
     for (flag, count) in ResponseFlag::ALL.iter().zip(totals.flags) {
         let labels = of.with(&[way, ("response_flag", flag.letters())]);
         samples.count(names::HTTP_FLAGS, labels, count);
@@ -475,6 +482,7 @@ mod tests {
 
     use weft_config::flag::ResponseFlags;
 
+    use super::super::cluster::RequestCounts;
     use super::*;
 
     #[test]
@@ -488,9 +496,15 @@ mod tests {
             .collect();
         for cluster in &clusters {
             let flags: ResponseFlags = [ResponseFlag::UF, ResponseFlag::URX].into_iter().collect();
-            cluster
-                .http(Direction::Outbound)
-                .record(503, flags, Duration::from_millis(3), 5, 7);
+            cluster.http(Direction::Outbound).record(&RequestCounts {
+                status: 503,
+                grpc: None,
+                failed: true,
+                flags,
+                duration: Duration::from_millis(3),
+                received: 5,
+                sent: 7,
+            });
         }
         for _ in 0..2 {
             let text = metrics.scrape();

@@ -6,6 +6,7 @@ use crate::gateway_api::quantity::Percent;
 use crate::gateway_api::rate_limit::{
     Bucket, LimitKey, LimitRule, LocalLimit, RateLimitPolicy, max_keys, second, too_many_requests,
 };
+use crate::grpc::GrpcStatus;
 use crate::yaml::{Meaning, shorten};
 
 /// Reads the `spec` of a `RateLimitPolicy`.
@@ -162,9 +163,10 @@ fn grpc_status(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<u8> {
     let Some(Meaning::Text(text)) = item.meaning() else {
         return item.number(cx, 1, 16).and_then(|n| u8::try_from(n).ok());
     };
-    let found = (1u8..).zip(GRPC_STATUSES).find(|(_, name)| *name == text);
+    let errors = || GrpcStatus::all().filter(|status| *status != GrpcStatus::OK);
+    let found = errors().find(|status| status.name() == Some(text));
     if found.is_none() {
-        let hint = super::suggestion(text, GRPC_STATUSES);
+        let hint = super::suggestion(text, errors().filter_map(GrpcStatus::name));
         item.fault(
             cx,
             format!(
@@ -173,7 +175,7 @@ fn grpc_status(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<u8> {
             ),
         );
     }
-    found.map(|(number, _)| number)
+    found.and_then(|status| u8::try_from(status.number()).ok())
 }
 
 fn percent(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<Percent> {
@@ -186,22 +188,3 @@ fn percent(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<Percent> {
         }
     }
 }
-
-const GRPC_STATUSES: [&str; 16] = [
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weft_config::flag::ResponseFlag;
+use weft_config::grpc::GrpcStatus;
 use weft_config::route::Forward;
 
 use super::Engine;
@@ -15,9 +16,6 @@ use super::timers::Owner;
 use crate::policy::parse_grpc_timeout;
 use crate::route::Routed;
 use crate::telemetry::Limit;
-
-/// The gRPC status of a call whose time is over.
-const DEADLINE_EXCEEDED: u8 = 4;
 
 impl Engine {
     /// Ends and wakes what is due at `now`.
@@ -107,7 +105,7 @@ impl Engine {
     fn outlived(&mut self, id: ExchangeId) {
         let reason = "the request lived longer than the route allows";
         let mut reply = LocalReply::new(504, ResponseFlag::UMSDR, reason);
-        reply.grpc_status = Some(DEADLINE_EXCEEDED);
+        reply.grpc_status = Some(GrpcStatus::DEADLINE_EXCEEDED);
         self.reply(id, &reply);
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weft_config::flag::ResponseFlag;
+use weft_config::grpc::GrpcStatus;
 use weft_config::policy::FaultAbort;
 
 use super::Engine;
@@ -101,7 +102,7 @@ impl Exchange {
             ResponseFlag::FI,
             "aborted by fault injection",
         );
-        reply.grpc_status = abort.grpc_status;
+        reply.grpc_status = abort.grpc_status.map(GrpcStatus::from);
         Err(Box::new(reply))
     }
 }

@@ -293,6 +293,10 @@ impl Exchange {
             local: self.facts.destination(),
             protocol,
         };
-        self.log = Some(RequestLog::begin(scope, &info, &self.head, self.started_at));
+        let mut log = RequestLog::begin(scope, &info, &self.head, self.started_at);
+        if self.asks.grpc {
+            log.call();
+        }
+        self.log = Some(log);
     }
 }

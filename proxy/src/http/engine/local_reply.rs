@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 use weft_config::flag::ResponseFlag;
+use weft_config::grpc::GrpcStatus;
 
 use crate::http::head::{Head, Known};
 
@@ -24,7 +25,7 @@ pub(crate) struct LocalReply {
     pub(super) reason: Cow<'static, str>,
     pub(super) fields: SmallVec<[(&'static str, String); 1]>,
     pub(super) body: Body,
-    pub(super) grpc_status: Option<u8>,
+    pub(super) grpc_status: Option<GrpcStatus>,
     /// The connection cannot go on after this answer.
     pub(super) close: bool,
 }
@@ -87,8 +88,8 @@ impl LocalReply {
         head.start_response(if grpc { 200 } else { self.status });
         if grpc {
             head.add_known(Known::ContentType, b"application/grpc");
-            let status = self.grpc_status.unwrap_or(grpc_status(self.status));
-            head.add_known(Known::GrpcStatus, status.to_string().as_bytes());
+            let status = self.grpc_status.unwrap_or(GrpcStatus::of_http(self.status));
+            head.add_known(Known::GrpcStatus, status.number().to_string().as_bytes());
             head.add_known(Known::GrpcMessage, percent_encoded(&self.reason).as_bytes());
         } else if !body.is_empty() {
             head.add_known(Known::ContentType, b"text/plain; charset=utf-8");
@@ -111,18 +112,6 @@ impl LocalReply {
             (Body::Reason, Some(flag)) => format!("weft: {flag}: {}\n", self.reason).into_bytes(),
             (Body::Reason, None) => format!("weft: {}\n", self.reason).into_bytes(),
         }
-    }
-}
-
-/// The gRPC status for an HTTP status (gRPC's own mapping).
-fn grpc_status(http: u16) -> u8 {
-    match http {
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502 | 503 | 504 => 14,
-        _ => 2,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weft_config::flag::ResponseFlag;
+use weft_config::grpc::is_grpc;
 use weft_config::route::{Route, RouteAction};
 
 use super::body::{AnswerRest, RequestBody};
@@ -376,9 +377,7 @@ impl Exchange {
 impl Asks {
     fn of(head: &Head, multiplexed: bool) -> Self {
         let method = head.method();
-        let grpc = head
-            .get(Known::ContentType)
-            .is_some_and(|value| value.starts_with(b"application/grpc"));
+        let grpc = head.get(Known::ContentType).is_some_and(is_grpc);
         Self {
             head_only: method == Some(Method::Head),
             connect: method == Some(Method::Connect),

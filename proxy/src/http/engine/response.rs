@@ -139,6 +139,9 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return self.heads.give(head);
         };
+        if let Some(log) = &mut exchange.log {
+            log.trailers(|name| head.header(name));
+        }
         let room = exchange.limits.buffer_bytes_max;
         let passed = match sink(&mut self.wires, exchange.down, exchange.stream, room) {
             Some(sink) => exchange.rest.pass_trailers(head, sink),
@@ -190,10 +193,13 @@ impl Engine {
 
     /// The answer cannot be finished any more: the downstream learns it from a connection cut short.
     pub(super) fn cut_answer(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get(id) else {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
         let (down, stream) = (exchange.down, exchange.stream);
+        if let Some(log) = &mut exchange.log {
+            log.cut();
+        }
         self.finish(id);
         if self.is_shared(down) {
             return self.reset_stream(down, stream, Reason::Internal);

@@ -28,6 +28,7 @@ use crate::tunnel::{Pools, TunnelLimits};
 
 mod bodies;
 mod failures;
+mod grpc;
 mod names;
 mod policies;
 mod reuse;

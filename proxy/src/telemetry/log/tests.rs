@@ -96,6 +96,72 @@ fn a_pattern_shows_what_happened() {
     );
 }
 
+const STATUS: &str = "%GRPC_STATUS% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS(NUMBER)% %GRPC_STATUS_NUMBER% \
+    %TRAILER(X-COST)% %TRAILER(X-NONE?X-COST):2% %RESP(X-COST)%";
+
+fn call_logged(act: impl FnOnce(&mut RequestLog)) -> String {
+    let head = Head(HashMap::new());
+    logged(
+        AccessLogFormat::Pattern(STATUS.into()),
+        &head,
+        |request, _| act(request),
+    )
+}
+
+#[test]
+fn the_status_of_a_call_is_that_of_its_trailers_before_that_of_its_head() {
+    let in_both = call_logged(|request| {
+        request.call();
+        request.response(200, |name| (name == "grpc-status").then_some(&b"0"[..]));
+        request.trailers(|name| match name {
+            "grpc-status" => Some(b"4"),
+            "x-cost" => Some(b"high"),
+            _ => None,
+        });
+    });
+    assert_eq!(
+        in_both,
+        "DeadlineExceeded DEADLINE_EXCEEDED 4 4 high hi -\n"
+    );
+    let in_head = call_logged(|request| {
+        request.call();
+        request.response(200, |name| (name == "grpc-status").then_some(&b"17"[..]));
+    });
+    assert_eq!(in_head, "17 17 17 17 - - -\n", "one that has no name");
+    let in_none = call_logged(|request| {
+        request.call();
+        request.response(404, |_| None);
+    });
+    assert_eq!(in_none, "Unimplemented UNIMPLEMENTED 12 12 - - -\n");
+    let given_up = call_logged(|request| {
+        request.call();
+        request.response(200, |_| None);
+        request.flag(ResponseFlag::DR);
+    });
+    assert_eq!(given_up, "Canceled CANCELLED 1 1 - - -\n");
+    let no_call = call_logged(|request| {
+        request.response(200, |name| (name == "grpc-status").then_some(&b"0"[..]));
+    });
+    assert_eq!(no_call, "- - - - - - -\n");
+}
+
+#[test]
+fn the_number_of_a_status_is_a_number_in_json() {
+    let fields = [("n", "%GRPC_STATUS_NUMBER%"), ("s", "%GRPC_STATUS%")];
+    let fields = fields.map(|(name, format)| (name.to_owned(), format.to_owned()));
+    let format = || AccessLogFormat::JsonPattern(fields.to_vec().into());
+    let head = Head(HashMap::new());
+    let line = logged(format(), &head, |request, _| {
+        request.call();
+        request.response(503, |_| None);
+    });
+    assert_eq!(line, "{\"n\":14,\"s\":\"Unavailable\"}\n");
+    let line = logged(format(), &head, |request, _| {
+        request.response(503, |_| None)
+    });
+    assert_eq!(line, "{\"n\":null,\"s\":null}\n");
+}
+
 #[test]
 fn a_request_that_is_dropped_counts_once_as_cut_by_the_downstream() {
     let metrics = Metrics::new();

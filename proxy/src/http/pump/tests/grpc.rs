@@ -1,0 +1,177 @@
+//! Calls, over HTTP/1 chunked: heads, messages and trailers are the same over HTTP/2.
+
+use weft_config::grpc::GrpcStatus;
+
+use super::*;
+
+const CALL: &str = "POST /s/m HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\n\
+    Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
+const HEAD: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// What ends an answer whose body is chunked.
+fn trailers(status: u32) -> String {
+    format!("0\r\nGrpc-Status: {status}\r\n\r\n")
+}
+
+/// An answer of one message.
+fn answer(status: u32) -> String {
+    format!("{HEAD}2\r\nok\r\n{}", trailers(status))
+}
+
+/// An answer that is its head alone.
+fn trailers_only(status: u32) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nGrpc-Status: {status}\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+/// An origin that gives each connection the next answer, the last one to all others.
+async fn answers(answers: Vec<String>) -> SocketAddr {
+    let answers = Rc::new(answers);
+    origin(move |count, mut peer| {
+        let answers = answers.clone();
+        async move {
+            peer.until("0\r\n\r\n").await;
+            let answer = answers.get(count).or(answers.last());
+            peer.send(answer.expect("at least one")).await;
+        }
+    })
+    .await
+}
+
+/// Makes a call; what the caller reads of the answer and its trailers.
+async fn call(rig: &Rig) -> String {
+    let mut client = rig.connect().await;
+    client.send(CALL).await;
+    client.answer().await
+}
+
+impl Peer {
+    /// Reads an answer with its trailers, or as much as there is of it.
+    async fn answer(&mut self) -> String {
+        let head = self.head().await;
+        if field(&head, "content-length") == "0" {
+            return head;
+        }
+        let mut rest = String::new();
+        while !rest.ends_with("\r\n\r\n") {
+            let mut bytes = [0; 1024];
+            match timeout(Duration::from_secs(10), self.0.read(&mut bytes)).await {
+                Ok(Ok(n @ 1..)) => rest += std::str::from_utf8(&bytes[..n]).unwrap(),
+                Ok(Ok(0) | Err(_)) => break,
+                other => panic!("{other:?} behind {head}{rest}"),
+            }
+        }
+        head + &rest
+    }
+}
+
+/// Calls by status that were counted, and requests that failed.
+async fn counted(rig: &Rig) -> (Vec<(String, u64)>, u64) {
+    rig.settles().await;
+    let cluster = rig.metrics.cluster(&"c".into());
+    let totals = cluster.http_totals(Direction::Inbound).unwrap();
+    let names = GrpcStatus::all().filter_map(GrpcStatus::name);
+    let counts = names.chain(["other"]).zip(totals.grpc);
+    let counts = counts.filter(|(_, count)| *count > 0);
+    (
+        counts
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect(),
+        totals.failures,
+    )
+}
+
+#[test]
+fn a_call_is_counted_by_the_status_that_its_caller_heard() {
+    for (said, status, failures) in [
+        (answer(0), "OK", 0),
+        (answer(13), "INTERNAL", 1),
+        (answer(99), "other", 1),
+        (trailers_only(5), "NOT_FOUND", 0),
+        (trailers_only(14), "UNAVAILABLE", 1),
+        (
+            "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            "UNIMPLEMENTED",
+            1,
+        ),
+        (format!("{HEAD}2\r\nok\r\n"), "UNAVAILABLE", 1),
+    ] {
+        let said = said.as_str();
+        local(async {
+            let rig = Setup::to([answers(vec![said.to_owned()]).await])
+                .start()
+                .await;
+            call(&rig).await;
+            assert_eq!(
+                counted(&rig).await,
+                (vec![(status.to_owned(), 1)], failures),
+                "{said}"
+            );
+        });
+    }
+}
+
+#[test]
+fn what_is_no_call_has_no_status() {
+    local(async {
+        let rig = Setup::to([answers(vec![answer(13)]).await]).start().await;
+        let mut client = rig.connect().await;
+        client
+            .send(CALL.replace("application/grpc", "application/grpc-web"))
+            .await;
+        client.answer().await;
+        assert_eq!(counted(&rig).await, (vec![], 0));
+    });
+}
+
+#[test]
+fn an_answer_of_the_proxy_is_counted_by_its_status_too() {
+    local(async {
+        let rig = Setup::to([nobody().await]).start().await;
+        let answer = call(&rig).await;
+        assert_eq!(field(&answer, "grpc-status"), "14", "{answer}");
+        assert_eq!(
+            counted(&rig).await,
+            (vec![("UNAVAILABLE".to_owned(), 1)], 1)
+        );
+    });
+}
+
+#[test]
+fn an_answer_that_is_not_grpc_passes_as_it_is() {
+    local(async {
+        let page = "HTTP/1.1 502 Bad\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\noops";
+        let rig = Setup::to([answers(vec![page.to_owned()]).await])
+            .start()
+            .await;
+        let mut client = rig.connect().await;
+        client.send(CALL).await;
+        assert_eq!(client.message().await, page);
+        assert_eq!(
+            counted(&rig).await,
+            (vec![("UNAVAILABLE".to_owned(), 1)], 1)
+        );
+    });
+}
+
+#[test]
+fn a_caller_that_leaves_has_cancelled_its_call_and_nobody_failed() {
+    local(async {
+        let to = origin(|_, mut peer| async move {
+            peer.until("0\r\n\r\n").await;
+            peer.send(HEAD).await;
+            while peer.0.write_all(b"2\r\nok\r\n").await.is_ok() {
+                tokio::time::sleep_until(Instant::now() + Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        let rig = Setup::to([to]).start().await;
+        let mut client = rig.connect().await;
+        client.send(CALL).await;
+        client.until("ok\r\n").await;
+        drop(client);
+        assert_eq!(counted(&rig).await, (vec![("CANCELLED".to_owned(), 1)], 0));
+    });
+}

@@ -156,6 +156,7 @@ pub(crate) fn connection_manager(
         // A mesh does not take an application's name from it.
         server_header_transformation: hcm_parts::ServerHeaderTransformation::PassThrough.into(),
         http_filters: http_filters(used),
+        http2_protocol_options: Some(http2_options()),
         upgrade_configs: vec![hcm_parts::UpgradeConfig {
             upgrade_type: "websocket".to_owned(),
             ..hcm_parts::UpgradeConfig::default()
@@ -168,9 +169,17 @@ pub(crate) fn connection_manager(
 pub(crate) fn as_downstream() -> UpstreamProtocolOptions {
     UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
         http_protocol_options: Some(core::Http1ProtocolOptions::default()),
-        http2_protocol_options: Some(core::Http2ProtocolOptions::default()),
+        http2_protocol_options: Some(http2_options()),
         ..UseDownstreamHttpConfig::default()
     })
+}
+
+/// HTTP/2 on either side: WebSockets may come and go by extended CONNECT (RFC 8441).
+pub(crate) fn http2_options() -> core::Http2ProtocolOptions {
+    core::Http2ProtocolOptions {
+        allow_connect: true,
+        ..core::Http2ProtocolOptions::default()
+    }
 }
 
 /// `typed_extension_protocol_options` of a cluster.

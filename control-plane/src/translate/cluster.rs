@@ -14,7 +14,7 @@ use weft_xds_proto::pb::envoy::config::cluster::v3::{
     CircuitBreakers, Cluster, OutlierDetection as PbOutlierDetection, UpstreamConnectionOptions,
 };
 use weft_xds_proto::pb::envoy::config::core::v3::{
-    Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as CommonOptions, TcpKeepalive,
+    Http1ProtocolOptions, HttpProtocolOptions as CommonOptions, TcpKeepalive,
 };
 use weft_xds_proto::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
     ExplicitHttpConfig, UpstreamProtocolOptions, explicit_http_config::ProtocolConfig,
@@ -23,7 +23,9 @@ use weft_xds_proto::pb::envoy::r#type::v3::Percent;
 use weft_xds_proto::pb::google::protobuf::Any;
 
 use super::policies::RoutePolicy;
-use crate::snapshot::proto::{ads, as_downstream, duration, protocol_options, u32_value};
+use crate::snapshot::proto::{
+    ads, as_downstream, duration, http2_options, protocol_options, u32_value,
+};
 
 /// The cluster `name`, whose endpoints EDS tells under the same name.
 pub(crate) fn cluster(name: &str, protocol: AppProtocol, policy: &RoutePolicy<'_>) -> Cluster {
@@ -138,7 +140,7 @@ fn upstream(protocol: AppProtocol) -> Option<UpstreamProtocolOptions> {
             Http1ProtocolOptions::default(),
         ))),
         AppProtocol::Http2 | AppProtocol::Grpc => Some(explicit(
-            ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions::default()),
+            ProtocolConfig::Http2ProtocolOptions(http2_options()),
         )),
         AppProtocol::Detect => Some(as_downstream()),
     }

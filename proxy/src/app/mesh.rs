@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_config::diag::{Diagnostics, FieldPath};
+use weft_config::http2::Http2Options;
 use weft_config::listener::{
     ChainAction, Detection, Direction, DownstreamCodec, FilterChain, FilterChainMatch,
     HttpConnectionManager, HttpLimits, Listener, RouteSource, ServerHeader,
@@ -74,6 +75,10 @@ impl OutboundLimits {
             header_bytes_max: self.header_bytes_max,
             header_count_max: self.header_count_max,
             buffer_bytes_max: self.buffer_bytes_max,
+            http2: Http2Options {
+                allow_connect: true,
+                ..Http2Options::default()
+            },
             ..HttpLimits::default()
         }
     }

@@ -21,6 +21,8 @@ mod detect;
 mod gateway;
 #[path = "../fuzz/src/h1.rs"]
 mod h1;
+#[path = "../fuzz/src/h2.rs"]
+mod h2;
 #[path = "../fuzz/src/state_dir.rs"]
 mod state_dir;
 #[path = "../fuzz/src/store.rs"]
@@ -91,6 +93,38 @@ const HTTP1: &[&str] = &[
     "204",
     "304",
     "426",
+];
+
+/// Pieces that matter to HTTP/2: headers of frames, and fields. No character is above 0x7f, so that each is a byte.
+const HTTP2: &[&str] = &[
+    "\0",
+    "\x01",
+    "\x7f",
+    "\0\0\0",
+    "\0\0\0\0\x01\0\0\0\x01",
+    "\0\0\x05\0\0\0\0\0\x01hello",
+    "\0\0\x05\x02\0\0\0\0\x03\0\0\0\0\0",
+    "\0\0\x04\x03\0\0\0\0\x01\0\0\0\x08",
+    "\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0",
+    "\0\0\x06\x04\0\0\0\0\0\0\x01\0\0\0\0",
+    "\0\0\x08\x06\0\0\0\0\x0012345678",
+    "\0\0\x08\x07\0\0\0\0\0\0\0\0\x01\0\0\0\0",
+    "\0\0\x04\x08\0\0\0\0\x01\0\0\0\x05",
+    "\0\0\x04\x08\0\0\0\0\0\x7f\x7f\x7f\x7f",
+    "\0\0\0\x09\x04\0\0\0\x01",
+    "\0\0\0\x01\x05\0\0\0\x05",
+    "\0\x07:method\x07CONNECT",
+    "\0\x09:protocol\x01x",
+    "\0\x0econtent-length\x015",
+    "@\x01a\x01b",
+    "\x10\x01a\x01b",
+    "\0\x02te\x08trailers",
+    "\0\x06cookie\x03a=b",
+    "\0\x04host\x01a",
+    "\0\x01A\x01b",
+    "\0\x01a\x02\r\n",
+    " ",
+    "?a",
 ];
 
 /// Pieces that matter to YAML, to JSON, and to what is written in them.
@@ -250,6 +284,26 @@ fn requests_of_any_bytes_are_read_alike_and_forwarded_as_one() {
 #[test]
 fn responses_of_any_bytes_are_read_alike_and_forwarded_as_one() {
     run("h1_client", HTTP1, h1::client);
+}
+
+#[test]
+fn frames_of_any_bytes_are_read_alike_by_a_server() {
+    run("h2_server", HTTP2, h2::server);
+}
+
+#[test]
+fn frames_of_any_bytes_are_read_alike_by_a_client() {
+    run("h2_client", HTTP2, h2::client);
+}
+
+#[test]
+fn field_blocks_of_any_bytes_are_read_alike_and_forwarded_as_one() {
+    run("h2_blocks", HTTP2, h2::blocks);
+}
+
+#[test]
+fn two_ends_agree_whatever_they_do() {
+    run("h2_both", HTTP2, h2::both);
 }
 
 #[test]

@@ -180,14 +180,13 @@ fn fields(head: &Head, hop: Hop, encoder: &mut Encoder, out: &mut Vec<u8>) {
         if is_left_out(&field, hop) {
             continue;
         }
-        let (name, value) = match field.known {
-            Known::Other => (field.name, field.value),
-            Known::Te => (field.name, &b"trailers"[..]),
-            known => (known.name().as_bytes(), field.value),
-        };
         // RFC 9113 §8.2.1: no whitespace at the ends of a value.
-        let value = chars::trim(value);
-        encoder.field(name, value, indexing(&field), out);
+        let (value, indexing) = (chars::trim(field.value), indexing(&field));
+        match field.known {
+            Known::Other => encoder.field(field.name, value, indexing, out),
+            Known::Te => encoder.known_field(Known::Te, b"trailers", indexing, out),
+            known => encoder.known_field(known, value, indexing, out),
+        }
     }
 }
 

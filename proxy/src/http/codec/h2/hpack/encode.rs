@@ -95,14 +95,43 @@ impl Encoder {
         indexing: Indexing,
         out: &mut Vec<u8>,
     ) {
-        let pattern = match indexing {
+        if let Some(pattern) = self.short_form(name, value, indexing, out) {
+            literal(name, static_table::index_of(name), value, pattern, out);
+        }
+    }
+
+    /// Writes a field with a well-known name.
+    pub(in super::super) fn known_field(
+        &mut self,
+        known: Known,
+        value: &[u8],
+        indexing: Indexing,
+        out: &mut Vec<u8>,
+    ) {
+        let name = known.name().as_bytes();
+        if let Some(pattern) = self.short_form(name, value, indexing, out) {
+            let index = static_table::index_of_known(known);
+            literal(name, index, value, pattern, out);
+        }
+    }
+
+    /// Writes a field that is in the table; else gives the pattern of the literal by which it is to be written.
+    fn short_form(
+        &mut self,
+        name: &[u8],
+        value: &[u8],
+        indexing: Indexing,
+        out: &mut Vec<u8>,
+    ) -> Option<u8> {
+        Some(match indexing {
             Indexing::Never => 0x10,
             Indexing::Pointless => 0x00,
             // What takes a quarter of the table would push out too much.
             Indexing::WhenRepeated if name.len() + value.len() + 32 > self.table.max() / 4 => 0x00,
             Indexing::WhenRepeated => match self.find(name, value) {
                 Found::Indexed(age) => {
-                    return integer::encode(static_table::LEN + 1 + age, 7, 0x80, out);
+                    integer::encode(static_table::LEN + 1 + age, 7, 0x80, out);
+                    return None;
                 }
                 Found::Again(slot) => {
                     self.remember(slot, name, value);
@@ -110,8 +139,7 @@ impl Encoder {
                 }
                 Found::New => 0x00,
             },
-        };
-        literal(name, value, pattern, out);
+        })
     }
 
     /// Looks for a field, and notes it when it is new.
@@ -174,29 +202,35 @@ fn is_entry(table: &Table, age: usize, name: &[u8], value: &[u8]) -> bool {
 ///
 /// What goes into the table is sent once and coded where that is shorter. What is not indexed is sent each time: coding
 /// and decoding it would cost both sides more than the quarter of its bytes that it saves.
-fn literal(name: &[u8], value: &[u8], pattern: u8, out: &mut Vec<u8>) {
-    let (prefix, coded) = match pattern {
-        0x40 => (6, true),
-        _ => (4, false),
-    };
-    match static_table::index_of(name) {
-        Some(index) => integer::encode(index, prefix, pattern, out),
+fn literal(name: &[u8], index: Option<usize>, value: &[u8], pattern: u8, out: &mut Vec<u8>) {
+    if pattern == 0x40 {
+        match index {
+            Some(index) => integer::encode(index, 6, pattern, out),
+            None => {
+                out.push(pattern);
+                coded(name.iter().map(u8::to_ascii_lowercase), out);
+            }
+        }
+        return coded(value.iter().copied(), out);
+    }
+    match index {
+        Some(index) => integer::encode(index, 4, pattern, out),
         None => {
             out.push(pattern);
-            string(name.iter().map(u8::to_ascii_lowercase), coded, out);
+            integer::encode(name.len(), 7, 0x00, out);
+            out.extend(name.iter().map(u8::to_ascii_lowercase));
         }
     }
-    string(value.iter().copied(), coded, out);
+    integer::encode(value.len(), 7, 0x00, out);
+    out.extend_from_slice(value);
 }
 
-/// A string (RFC 7541 §5.2).
-fn string(text: impl ExactSizeIterator<Item = u8> + Clone, coded: bool, out: &mut Vec<u8>) {
-    if coded {
-        let len = huffman::encoded_len(text.clone());
-        if len < text.len() {
-            integer::encode(len, 7, 0x80, out);
-            return huffman::encode(text, out);
-        }
+/// A string (RFC 7541 §5.2), coded where that makes it shorter.
+fn coded(text: impl ExactSizeIterator<Item = u8> + Clone, out: &mut Vec<u8>) {
+    let len = huffman::encoded_len(text.clone());
+    if len < text.len() {
+        integer::encode(len, 7, 0x80, out);
+        return huffman::encode(text, out);
     }
     integer::encode(text.len(), 7, 0x00, out);
     out.extend(text);

@@ -6,12 +6,16 @@ use crate::http::codec::ProtocolError;
 const CONTINUATIONS_MAX: u32 = 4;
 
 /// Reads an integer whose first byte is `first`, of which the low `prefix` bits count; the others are in `rest`.
+#[inline]
 pub(super) fn decode(first: u8, prefix: u32, rest: &mut &[u8]) -> Result<usize, ProtocolError> {
     let full = (1_u32 << prefix) - 1;
-    let mut value = u32::from(first) & full;
-    if value < full {
-        return Ok(value as usize);
+    match u32::from(first) & full {
+        value if value < full => Ok(value as usize),
+        _ => decode_rest(full, rest),
     }
+}
+
+fn decode_rest(mut value: u32, rest: &mut &[u8]) -> Result<usize, ProtocolError> {
     for count in 0..CONTINUATIONS_MAX {
         let [byte, tail @ ..] = *rest else {
             return Err(ProtocolError::TruncatedBlock);
@@ -28,14 +32,18 @@ pub(super) fn decode(first: u8, prefix: u32, rest: &mut &[u8]) -> Result<usize, 
 }
 
 /// Writes `value` behind the high bits `pattern` of a byte that leaves `prefix` bits.
+#[inline]
 pub(super) fn encode(value: usize, prefix: u32, pattern: u8, out: &mut Vec<u8>) {
     let full = (1_usize << prefix) - 1;
     if value < full {
         out.push(pattern | value as u8);
-        return;
+    } else {
+        out.push(pattern | full as u8);
+        encode_rest(value - full, out);
     }
-    out.push(pattern | full as u8);
-    let mut left = value - full;
+}
+
+fn encode_rest(mut left: usize, out: &mut Vec<u8>) {
     while left >= 0x80 {
         out.push(left as u8 | 0x80);
         left >>= 7;

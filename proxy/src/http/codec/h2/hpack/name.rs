@@ -47,10 +47,6 @@ impl Name {
 
     /// What `name` is.
     pub(super) fn of(name: &[u8]) -> Self {
-        // RFC 9113 §8.2.1.
-        if name.iter().any(u8::is_ascii_uppercase) {
-            return Self::special(Kind::UpperCase);
-        }
         match Known::of(name) {
             Known::Other => Self::special(match name {
                 [b':', pseudo @ ..] => match pseudo {
@@ -62,10 +58,13 @@ impl Name {
                     b"protocol" => Kind::Protocol,
                     _ => Kind::UnknownPseudo,
                 },
+                // RFC 9113 §8.2.1.
+                _ if name.iter().any(u8::is_ascii_uppercase) => Kind::UpperCase,
                 _ if chars::is_token(name) => Kind::Field,
                 _ => Kind::NoToken,
             }),
-            known => Self::field(known),
+            known if name == known.name().as_bytes() => Self::field(known),
+            _ => Self::special(Kind::UpperCase),
         }
     }
 }

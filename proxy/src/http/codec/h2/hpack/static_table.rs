@@ -110,8 +110,34 @@ static INDEX: [u8; SLOTS] = build_index();
 pub(super) fn index_of(name: &[u8]) -> Option<usize> {
     let index = usize::from(*INDEX.get(slot_of(name)?)?);
     let entry = ENTRIES.get(index.checked_sub(1)?)?;
-    name.eq_ignore_ascii_case(entry.name.as_bytes())
-        .then_some(index)
+    let found = entry.name.as_bytes();
+    (name == found || name.eq_ignore_ascii_case(found)).then_some(index)
+}
+
+/// By well-known name: the index of its first entry, or 0.
+static INDEX_OF_KNOWN: [u8; 256] = build_index_of_known();
+
+/// [`index_of`] for a well-known name, of which nothing needs to be looked at.
+pub(super) fn index_of_known(known: Known) -> Option<usize> {
+    let index = usize::from(*INDEX_OF_KNOWN.get(known as usize)?);
+    (index > 0).then_some(index)
+}
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "done by the compiler, which checks every index"
+)]
+const fn build_index_of_known() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut at = LEN;
+    while at > 0 {
+        let known = TABLE[at - 1].is.known as usize;
+        if known != Known::Other as usize {
+            table[known] = at as u8;
+        }
+        at -= 1;
+    }
+    table
 }
 
 /// Where `name` would be in [`INDEX`]: by its length and three of its bytes, case folded.

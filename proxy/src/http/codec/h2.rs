@@ -3,7 +3,7 @@
 //! One [`Conn`] carries many exchanges at a time, each on a stream. What it has to say without being asked
 //! (acknowledgements, credit, resets) waits in `pending` until something is written or [`Conn::flush`] is called.
 //!
-//! - `read` cuts the input into frames, `control` and `messages` know what each means; `message` makes heads of fields.
+//! - `read` cuts the input into frames, `control`, `messages` and `content` know what each means; `message` makes heads of fields.
 //! - `write` and `emit` go the other way.
 //! - `streams` holds what is open, `window` counts credit, `guard` counts what a peer may do only so often.
 //!
@@ -11,6 +11,7 @@
 //! stream and no other. So what can wait for readers is `streams_max` × `stream_window` at most, and no other bound is
 //! needed. At rest a connection keeps its tables and little else.
 
+mod content;
 mod control;
 mod emit;
 mod error;

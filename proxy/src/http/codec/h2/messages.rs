@@ -1,11 +1,11 @@
-//! Frames of messages: HEADERS, CONTINUATION and DATA, and what they mean for their stream (RFC 9113 §8.1).
+//! Frames of field blocks, HEADERS and CONTINUATION, and what they mean for their stream (RFC 9113 §8.1).
 
 use super::control::Place;
 use super::error::ErrorCode;
 use super::frame::{self, Header};
 use super::limits::Hit;
 use super::message::{Expected, Facts, Reader, add_upgrade};
-use super::read::{Block, Data, Reading, Step};
+use super::read::{Block, Step};
 use super::streams::{Read, Request, Stream};
 use super::{Conn, Drain, Role};
 use crate::http::codec::ProtocolError;
@@ -189,13 +189,13 @@ impl Conn {
     }
 
     /// The message broke a rule: nothing more of it is read.
-    fn malformed(&mut self, id: u32, end: bool, error: ProtocolError) -> Step {
+    pub(super) fn malformed(&mut self, id: u32, end: bool, error: ProtocolError) -> Step {
         self.hit(error);
         self.discard(id, end);
         Step::Malformed { stream: id, error }
     }
 
-    fn discard(&mut self, id: u32, end: bool) {
+    pub(super) fn discard(&mut self, id: u32, end: bool) {
         if let Some(stream) = self.streams.get(id) {
             stream.read = if end { Read::Done } else { Read::Discard };
             self.settle(id);
@@ -311,83 +311,6 @@ impl Conn {
             end: true,
         }
     }
-
-    /// RFC 9113 §6.1. `payload` holds no more than the length of the padding.
-    pub(super) fn data_frame(
-        &mut self,
-        header: Header,
-        payload: &[u8],
-    ) -> Result<Option<Step>, ProtocolError> {
-        if header.stream == 0 {
-            return Err(ProtocolError::BadStream);
-        }
-        let end = header.has(frame::END_STREAM);
-        let (content, padding) = content_of(header, payload)?;
-        self.guard
-            .message_frame(content == 0 && !end, &self.limits)?;
-        // RFC 9113 §6.9.1: all of a frame counts, and on the connection even that of a closed stream.
-        self.receive.take(header.len)?;
-        if let Some(increment) = self.receive.give(header.len, self.limits.connection_window) {
-            self.pending.window_update(0, increment);
-        }
-        self.reading = match content + padding {
-            0 => Reading::Frame,
-            len => Reading::Skip(len),
-        };
-        if self.known_place(header.stream)? != Place::Open {
-            return Ok(None);
-        }
-        let Some(stream) = self.streams.get(header.stream) else {
-            return Ok(None);
-        };
-        if let Err(error) = stream.receive.take(header.len) {
-            return Ok(self.reset_for(header.stream, error));
-        }
-        match stream.read {
-            Read::Body => {}
-            Read::Discard => {
-                self.discard(header.stream, end);
-                return Ok(None);
-            }
-            Read::Done => return Ok(self.reset_for(header.stream, ProtocolError::ClosedStream)),
-            Read::Head => {
-                return Ok(Some(self.malformed(
-                    header.stream,
-                    end,
-                    ProtocolError::DataBeforeHead,
-                )));
-            }
-        }
-        if let Err(error) = count_content(stream, content, end) {
-            return Ok(Some(self.malformed(header.stream, end, error)));
-        }
-        if !end {
-            // Nobody sees the padding, so nobody else gives its credit back.
-            self.credit(header.stream, header.len - content);
-        }
-        if content > 0 || end {
-            self.reading = Reading::Data(Data {
-                stream: header.stream,
-                left: content,
-                padding,
-                end,
-            });
-        }
-        Ok(None)
-    }
-}
-
-/// RFC 9113 §8.1.1: what is announced is what comes.
-fn count_content(stream: &mut Stream, content: u32, end: bool) -> Result<(), ProtocolError> {
-    let Some(left) = &mut stream.length_in else {
-        return Ok(());
-    };
-    match left.checked_sub(u64::from(content)) {
-        Some(0) => *left = 0,
-        Some(rest) if !end => *left = rest,
-        _ => return Err(ProtocolError::LengthDiffers),
-    }
-    Ok(())
 }
 
 fn request_of(head: &Head, facts: Facts) -> Request {
@@ -425,17 +348,4 @@ fn unpadded(header: Header, payload: &[u8]) -> Result<&[u8], ProtocolError> {
     let len = rest.len().checked_sub(usize::from(*padding));
     let len = len.ok_or(ProtocolError::BadPadding)?;
     Ok(rest.get(..len).unwrap_or_default())
-}
-
-/// The bytes of content and of padding that follow the front of a DATA frame.
-fn content_of(header: Header, payload: &[u8]) -> Result<(u32, u32), ProtocolError> {
-    if !header.has(frame::PADDED) {
-        return Ok((header.len, 0));
-    }
-    let [padding] = payload else {
-        return Err(ProtocolError::BadFrameLength);
-    };
-    let padding = u32::from(*padding);
-    let content = (header.len - 1).checked_sub(padding);
-    Ok((content.ok_or(ProtocolError::BadPadding)?, padding))
 }

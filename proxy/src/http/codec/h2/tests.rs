@@ -2,8 +2,10 @@
 
 mod exchange;
 mod floods;
+mod flow;
 mod frames;
 mod messages;
+mod responses;
 mod split;
 mod tunnels;
 mod writing;

@@ -60,14 +60,7 @@ impl Conn {
         if id <= self.last_sent {
             return Err(Refused::OutOfTurn);
         }
-        let request = match head.method() {
-            Some(Method::Connect) => Request::Connect,
-            Some(Method::Get) if head.upgrade().is_some() => Request::Extended,
-            // Only a GET can switch here: what another would carry has no place in an extended CONNECT.
-            _ if head.upgrade().is_some() => return Err(Refused::Switch),
-            Some(Method::Head) => Request::Head,
-            _ => Request::Plain,
-        };
+        let request = request_of(head)?;
         let tunnel = matches!(request, Request::Connect | Request::Extended);
         let extended = request == Request::Extended;
         if extended && !self.peer.connect_protocol {
@@ -288,6 +281,18 @@ impl Conn {
             self.settle(id);
         }
         Ok(())
+    }
+}
+
+/// What the request `head` asks for.
+fn request_of(head: &Head) -> Result<Request, Refused> {
+    match head.method() {
+        Some(Method::Connect) => Ok(Request::Connect),
+        Some(Method::Get) if head.upgrade().is_some() => Ok(Request::Extended),
+        // Only a GET can switch here: what another would carry has no place in an extended CONNECT.
+        _ if head.upgrade().is_some() => Err(Refused::Switch),
+        Some(Method::Head) => Ok(Request::Head),
+        _ => Ok(Request::Plain),
     }
 }
 

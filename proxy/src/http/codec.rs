@@ -163,6 +163,14 @@ impl Codec {
         }
     }
 
+    /// How many exchanges the endpoint takes at once; `None` while it has not said.
+    pub fn streams_allowed(&self) -> Option<usize> {
+        match self {
+            Self::H1(_) => Some(1),
+            Self::H2(conn) => conn.streams_allowed(),
+        }
+    }
+
     /// Whether no exchange will ever begin on an upstream connection again.
     pub fn is_going_away(&self) -> bool {
         match self {

@@ -143,6 +143,9 @@ pub enum Refused {
     /// The content ended before what was announced. The connection must be closed.
     #[error("the content is shorter than its Content-Length (RFC 9112 §6.3)")]
     TooShort,
+    /// An upgrade on a connection whose peer has not allowed extended CONNECT.
+    #[error("the endpoint takes no upgrades over HTTP/2 (RFC 8441 §3)")]
+    NoWebSockets,
     /// A switch of protocols that was not asked for.
     #[error("a switch of protocols that was not asked for (RFC 9110 §7.8)")]
     Switch,

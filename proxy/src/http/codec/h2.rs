@@ -172,6 +172,18 @@ impl Conn {
         max.saturating_sub(self.streams.len()).min(numbers_left)
     }
 
+    /// A client may open so many streams before the peer has said how many it takes.
+    pub fn expect_streams(&mut self, streams: u32) {
+        if !self.peer_told {
+            self.peer.streams_max = streams;
+        }
+    }
+
+    /// How many streams the peer takes at once; `None` while it has not said.
+    pub fn streams_allowed(&self) -> Option<usize> {
+        self.peer_told.then_some(self.peer.streams_max as usize)
+    }
+
     /// How many exchanges are under way.
     pub fn streams(&self) -> usize {
         self.streams.len()

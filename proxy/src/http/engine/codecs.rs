@@ -30,9 +30,14 @@ pub(super) fn of_downstream(facts: &ConnectionFacts, limits: &HttpLimits) -> Cod
 }
 
 /// The codec of a connection to an endpoint.
-pub(super) fn of_upstream(http2: bool, cluster: &config::Cluster) -> Codec {
+///
+/// `streams` is what the endpoint took at once over its last connection, which is what it will say again.
+pub(super) fn of_upstream(http2: bool, streams: usize, cluster: &config::Cluster) -> Codec {
     if http2 {
-        Codec::H2(Box::new(h2::Conn::client(h2_limits(&cluster.http2))))
+        let limits = h2_limits(&cluster.http2);
+        let mut conn = h2::Conn::client(limits);
+        conn.expect_streams(u32::try_from(streams).unwrap_or(u32::MAX));
+        Codec::H2(Box::new(conn))
     } else {
         Codec::H1(h1::Conn::client(H1Limits::default()))
     }

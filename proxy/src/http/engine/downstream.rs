@@ -45,7 +45,8 @@ impl Engine {
         connection.keepalive = keepalive.map(Box::new);
         let id = self.wires.insert(connection);
         self.flush_codec(id);
-        if self.draining {
+        // One of HTTP/1 hears so by the answer to its first request.
+        if self.draining && self.is_shared(id) {
             self.drain_connection(id);
         }
         self.arm_connection(id);

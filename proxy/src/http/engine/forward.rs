@@ -71,9 +71,13 @@ impl Engine {
         let fresh = exchange.asks.connect || exchange.attempt.replaced;
         exchange.attempt.http2 = exchange.goes_over_http2(cluster);
         let pool = exchange.attempt.pool(endpoint.id);
+        let needs_settings = exchange.needs_settings();
         if !fresh && let Some(up) = self.take_idle(pool, cluster) {
-            self.attach(id, up);
-            return Ok(());
+            let told = self.wires.get(up).and_then(|it| it.codec.streams_allowed());
+            if told.is_some() || !needs_settings {
+                self.attach(id, up);
+                return Ok(());
+            }
         }
         self.wait_for_connection(id, cluster, endpoint)
     }
@@ -219,6 +223,11 @@ impl Exchange {
             self.body.replay(sink).map_err(refused)?;
         }
         Ok(())
+    }
+
+    /// Whether what it asks for may be sent only to an endpoint that has said that it takes it.
+    pub(super) fn needs_settings(&self) -> bool {
+        self.asks.upgrade && self.attempt.http2
     }
 
     /// Whether the cluster is spoken to over HTTP/2. A tunnel is not spoken in at all.

@@ -13,13 +13,14 @@ use weft_config::cluster as config;
 use super::arena::{Arena, Key};
 use super::codecs;
 use super::connection::{Closing, ConnId, Connection, Role, Upstream};
-use super::exchange::{ExchangeId, Phase, UpStream};
+use super::exchange::{Exchange, ExchangeId, Phase, UpStream};
 use super::failure::Failure;
 use super::forward::overflow;
 use super::keepalive::Keepalive;
 use super::{Action, Engine};
 use crate::balance::{BreakerGuard, Cluster, EndpointId, EndpointState, Outcome};
 use crate::endpoint::ConnectError;
+use crate::http::codec::Codec;
 use crate::route::Routed;
 
 /// The name of a connection in the making.
@@ -60,12 +61,13 @@ pub(crate) struct ConnectAttempt {
 pub(super) struct Pool {
     cluster: Arc<Cluster>,
     endpoint: Arc<EndpointState>,
-    key: PoolKey,
     /// Those that a request may take: at rest, or shared.
     free: Vec<ConnId>,
     waiting: VecDeque<ExchangeId>,
     connecting: usize,
     open: usize,
+    /// Exchanges that one connection is taken to have room for, before its endpoint has said.
+    streams: usize,
 }
 
 /// What a pool has for a request that found no connection at rest.
@@ -196,20 +198,19 @@ impl Pools {
 impl Pool {
     fn new(key: PoolKey, cluster: &Arc<Cluster>, endpoint: &Arc<EndpointState>) -> Self {
         Self {
-            key,
             cluster: cluster.clone(),
             endpoint: endpoint.clone(),
             free: Vec::new(),
             waiting: VecDeque::new(),
             connecting: 0,
             open: 0,
+            streams: if key.http2 { STREAMS_EXPECTED } else { 1 },
         }
     }
 
     /// Whether the connections in the making will do for all that wait.
     fn has_enough(&self) -> bool {
-        let each = if self.key.http2 { STREAMS_EXPECTED } else { 1 };
-        self.connecting.saturating_mul(each) >= self.waiting.len()
+        self.connecting.saturating_mul(self.streams.max(1)) >= self.waiting.len()
     }
 
     fn is_empty(&self) -> bool {
@@ -250,11 +251,13 @@ impl Engine {
         self.now = now;
         let made = self.pools.attempts.remove(attempt)?;
         let key = made.pool;
+        let mut streams = 1;
         if let Some(pool) = self.pools.by_key.get_mut(&key) {
             pool.connecting = pool.connecting.saturating_sub(1);
             pool.open += 1;
+            streams = pool.streams;
         }
-        let codec = codecs::of_upstream(key.http2, &made.config);
+        let codec = codecs::of_upstream(key.http2, streams, &made.config);
         let keepalive = made.config.http2.keepalive.filter(|_| key.http2);
         let keepalive = keepalive.map(|rule| Keepalive::new(rule, now, &mut self.rng));
         let upstream = Upstream {
@@ -332,18 +335,29 @@ impl Engine {
     /// Gives a free connection to the request that waits longest, or lets it rest.
     fn offer(&mut self, key: PoolKey, id: ConnId) {
         loop {
-            let room = self.wires.get(id).map_or(0, |it| it.codec.room());
+            let codec = self.wires.get(id).map(|connection| &connection.codec);
+            let room = codec.map_or(0, Codec::room);
+            let allowed = codec.and_then(Codec::streams_allowed);
             let Some(pool) = self.pools.by_key.get_mut(&key) else {
                 return self.close(id);
             };
+            if let Some(allowed) = allowed {
+                pool.streams = allowed.min(STREAMS_EXPECTED);
+            }
             if room == 0 {
                 break;
             }
-            let Some(waiting) = pool.waiting.pop_front() else {
+            let Some(waiting) = pool.waiting.front().copied() else {
                 break;
             };
             let waits = self.exchanges.get(waiting);
-            if waits.is_some_and(|exchange| exchange.phase == Phase::Pending) {
+            let waits = waits.filter(|exchange| exchange.phase == Phase::Pending);
+            if allowed.is_none() && waits.is_some_and(Exchange::needs_settings) {
+                break;
+            }
+            let attaches = waits.is_some();
+            pool.waiting.pop_front();
+            if attaches {
                 self.attach(waiting, id);
                 if !key.http2 {
                     return;

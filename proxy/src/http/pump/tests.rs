@@ -29,6 +29,7 @@ use crate::tunnel::{Pools, TunnelLimits};
 mod bodies;
 mod failures;
 mod grpc;
+mod http2;
 mod names;
 mod policies;
 mod reuse;

@@ -64,7 +64,7 @@ impl Conn {
         let tunnel = matches!(request, Request::Connect | Request::Extended);
         let extended = request == Request::Extended;
         if extended && !self.peer.connect_protocol {
-            return Err(Refused::Switch);
+            return Err(Refused::NoWebSockets);
         }
         let hop = Hop {
             extended,

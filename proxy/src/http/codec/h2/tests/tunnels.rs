@@ -143,7 +143,7 @@ fn an_extended_connect_that_was_not_offered() {
     let stream = end.conn.open().expect("room");
     let request = switch(Head::request(b"GET", b"a", b"/chat"));
     let refused = end.conn.head(stream, &request, false, &mut end.out);
-    assert_eq!(refused, Err(Refused::Switch));
+    assert_eq!(refused, Err(Refused::NoWebSockets));
     assert_eq!(end.written(), []);
 }
 

@@ -10,18 +10,21 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 
+use crate::content::Content;
+
 /// Bound of one request of a test.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One HTTP/1.1 connection that is kept.
 pub struct Http1 {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Content>,
     connection: JoinHandle<()>,
 }
 
@@ -49,13 +52,22 @@ impl Http1 {
     /// If the connection ends, or nothing whole comes back within 10 s.
     pub async fn send(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Bytes>> {
         let exchange = async {
-            self.sender.ready().await?;
-            let (head, body) = self.sender.send_request(request).await?.into_parts();
+            let request = request.map(BodyExt::boxed_unsync);
+            let (head, body) = self.begin(request).await?.into_parts();
             Ok::<_, anyhow::Error>(Response::from_parts(head, body.collect().await?.to_bytes()))
         };
         timeout(REQUEST_TIMEOUT, exchange)
             .await
             .context("no whole answer within 10 s")?
+    }
+
+    /// Sends `request` and gives what comes back, whose content is still to be read.
+    ///
+    /// # Errors
+    /// If the connection ends.
+    pub async fn begin(&mut self, request: Request<Content>) -> anyhow::Result<Response<Incoming>> {
+        self.sender.ready().await?;
+        Ok(self.sender.send_request(request).await?)
     }
 
     /// `GET path` with this `Host`.

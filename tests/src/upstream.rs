@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+
+use crate::content::{self, Checker};
 
 /// A running upstream; it ends with this guard.
 pub struct Upstream {
@@ -25,7 +28,8 @@ pub struct Upstream {
 
 impl Upstream {
     /// An HTTP/1.1 server whose answers name it: status 200, header `x-served-by`, body `NAME METHOD PATH`; a request
-    /// body is echoed after that.
+    /// body is echoed after that. Below `/stream`, and of gRPC, the body is echoed alone and as it comes. A path that ends in
+    /// `/bytes/N` is so much of [`content`]; one that ends in `/check` answers how much of it came.
     pub async fn http(name: &str) -> Self {
         let name: Arc<str> = name.into();
         Self::start(move |stream, served| {
@@ -38,6 +42,30 @@ impl Upstream {
                 let _ = http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service)
                     .with_upgrades()
+                    .await;
+            }
+        })
+        .await
+    }
+
+    /// As [`Self::http`], over HTTP/2 without TLS. A gRPC request ends with status 0.
+    pub async fn http2(name: &str) -> Self {
+        Self::http2_with_window(name, 65_535).await
+    }
+
+    /// As [`Self::http2`], with streams whose content has this window.
+    pub async fn http2_with_window(name: &str, window: u32) -> Self {
+        let name: Arc<str> = name.into();
+        Self::start(move |stream, served| {
+            let name = name.clone();
+            async move {
+                let service = service_fn(move |request| {
+                    served.fetch_add(1, Ordering::Relaxed);
+                    echo(name.clone(), request)
+                });
+                let _ = http2::Builder::new(TokioExecutor::new())
+                    .initial_stream_window_size(window)
+                    .serve_connection(TokioIo::new(stream), service)
                     .await;
             }
         })
@@ -126,17 +154,48 @@ impl Drop for Upstream {
 async fn echo(
     name: Arc<str>,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<UnsyncBoxBody<Bytes, hyper::Error>>, Infallible> {
     let (head, body) = request.into_parts();
-    let mut answer = format!("{name} {} {}", head.method, head.uri).into_bytes();
-    match body.collect().await {
-        Ok(body) => answer.extend_from_slice(&body.to_bytes()),
-        Err(error) => answer.extend_from_slice(format!(" cut short: {error}").as_bytes()),
+    let mut response = Response::builder().header("x-served-by", &*name);
+    let kind = head.headers.get("content-type");
+    let body = if kind.is_some_and(|kind| kind == "application/grpc") {
+        response = response.header("content-type", "application/grpc");
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        let trailers = std::future::ready(Some(Ok(trailers)));
+        body.with_trailers(trailers).boxed_unsync()
+    } else if head.uri.path().starts_with("/stream") {
+        body.boxed_unsync()
+    } else if let Some(bytes) = head.uri.path().split_once("/bytes/").map(|(_, it)| it) {
+        StreamBody::new(content::pieces(bytes.parse().unwrap_or(0))).boxed_unsync()
+    } else if head.uri.path().ends_with("/check") {
+        let found = check(body).await;
+        let found = found.unwrap_or_else(|error| format!("{error:#}"));
+        let whole = Full::from(found);
+        whole.map_err(|never| match never {}).boxed_unsync()
+    } else {
+        let mut answer = format!("{name} {} {}", head.method, head.uri).into_bytes();
+        match body.collect().await {
+            Ok(body) => answer.extend_from_slice(&body.to_bytes()),
+            Err(error) => answer.extend_from_slice(format!(" cut short: {error}").as_bytes()),
+        }
+        let whole = Full::from(answer);
+        whole.map_err(|never| match never {}).boxed_unsync()
+    };
+    Ok(response
+        .body(body)
+        .expect("a name of the test is a valid header value"))
+}
+
+/// How many bytes of the known content came.
+async fn check(mut body: Incoming) -> anyhow::Result<String> {
+    let mut checker = Checker::default();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            checker.take(&data)?;
+        }
     }
-    let response = Response::builder()
-        .header("x-served-by", &*name)
-        .body(Full::from(answer));
-    Ok(response.expect("a name of the test is a valid header value"))
+    Ok(checker.taken().to_string())
 }
 
 async fn websocket(name: Arc<str>, stream: TcpStream, served: Arc<AtomicU64>) {

@@ -1,19 +1,15 @@
 //! `weft-proxy` with a budget of memory: it sheds load before the budget is spent, and serves again when the load is gone.
 
 use std::net::SocketAddr;
-use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
 use tokio::time::timeout;
 use weft_tests::client::{Http1, get};
 use weft_tests::eventually::eventually_within;
-use weft_tests::process::built;
+use weft_tests::proxy::ProxyProcess;
 use weft_tests::upstream::Upstream;
 
 /// Bound of each step, on a machine that has much else to do.
@@ -57,76 +53,29 @@ static_resources:
     )
 }
 
-/// A running `weft-proxy`; it is killed with this guard.
+/// A running `weft-proxy` and its only listener.
 struct Proxy {
+    process: ProxyProcess,
     web: SocketAddr,
-    metrics: SocketAddr,
-    log: Arc<Mutex<Vec<Value>>>,
-    _process: Child,
 }
 
 impl Proxy {
     async fn start(upstream: SocketAddr, memory_max: &str) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let file = folder.path().join("bootstrap.yaml");
-        std::fs::write(&file, bootstrap(upstream))?;
-        let mut process = Command::new(built("weft-proxy")?)
-            .arg("--bootstrap")
-            .arg(&file)
-            .args(["--memory-max", memory_max, "--concurrency", "1"])
-            .args(["--log-format", "json", "--admin-listen", "127.0.0.1:0"])
-            .args(["--metrics-listen", "127.0.0.1:0"])
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let mut lines = BufReader::new(process.stderr.take().context("a pipe")?).lines();
-        let log: Arc<Mutex<Vec<Value>>> = Arc::default();
-        let written = log.clone();
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                let mut log = written.lock().unwrap_or_else(PoisonError::into_inner);
-                log.push(line);
-            }
-        });
-        let place = |role: &'static str| {
-            let log = log.clone();
-            eventually_within(STEP, role, move || {
-                let log = log.lock().unwrap_or_else(PoisonError::into_inner);
-                let line = log.iter().find(|line| {
-                    line["role"] == role || (line["listener"] == role && line["role"].is_string())
-                });
-                let address = line.and_then(|line| line["address"].as_str()?.parse().ok());
-                std::future::ready(address.with_context(|| format!("{log:?}")))
-            })
-        };
-        let (web, metrics) = (place("web").await, place("metrics").await);
-        Ok(Self {
-            web,
-            metrics,
-            log,
-            _process: process,
-        })
+        let arguments = ["--memory-max", memory_max, "--concurrency", "1"];
+        let process = ProxyProcess::start(&bootstrap(upstream), &arguments).await?;
+        let web = process.address_of("web").await;
+        Ok(Self { process, web })
     }
 
-    /// The sample of this name and these labels; 0 where there is none.
     async fn sample(&self, name: &str) -> anyhow::Result<f64> {
-        let page = get(self.metrics, "localhost", "/metrics").await?;
-        ensure!(page.status() == 200, "{}", page.status());
-        let page = std::str::from_utf8(page.body())?;
-        let value = page
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        Ok(value.map_or(Ok(0.0), str::parse)?)
+        self.process.sample(name).await
     }
 
     /// How often the log says so of refusing requests.
     fn logged(&self, message: &str) -> usize {
-        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let said = log.iter().filter(|line| {
+        self.process.logged(|line| {
             line["message"] == message && line["action"] == "stop_accepting_requests"
-        });
-        said.count()
+        })
     }
 }
 

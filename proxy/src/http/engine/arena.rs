@@ -57,11 +57,27 @@ impl<T> fmt::Debug for Key<T> {
 pub(crate) struct Arena<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
+    /// Memory of values that are gone, for those that come.
+    spares: Vec<Box<Option<T>>>,
 }
+
+/// Spares kept at most.
+const SPARE_MAX: usize = 256;
 
 struct Slot<T> {
     life: u32,
-    value: Option<Box<T>>,
+    /// The inner `None` is that of a spare alone.
+    value: Option<Box<Option<T>>>,
+}
+
+impl<T> Slot<T> {
+    fn get(&self) -> Option<&T> {
+        self.value.as_deref()?.as_ref()
+    }
+
+    fn get_mut(&mut self) -> Option<&mut T> {
+        self.value.as_deref_mut()?.as_mut()
+    }
 }
 
 impl<T> Default for Arena<T> {
@@ -69,6 +85,7 @@ impl<T> Default for Arena<T> {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
+            spares: Vec::new(),
         }
     }
 }
@@ -76,11 +93,17 @@ impl<T> Default for Arena<T> {
 impl<T> Arena<T> {
     /// Puts `value` in.
     pub(crate) fn insert(&mut self, value: T) -> Key<T> {
-        let value = Some(Box::new(value));
+        let value = match self.spares.pop() {
+            Some(mut spare) => {
+                *spare = Some(value);
+                spare
+            }
+            None => Box::new(Some(value)),
+        };
         if let Some(slot) = self.free.pop()
             && let Some(place) = self.slots.get_mut(slot as usize)
         {
-            place.value = value;
+            place.value = Some(value);
             let life = place.life;
             return Key {
                 slot,
@@ -90,7 +113,10 @@ impl<T> Arena<T> {
         }
         let slot =
             u32::try_from(self.slots.len()).expect("fewer than 2^32 connections fit in memory");
-        self.slots.push(Slot { life: 0, value });
+        self.slots.push(Slot {
+            life: 0,
+            value: Some(value),
+        });
         Key {
             slot,
             life: 0,
@@ -101,13 +127,16 @@ impl<T> Arena<T> {
     /// What `key` names, while it lives.
     pub(crate) fn get(&self, key: Key<T>) -> Option<&T> {
         let slot = self.slots.get(key.slot as usize)?;
-        slot.value.as_deref().filter(|_| slot.life == key.life)
+        slot.get().filter(|_| slot.life == key.life)
     }
 
     /// What `key` names, while it lives.
     pub(crate) fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
         let slot = self.slots.get_mut(key.slot as usize)?;
-        slot.value.as_deref_mut().filter(|_| slot.life == key.life)
+        if slot.life != key.life {
+            return None;
+        }
+        slot.get_mut()
     }
 
     /// Takes out what `key` names.
@@ -116,21 +145,30 @@ impl<T> Arena<T> {
         if slot.life != key.life {
             return None;
         }
-        let value = slot.value.take()?;
+        let mut spare = slot.value.take()?;
         slot.life = slot.life.wrapping_add(1);
         self.free.push(key.slot);
-        Some(*value)
+        let value = spare.take();
+        if self.spares.len() < SPARE_MAX {
+            self.spares.push(spare);
+        }
+        value
     }
 
     /// The key of what lives in `slot` now.
     pub(crate) fn key_at(&self, slot: u32) -> Option<Key<T>> {
         let place = self.slots.get(slot as usize)?;
-        place.value.as_ref()?;
+        place.get()?;
         Some(Key {
             slot,
             life: place.life,
             of: PhantomData,
         })
+    }
+
+    /// Frees the memory that is kept for reuse.
+    pub(crate) fn give_back_spares(&mut self) {
+        self.spares = Vec::new();
     }
 
     /// How many live.

@@ -49,6 +49,7 @@ impl Engine {
     /// Frees what is only kept for reuse.
     pub(crate) fn give_back_spares(&mut self) {
         self.heads = HeadPool::new();
+        self.exchanges.give_back_spares();
         self.wires.give_back_spares();
     }
 }

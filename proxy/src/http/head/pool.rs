@@ -6,10 +6,13 @@ use super::Head;
 #[derive(Debug, Default)]
 pub struct HeadPool {
     spare: Vec<Head>,
+    /// Bytes that the buffers of `spare` have.
+    bytes: usize,
 }
 
-/// Heads kept at most; further ones are freed.
-const SPARE_MAX: usize = 128;
+/// Bytes of buffers kept at most, and heads: as many as run at once on some connections with many streams each.
+const BYTES_MAX: usize = 1024 * 1024;
+const SPARE_MAX: usize = 1024;
 
 /// A head whose buffer grew beyond this is freed, lest one large request be paid for forever.
 const SPARE_BYTES_MAX: usize = 16 * 1024;
@@ -25,16 +28,20 @@ impl HeadPool {
 
     /// An empty head.
     pub fn take(&mut self) -> Head {
-        self.spare.pop().unwrap_or_default()
+        let head = self.spare.pop().unwrap_or_default();
+        self.bytes = self.bytes.saturating_sub(head.bytes.capacity());
+        head
     }
 
     /// Takes back a head that is no longer needed.
     pub fn give(&mut self, mut head: Head) {
         let large =
             head.bytes.capacity() > SPARE_BYTES_MAX || head.fields.capacity() > SPARE_FIELDS_MAX;
-        if large || self.spare.len() >= SPARE_MAX {
+        let bytes = self.bytes + head.bytes.capacity();
+        if large || self.spare.len() >= SPARE_MAX || bytes > BYTES_MAX {
             return;
         }
+        self.bytes = bytes;
         head.clear();
         self.spare.push(head);
     }

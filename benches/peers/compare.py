@@ -17,7 +17,7 @@ import tempfile
 import time
 
 import idle
-from loads import Http2Load, must_be_read, wrk
+from loads import Http2Load, must_be_read, origin_options, wrk
 from proxies import LOAD_CORE, PROXIES, TARGET, Unavailable, http2_origin, origin
 
 
@@ -40,7 +40,7 @@ def http_case(start, folder, seconds, extra):
 
 def http2_case(start, folder, seconds, grpc):
     """CPU microseconds per request, HTTP/2 on both sides; and how much of its core the proxy used."""
-    server, upstream = http2_origin(folder, *(("--trailer=grpc-status: 0", "--no-content-length") if grpc else ()))
+    server, upstream = http2_origin(folder, *origin_options(grpc))
     try:
         proxy, port = start(folder, "h2", upstream)
         try:

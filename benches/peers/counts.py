@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""What one HTTP/1.1 request costs weft-proxy in things that do not depend on the machine's mood.
+"""What one request costs weft-proxy in things that do not depend on the machine's mood.
 
-    benches/peers/counts.py [--requests 2000] [--connections 8 | --connections 0] [--functions 25]
+    benches/peers/counts.py [--protocol http1|h2|grpc] [--requests 2000] [--connections 8 | --connections 0] [--functions 25]
 
 User space instructions and allocations (valgrind) and system calls (strace) per request: the difference between a run of
 few requests and a run of many, so that what starts and ends a process cancels out. The requests are those of `compare.py`,
-one after the other over each connection; with `--connections 0` each goes over a new one, `Connection: close`. Needs `cargo build --release`, nginx, valgrind and strace.
+one after the other over each connection; with `--connections 0` each goes over a new one, `Connection: close`. Over HTTP/2, on
+both sides, each connection has 32 streams that are never without a request. Needs `cargo build --release`, nginx, nghttp2's tools,
+valgrind and strace.
 """
 
 import argparse
@@ -67,18 +69,29 @@ def end(proxy):
     proxy.child.wait(60)
 
 
-def run(folder, tool, requests, connections):
+def origin(folder, protocol):
+    """What answers, and the kind of bootstrap that leads to it."""
+    if protocol == "http1":
+        return (*proxies.origin(folder), "http")
+    return (*proxies.http2_origin(folder, *loads.origin_options(protocol == "grpc")), "h2")
+
+
+def run(folder, tool, requests, options):
     """One life of the proxy under a tool, with so many requests in it."""
-    server, upstream = proxies.origin(folder)
+    server, upstream, kind = origin(folder, options.protocol)
     try:
         port = proxies.free_port()
-        config = proxies.bootstrap(folder, "weft", "http", port, upstream)
+        config = proxies.bootstrap(folder, "weft", kind, port, upstream)
         command = [*tool, proxies.TARGET / "release/weft-proxy", "--bootstrap", config, "--concurrency", "1"]
         command += ["--log-level", "warn", "--metrics-listen", f"127.0.0.1:{proxies.free_port()}"]
         log = folder / "tool.log"
         proxy = proxies.Process(command, port, None, log)
         try:
-            exchange(port, requests, connections)
+            if options.protocol == "http1":
+                exchange(port, requests, options.connections)
+            else:
+                load = loads.Http2Load(folder, options.protocol == "grpc")
+                load.exactly(port, requests, options.connections)
         finally:
             end(proxy)
         return log.read_text(errors="replace")
@@ -90,7 +103,7 @@ def twice(folder, tool, options, read):
     """What `read` finds after few and after many requests."""
     found = []
     for requests in (FEW, FEW + options.requests):
-        found.append(read(run(folder, tool, requests, options.connections)))
+        found.append(read(run(folder, tool, requests, options)))
     return found
 
 
@@ -133,10 +146,13 @@ def system_calls(summary):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--protocol", choices=("http1", "h2", "grpc"), default="http1")
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--functions", type=int, default=25)
     options = parser.parse_args()
+    if options.protocol != "http1" and options.connections < 1:
+        parser.error("--connections: must be at least 1 over HTTP/2")
     with tempfile.TemporaryDirectory(prefix="weft-counts-") as name:
         folder = pathlib.Path(name)
         summary = folder / "strace.txt"

@@ -47,6 +47,11 @@ GRPC_HEADERS = {
 }
 
 
+def origin_options(grpc):
+    """What nghttpd is told besides, to answer a call."""
+    return ("--trailer=grpc-status: 0", "--no-content-length") if grpc else ()
+
+
 class Http2Load:
     """Requests over HTTP/2 without TLS: 8 connections with 32 streams each."""
 
@@ -79,6 +84,19 @@ class Http2Load:
         command = ["taskset", "-c", str(LOAD_CORE), "h2load", "-t", "1", "-c", "8", "-m", "32", "-D", str(seconds)]
         command += ["-d", str(self.body)] if self.grpc else []
         output = subprocess.run(command + self.words(port), capture_output=True, text=True, check=True).stdout
+        return self.outcome(output)
+
+    def exactly(self, port, requests, connections):
+        """So many requests, 32 at once on each connection."""
+        command = ["h2load", "-t", "1", "-c", str(connections), "-m", "32", "-n", str(requests), "-N", "600"]
+        command += ["-d", str(self.body)] if self.grpc else []
+        output = subprocess.run(command + self.words(port), capture_output=True, text=True, check=True).stdout
+        answered, wrong = self.outcome(output)
+        if answered != requests or wrong:
+            raise SystemExit(f"{answered} of {requests} were answered: {wrong}")
+
+    @staticmethod
+    def outcome(output):
         counts = dict((name, int(count)) for count, name in re.findall(r"(\d+) (succeeded|failed|errored|timeout)", output))
         wrong = {name: count for name, count in counts.items() if name != "succeeded" and count}
         return counts["succeeded"], str(wrong) if wrong else None

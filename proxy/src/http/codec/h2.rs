@@ -209,6 +209,11 @@ impl Conn {
         let Some(stream) = self.streams.remove(stream.0) else {
             return;
         };
+        // RFC 9113 §8.1.1: a malformed message is an error of its stream, even where it was answered.
+        let why = match (stream.read, why) {
+            (Read::Discard, Reason::NoError) => Reason::Protocol,
+            _ => why,
+        };
         // What was never begun is not known to the peer (RFC 9113 §6.4).
         if self.role == Role::Server || stream.write != Write::Head {
             self.pending.reset(stream.id, why.into());

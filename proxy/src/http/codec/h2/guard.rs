@@ -36,7 +36,7 @@ impl Guard {
         Ok(())
     }
 
-    /// A stream was reset by the peer, or for its fault, before its answer began.
+    /// A stream was reset by the peer before its answer began, or for a fault of the peer.
     pub(super) fn premature(&mut self) {
         self.premature = self.premature.saturating_add(1);
     }

@@ -94,6 +94,8 @@ impl Conn {
         let expected = match read {
             Some(Read::Head) => Expected::Response,
             Some(Read::Body) => Expected::Trailers,
+            // Trailers may have been under way when we closed the stream.
+            None if self.role == Role::Server => Expected::Trailers,
             Some(Read::Discard | Read::Done) | None => Expected::Nothing,
         };
         // Whatever becomes of the fields, the tables follow (RFC 9113 §4.3).
@@ -107,7 +109,7 @@ impl Conn {
             }
             // RFC 9113 §5.1, half-closed (remote).
             Some(Read::Done) => Ok(self.reset_for(id, ProtocolError::ClosedStream)),
-            None => Ok(None),
+            None => after_the_end(message, heads),
         }
     }
 
@@ -311,6 +313,17 @@ impl Conn {
             end: true,
         }
     }
+}
+
+/// Fields on a closed stream are passed over, but no number is used twice, or after a higher one (RFC 9113 §5.1.1): what
+/// begins with pseudo-fields is a request.
+fn after_the_end(message: Message, heads: &mut HeadPool) -> Result<Option<Step>, ProtocolError> {
+    match message {
+        Ok((head, _)) => heads.give(head),
+        Err(ProtocolError::BadPseudoField) => return Err(ProtocolError::StreamOrder),
+        Err(_) => {}
+    }
+    Ok(None)
 }
 
 fn request_of(head: &Head, facts: Facts) -> Request {

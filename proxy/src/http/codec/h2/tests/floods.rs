@@ -195,3 +195,26 @@ fn a_flood_is_told_as_such() {
         assert!(Hit::of(error).is_some());
     }
 }
+
+#[test]
+fn malformed_requests_that_are_answered_count_as_resets() {
+    let mut end = server();
+    for round in 0..2000 {
+        let stream = StreamId(round * 2 + 1);
+        let request = headers(stream.0, &[POST, &[("A", "b")]].concat(), false);
+        match end.read(&request)[..] {
+            [Seen::Malformed(_, E::UpperCaseName)] => {}
+            [Seen::Error(E::ResetFlood)] => {
+                assert_eq!(round, 500);
+                return;
+            }
+            ref seen => panic!("round {round}: {seen:?}"),
+        }
+        end.conn
+            .head(stream, &Head::response(400), true, &mut end.out)
+            .expect("an answer");
+        end.conn.reset(stream, Reason::NoError);
+        end.take_out();
+    }
+    panic!("never refused");
+}

@@ -450,8 +450,46 @@ fn frames_on_streams_that_are_closed_are_ignored() {
     // Numbers that were passed over are closed too (RFC 9113 §5.1.1).
     let mut end = server();
     end.read(&headers(7, GET, true));
-    assert_eq!(end.read(&headers(5, GET, true)), []);
+    assert_eq!(end.read(&headers(5, &[("a", "b")], true)), []);
     assert_eq!(end.conn.streams(), 1);
+}
+
+#[test]
+fn a_request_comes_on_a_new_stream() {
+    let cancelled = frame(frame::RST_STREAM, 0, 1, [0, 0, 0, 8]);
+    let cases = [
+        ("passed over", headers(3, GET, true), headers(1, GET, true)),
+        (
+            "reset by the client",
+            [open(), cancelled].concat(),
+            headers(1, GET, true),
+        ),
+        (
+            "in two frames",
+            headers(3, GET, true),
+            [
+                frame(frame::HEADERS, frame::END_STREAM, 1, block(&GET[..1])),
+                frame(frame::CONTINUATION, frame::END_HEADERS, 1, block(&GET[1..])),
+            ]
+            .concat(),
+        ),
+    ];
+    for (name, first, second) in cases {
+        let mut end = server();
+        end.read(&first);
+        assert_eq!(end.read(&second), [Seen::Error(E::StreamOrder)], "{name}");
+        let goaway = end.goaway().map(|(_, code)| code);
+        assert_eq!(goaway, Some(PROTOCOL), "{name}");
+    }
+    // We have ended it, the peer has not heard of it: what is no request may come.
+    let mut end = server();
+    end.read(&open());
+    end.conn.reset(StreamId(1), Reason::Cancelled);
+    assert_eq!(end.read(&headers(1, &[("a", "b")], true)), []);
+    assert_eq!(
+        end.read(&headers(1, GET, true)),
+        [Seen::Error(E::StreamOrder)]
+    );
 }
 
 #[test]

@@ -351,12 +351,11 @@ fn a_malformed_request_can_be_answered() {
         .expect("an answer");
     assert_eq!(end.conn.streams(), 1);
     end.conn.reset(StreamId(1), Reason::NoError);
-    let kinds: Vec<_> = end
-        .written()
-        .iter()
-        .map(|(header, _)| header.kind)
-        .collect();
+    let written = end.written();
+    let kinds: Vec<_> = written.iter().map(|(header, _)| header.kind).collect();
     assert_eq!(kinds, [frame::HEADERS, frame::RST_STREAM]);
+    // RFC 9113 §8.1.1: also where an answer came first.
+    assert_eq!(written[1].1, (ErrorCode::Protocol as u32).to_be_bytes());
     assert_eq!(end.read(&data(1, "nor this", true)), []);
     // The stream was ended by both sides: nothing is left to reset.
     end.read(&headers(3, &[POST, &[("A", "b")]].concat(), true));

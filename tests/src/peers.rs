@@ -28,6 +28,8 @@ pub enum Peer {
     Nghttpd,
     /// nghttp2's load.
     H2load,
+    /// The rules of HTTP/2, case by case.
+    H2spec,
     /// HAProxy.
     Haproxy,
     /// nginx.
@@ -54,6 +56,7 @@ impl Peer {
             Self::Nghttp => Place::System("nghttp"),
             Self::Nghttpd => Place::System("nghttpd"),
             Self::H2load => Place::System("h2load"),
+            Self::H2spec => Place::Folder("h2spec"),
             Self::Haproxy => Place::System("haproxy"),
             Self::Nginx => Place::System("nginx"),
         }

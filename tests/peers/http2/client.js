@@ -32,7 +32,7 @@ const CASES = {
     const got = Object.fromEntries(seen.fields.filter(([name]) => name in fields));
     equal("fields", got, fields);
     equal("bytes of the body", seen.bytes, 0);
-    return { upstream_version: seen.version, server: headers.server };
+    return { upstream_version: seen.version, through: headers["through"]?.split(", ") ?? [] };
   },
 
   /** A cookie that comes in crumbs is one field to whoever cannot have crumbs (RFC 9113 §8.2.3). */
@@ -112,6 +112,7 @@ const CASES = {
     }
     equal("after the close", (await frames.next()).done, true);
     stream.end();
+    if (!stream.destroyed) await once(stream, "close");
     return { frames: sent.length };
   },
 

@@ -94,7 +94,7 @@ impl Drop for ActiveGuard {
 /// How an attempt at an endpoint ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It answered with this HTTP status (for gRPC without an HTTP error: 200, or 503 for `UNAVAILABLE`).
+    /// It answered with this HTTP status, or with the gRPC status that says the same.
     Status(u16),
     /// It was connected to and nothing more can be told: plain TCP.
     Connected,

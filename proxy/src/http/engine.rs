@@ -6,6 +6,7 @@
 
 mod arena;
 mod body;
+mod calls;
 mod codecs;
 mod connection;
 mod deadlines;

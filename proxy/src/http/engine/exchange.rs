@@ -112,6 +112,8 @@ pub(crate) struct Attempt {
     pub(super) reused: bool,
     /// Whether a pooled connection found dead was already replaced.
     pub(super) replaced: bool,
+    /// It is answered, and the status that says how it went has not come yet.
+    pub(super) status_due: bool,
     /// When its request began to be sent.
     pub(super) began_at: Option<Instant>,
     pub(super) running: Option<BreakerGuard>,

@@ -89,6 +89,7 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
+        exchange.attempt.status_due = false;
         if let Some(outcome) = failure.outcome() {
             exchange.report(outcome, self.now);
         }
@@ -125,6 +126,7 @@ impl Engine {
         attempt.waiting = None;
         attempt.began_at = None;
         attempt.retrying = None;
+        attempt.status_due = false;
         exchange.deadlines.attempt = None;
         let up = attempt.up.take();
         if let (Phase::Pending, Some(endpoint)) = (exchange.phase, &attempt.endpoint) {

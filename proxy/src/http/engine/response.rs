@@ -12,7 +12,7 @@ use super::websocket;
 use super::{Action, Engine};
 use crate::balance::Outcome;
 use crate::http::codec::Reason;
-use crate::http::head::{Head, Known};
+use crate::http::head::Head;
 use crate::route::Routed;
 
 impl Engine {
@@ -38,7 +38,7 @@ impl Engine {
         };
         exchange.deadlines.moved_at = now;
         exchange.answer.head_at = Some(now);
-        exchange.report(Outcome::Status(outcome_status(&head)), now);
+        exchange.judge_head(&head, end, now);
         if let Some(pause) = self.retry_on_response(id, &head) {
             self.heads.give(head);
             self.discard_answer(id);
@@ -109,6 +109,9 @@ impl Engine {
             return;
         };
         exchange.deadlines.moved_at = self.now;
+        if end {
+            exchange.judge_end(None, self.now);
+        }
         exchange.answer.bytes += bytes.len() as u64;
         if let Some(log) = &mut exchange.log {
             log.sent(bytes.len() as u64);
@@ -139,6 +142,7 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return self.heads.give(head);
         };
+        exchange.judge_end(Some(&head), self.now);
         if let Some(log) = &mut exchange.log {
             log.trailers(|name| head.header(name));
         }
@@ -247,13 +251,5 @@ impl Exchange {
             log.flag(flag);
             log.details(details);
         }
-    }
-}
-
-/// What the balancer should take an answer for: gRPC says `UNAVAILABLE` on a 200.
-fn outcome_status(head: &Head) -> u16 {
-    match head.get(Known::GrpcStatus) {
-        Some(b"14") => 503,
-        _ => head.status(),
     }
 }

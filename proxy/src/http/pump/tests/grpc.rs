@@ -1,5 +1,8 @@
 //! Calls, over HTTP/1 chunked: heads, messages and trailers are the same over HTTP/2.
 
+use std::cell::Cell;
+
+use weft_config::cluster::OutlierDetection;
 use weft_config::grpc::GrpcStatus;
 
 use super::*;
@@ -26,15 +29,27 @@ fn trailers_only(status: u32) -> String {
     )
 }
 
-/// An origin that gives each connection the next answer, the last one to all others.
+/// An answer that breaks off behind a message.
+fn cut() -> String {
+    format!("{HEAD}2\r\nok\r\n")
+}
+
+/// An origin that gives each request the next answer, the last one to all others.
 async fn answers(answers: Vec<String>) -> SocketAddr {
-    let answers = Rc::new(answers);
-    origin(move |count, mut peer| {
-        let answers = answers.clone();
+    let (answers, next) = (Rc::new(answers), Rc::new(Cell::new(0)));
+    origin(move |_, mut peer| {
+        let (answers, next) = (answers.clone(), next.clone());
         async move {
-            peer.until("0\r\n\r\n").await;
-            let answer = answers.get(count).or(answers.last());
-            peer.send(answer.expect("at least one")).await;
+            loop {
+                peer.until("0\r\n\r\n").await;
+                let answer = answers.get(next.get()).or(answers.last());
+                next.set(next.get() + 1);
+                let answer = answer.expect("at least one");
+                peer.send(answer).await;
+                if *answer == cut() {
+                    return;
+                }
+            }
         }
     })
     .await
@@ -96,7 +111,7 @@ fn a_call_is_counted_by_the_status_that_its_caller_heard() {
             "UNIMPLEMENTED",
             1,
         ),
-        (format!("{HEAD}2\r\nok\r\n"), "UNAVAILABLE", 1),
+        (cut(), "UNAVAILABLE", 1),
     ] {
         let said = said.as_str();
         local(async {
@@ -173,5 +188,71 @@ fn a_caller_that_leaves_has_cancelled_its_call_and_nobody_failed() {
         client.until("ok\r\n").await;
         drop(client);
         assert_eq!(counted(&rig).await, (vec![("CANCELLED".to_owned(), 1)], 0));
+    });
+}
+
+/// How often an endpoint that gives these answers is ejected, where three failures in a row are too many.
+async fn ejections(said: Vec<String>) -> u64 {
+    let calls = said.len();
+    let mut setup = Setup::to([answers(said).await]);
+    setup.cluster = Box::new(|cluster| {
+        cluster.outlier_detection = Some(OutlierDetection {
+            consecutive_5xx: 3,
+            consecutive_gateway_failure: 0,
+            consecutive_local_origin_failure: 0,
+            ..OutlierDetection::default()
+        });
+    });
+    let rig = setup.start().await;
+    for _ in 0..calls {
+        call(&rig).await;
+    }
+    rig.settles().await;
+    rig.metrics.cluster(&"c".into()).ejections.get()
+}
+
+#[test]
+fn a_status_ejects_like_the_http_status_that_says_the_same_wherever_it_comes() {
+    for (status, ejected) in [
+        (14, 1),
+        (13, 1),
+        (12, 1),
+        (4, 1),
+        (2, 1),
+        (0, 0),
+        (1, 0),
+        (5, 0),
+        (8, 0),
+    ] {
+        local(async move {
+            assert_eq!(
+                ejections(vec![answer(status); 3]).await,
+                ejected,
+                "{status}"
+            );
+            assert_eq!(
+                ejections(vec![trailers_only(status); 3]).await,
+                ejected,
+                "{status}"
+            );
+        });
+    }
+}
+
+#[test]
+fn an_attempt_counts_once_and_by_how_it_ended() {
+    local(async {
+        assert_eq!(ejections(vec![answer(14); 2]).await, 0, "each counts once");
+        assert_eq!(
+            ejections(vec![cut(); 3]).await,
+            1,
+            "a head is no success yet"
+        );
+        let mixed = [14, 14, 0, 14, 14].map(answer);
+        assert_eq!(
+            ejections(mixed.to_vec()).await,
+            0,
+            "one that goes well ends the row"
+        );
     });
 }

@@ -15,7 +15,7 @@ pub enum Failure {
     Status {
         /// HTTP status.
         status: u16,
-        /// `grpc-status` of an answer that is only trailers.
+        /// `grpc-status` of an answer without messages: of its head or of its trailers.
         grpc: Option<u8>,
         /// What the upstream asks us to wait.
         retry_after: Option<Duration>,
@@ -89,6 +89,16 @@ impl RetryState {
             return self.policy.body_limit_bytes;
         }
         0
+    }
+
+    /// Whether a gRPC status can lead to another attempt.
+    pub fn knows_grpc(&self) -> bool {
+        !self.policy.on.grpc_codes.is_empty()
+    }
+
+    /// Whether there was a retry.
+    pub fn has_retried(&self) -> bool {
+        self.retries > 0
     }
 
     /// An attempt ended in `failure` and the request can still be sent again: decides whether it is.

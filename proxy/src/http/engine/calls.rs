@@ -1,13 +1,63 @@
 //! What is different for gRPC calls: how one went is said by its status, which may come last.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 use weft_config::grpc::GrpcStatus;
 
-use super::exchange::Exchange;
+use super::Engine;
+use super::exchange::{Exchange, ExchangeId};
 use crate::balance::Outcome;
 use crate::http::head::{Head, Known};
+use crate::policy::RetryState;
+
+/// How long the head of an answer waits for trailers that may bring a status to be retried.
+///
+/// Servers that fail a call before its first message send head and trailers in one go, or nothing but a head. Whoever
+/// sends a head alone has a stream to give, and its caller may wait for that head before it goes on.
+const WITHHELD_MAX: Duration = Duration::from_millis(50);
+
+impl Engine {
+    /// Keeps the head of an answer back where its trailers may lead to another attempt; gives it back where not.
+    pub(super) fn withhold(&mut self, id: ExchangeId, head: Head, end: bool) -> Option<Head> {
+        let exchange = self.exchanges.get_mut(id);
+        let Some(exchange) = exchange.filter(|exchange| !end && exchange.awaits_status(&head))
+        else {
+            return Some(head);
+        };
+        exchange.withheld = Some(head);
+        exchange.deadlines.withheld = Some(self.now + WITHHELD_MAX);
+        self.arm_exchange(id);
+        None
+    }
+
+    /// The answer goes on, or will not be repeated: the head that was kept back is passed on. Whether the exchange goes
+    /// on with this answer.
+    pub(super) fn pass_withheld(&mut self, id: ExchangeId) -> bool {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return false;
+        };
+        exchange.deadlines.withheld = None;
+        let Some(head) = exchange.withheld.take() else {
+            return true;
+        };
+        self.pass_response(id, head, false);
+        let exchange = self.exchanges.get(id);
+        exchange.is_some_and(|exchange| exchange.answer.begun)
+    }
+}
 
 impl Exchange {
+    /// Whether the answer has no status yet, and one that comes now could have the call made again.
+    fn awaits_status(&self, head: &Head) -> bool {
+        let retries = self.retry.as_ref();
+        self.attempt.status_due
+            && !self.asks.upgrade
+            && self.body.can_repeat()
+            && retries.is_some_and(RetryState::knows_grpc)
+            && status_of(head).is_none()
+    }
+
     /// Tells the balancer how the attempt went, as far as the answer's head says. A call that has no status yet is
     /// judged when it ends, so that it does not count as good first and as failed later.
     ///

@@ -59,6 +59,8 @@ impl Engine {
         if past(deadlines.wake_at) {
             exchange.deadlines.wake_at = None;
             self.proceed(id);
+        } else if past(deadlines.withheld) {
+            self.pass_withheld(id);
         } else if past(deadlines.half_closed) && !exchange.answer.begun {
             let why = "the downstream closed and no answer began in time";
             let down = exchange.down;

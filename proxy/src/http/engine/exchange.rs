@@ -43,6 +43,8 @@ pub(crate) struct Exchange {
     /// Endpoints that failed this request.
     pub(super) avoid: SmallVec<[EndpointId; 4]>,
     pub(super) answer: Answer,
+    /// The head of an answer that may be thrown away for another attempt when its trailers come.
+    pub(super) withheld: Option<Head>,
     /// What of the answer the downstream has not taken yet.
     pub(super) rest: AnswerRest,
     pub(super) deadlines: Deadlines,
@@ -160,6 +162,8 @@ pub(crate) struct Deadlines {
     pub(super) whole: Option<Instant>,
     /// The attempt's bound, until its head comes.
     pub(super) attempt: Option<Instant>,
+    /// When the head of an answer is withheld no longer.
+    pub(super) withheld: Option<Instant>,
     /// The end of a fault's delay or of a retry's pause.
     pub(super) wake_at: Option<Instant>,
     /// The listener's bound on receiving the request.
@@ -179,6 +183,7 @@ impl Deadlines {
         Self {
             whole: None,
             attempt: None,
+            withheld: None,
             wake_at: None,
             request: None,
             half_closed: None,
@@ -207,6 +212,7 @@ impl Deadlines {
         [
             self.whole,
             self.attempt,
+            self.withheld,
             self.wake_at,
             self.request,
             self.half_closed,

@@ -128,6 +128,10 @@ impl Engine {
         attempt.retrying = None;
         attempt.status_due = false;
         exchange.deadlines.attempt = None;
+        exchange.deadlines.withheld = None;
+        if let Some(head) = exchange.withheld.take() {
+            self.heads.give(head);
+        }
         let up = attempt.up.take();
         if let (Phase::Pending, Some(endpoint)) = (exchange.phase, &attempt.endpoint) {
             let pool = attempt.pool(endpoint.id);

@@ -109,6 +109,7 @@ impl Engine {
             held: None,
             avoid: smallvec::SmallVec::new(),
             answer: Answer::default(),
+            withheld: None,
             rest: AnswerRest::default(),
             deadlines: Deadlines::none(now),
             limits: downstream.limits,

@@ -13,6 +13,7 @@ use super::{Action, Engine};
 use crate::balance::Outcome;
 use crate::http::codec::Reason;
 use crate::http::head::Head;
+use crate::policy::RetryState;
 use crate::route::Routed;
 
 impl Engine {
@@ -31,7 +32,7 @@ impl Engine {
     }
 
     /// The upstream's answer begins: it is passed on, or thrown away for another attempt.
-    pub(super) fn on_response(&mut self, id: ExchangeId, mut head: Head, end: bool) {
+    pub(super) fn on_response(&mut self, id: ExchangeId, head: Head, end: bool) {
         let now = self.now;
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return self.heads.give(head);
@@ -39,11 +40,18 @@ impl Engine {
         exchange.deadlines.moved_at = now;
         exchange.answer.head_at = Some(now);
         exchange.judge_head(&head, end, now);
-        if let Some(pause) = self.retry_on_response(id, &head) {
+        if let Some(pause) = self.retry_on_response(id, head.status(), &head) {
             self.heads.give(head);
             self.discard_answer(id);
             return self.try_again(id, pause);
         }
+        if let Some(head) = self.withhold(id, head, end) {
+            self.pass_response(id, head, end);
+        }
+    }
+
+    /// The answer is the one that the downstream gets: its head is edited and passed on.
+    pub(super) fn pass_response(&mut self, id: ExchangeId, mut head: Head, end: bool) {
         self.edit_response(id, &mut head);
         let passed = self.pass_head(id, &head, end);
         self.heads.give(head);
@@ -105,6 +113,9 @@ impl Engine {
 
     /// A piece of the answer's body.
     pub(super) fn on_response_data(&mut self, id: ExchangeId, bytes: &[u8], end: bool) {
+        if (end || !bytes.is_empty()) && !self.pass_withheld(id) {
+            return;
+        }
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
@@ -143,6 +154,19 @@ impl Engine {
             return self.heads.give(head);
         };
         exchange.judge_end(Some(&head), self.now);
+        if exchange.withheld.is_some() {
+            if let Some(pause) = self.retry_on_response(id, 200, &head) {
+                self.heads.give(head);
+                self.discard_answer(id);
+                return self.try_again(id, pause);
+            }
+            if !self.pass_withheld(id) {
+                return self.heads.give(head);
+            }
+        }
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return self.heads.give(head);
+        };
         if let Some(log) = &mut exchange.log {
             log.trailers(|name| head.header(name));
         }
@@ -239,6 +263,9 @@ impl Exchange {
         let cluster = self.routed.as_ref().and_then(Routed::cluster);
         if let (Some(cluster), Some(endpoint)) = (cluster, &self.attempt.endpoint) {
             cluster.report(endpoint, outcome, now);
+            if outcome.is_good() && self.retry.as_ref().is_some_and(RetryState::has_retried) {
+                cluster.stats.retries_succeeded.inc();
+            }
         }
     }
 

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use weft_config::flag::ResponseFlag;
+use weft_config::grpc::GrpcStatus;
 
 use super::Engine;
+use super::calls::status_of;
 use super::exchange::{Exchange, ExchangeId, Phase, UpStream};
 use super::failure::Failure;
 use crate::http::head::{Head, Known};
@@ -13,6 +15,8 @@ use crate::route::Routed;
 
 /// How often a request goes elsewhere because an endpoint had not begun it. Policies may allow more.
 const NOT_BEGUN_MAX: u8 = 2;
+/// The field by which a gRPC server asks callers to wait before they try again, or not to (gRFC A6).
+const PUSHBACK: &[u8] = b"grpc-retry-pushback-ms";
 
 impl Engine {
     /// A pooled connection was found dead by this request: it goes to the same endpoint over a fresh one, once, where
@@ -103,21 +107,27 @@ impl Engine {
         }
     }
 
-    /// How long to wait before the request is tried again because of this answer; `None`: it is passed on.
-    pub(super) fn retry_on_response(&mut self, id: ExchangeId, head: &Head) -> Option<Duration> {
-        let number = |known| {
-            std::str::from_utf8(head.get(known)?)
-                .ok()?
-                .trim()
-                .parse::<u64>()
-                .ok()
-        };
-        let grpc = number(Known::GrpcStatus).and_then(|code| u8::try_from(code).ok());
-        let status = head.status();
-        if status < 400 && grpc.unwrap_or(0) == 0 {
+    /// How long to wait before the request is tried again because of this answer, whose `fields` are its head or its
+    /// trailers; `None`: it is passed on.
+    pub(super) fn retry_on_response(
+        &mut self,
+        id: ExchangeId,
+        status: u16,
+        fields: &Head,
+    ) -> Option<Duration> {
+        let told = status_of(fields).filter(|status| *status != GrpcStatus::OK);
+        if status < 400 && told.is_none() {
             return None;
         }
-        let retry_after = number(Known::RetryAfter).map(Duration::from_secs);
+        let grpc = told.and_then(|status| u8::try_from(status.number()).ok());
+        let retry_after = match fields.get_name(PUSHBACK) {
+            // What is not a number of milliseconds asks for no retry at all.
+            Some(value) => Some(Duration::from_millis(number(value)?)),
+            None => fields
+                .get(Known::RetryAfter)
+                .and_then(number)
+                .map(Duration::from_secs),
+        };
         self.retry(
             id,
             policy::Failure::Status {
@@ -197,4 +207,8 @@ impl Exchange {
         self.body.keep_up_to(state.body_limit_bytes());
         self.retry = Some(state);
     }
+}
+
+fn number(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.trim().parse().ok()
 }

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use weft_config::cluster::{Cluster, Discovery};
 use weft_config::diag::{Diagnostics, FieldPath};
 use weft_config::endpoint::{Address, Endpoint, EndpointSet, Health, Locality, LocalityEndpoints};
+use weft_config::flag::ResponseFlag;
 use weft_config::listener::{
     ChainAction, Detection, Direction, FilterChain, FilterChainMatch, HttpConnectionManager,
     HttpFilter, HttpLimits, Listener, RouteSource, ServerHeader,
@@ -29,6 +30,7 @@ use crate::tunnel::{Pools, TunnelLimits};
 mod bodies;
 mod failures;
 mod grpc;
+mod grpc_retries;
 mod http2;
 mod names;
 mod policies;

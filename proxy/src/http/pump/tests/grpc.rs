@@ -7,23 +7,23 @@ use weft_config::grpc::GrpcStatus;
 
 use super::*;
 
-const CALL: &str = "POST /s/m HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\n\
+pub(super) const CALL: &str = "POST /s/m HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\n\
     Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
-const HEAD: &str =
+pub(super) const HEAD: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 /// What ends an answer whose body is chunked.
-fn trailers(status: u32) -> String {
+pub(super) fn trailers(status: u32) -> String {
     format!("0\r\nGrpc-Status: {status}\r\n\r\n")
 }
 
 /// An answer of one message.
-fn answer(status: u32) -> String {
+pub(super) fn answer(status: u32) -> String {
     format!("{HEAD}2\r\nok\r\n{}", trailers(status))
 }
 
 /// An answer that is its head alone.
-fn trailers_only(status: u32) -> String {
+pub(super) fn trailers_only(status: u32) -> String {
     format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nGrpc-Status: {status}\r\nContent-Length: 0\r\n\r\n"
     )
@@ -35,7 +35,7 @@ fn cut() -> String {
 }
 
 /// An origin that gives each request the next answer, the last one to all others.
-async fn answers(answers: Vec<String>) -> SocketAddr {
+pub(super) async fn answers(answers: Vec<String>) -> SocketAddr {
     let (answers, next) = (Rc::new(answers), Rc::new(Cell::new(0)));
     origin(move |_, mut peer| {
         let (answers, next) = (answers.clone(), next.clone());
@@ -56,7 +56,7 @@ async fn answers(answers: Vec<String>) -> SocketAddr {
 }
 
 /// Makes a call; what the caller reads of the answer and its trailers.
-async fn call(rig: &Rig) -> String {
+pub(super) async fn call(rig: &Rig) -> String {
     let mut client = rig.connect().await;
     client.send(CALL).await;
     client.answer().await
@@ -64,7 +64,7 @@ async fn call(rig: &Rig) -> String {
 
 impl Peer {
     /// Reads an answer with its trailers, or as much as there is of it.
-    async fn answer(&mut self) -> String {
+    pub(super) async fn answer(&mut self) -> String {
         let head = self.head().await;
         if field(&head, "content-length") == "0" {
             return head;
@@ -83,7 +83,7 @@ impl Peer {
 }
 
 /// Calls by status that were counted, and requests that failed.
-async fn counted(rig: &Rig) -> (Vec<(String, u64)>, u64) {
+pub(super) async fn counted(rig: &Rig) -> (Vec<(String, u64)>, u64) {
     rig.settles().await;
     let cluster = rig.metrics.cluster(&"c".into());
     let totals = cluster.http_totals(Direction::Inbound).unwrap();

@@ -258,6 +258,18 @@ pub struct GrpcTimeout {
     pub max: Option<Duration>,
     /// Taken from the header's value, so that the answer arrives before the caller gives up. Default zero.
     pub offset: Duration,
+    /// What becomes of the route's own time-out.
+    pub timeout: RouteTimeout,
+}
+
+/// What a call's own deadline makes of the time-out of its route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RouteTimeout {
+    /// It holds too: whichever is over first (`grpc_timeout_header_max`).
+    #[default]
+    Holds,
+    /// The call's deadline takes its place (`max_grpc_timeout`).
+    Replaced,
 }
 
 /// Clusters with weights; at least one weight is above zero.

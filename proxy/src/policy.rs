@@ -9,6 +9,6 @@ mod rate_limit;
 mod retry;
 
 pub use fault::{FaultDecision, FaultGuard, FaultInjector};
-pub use grpc_timeout::parse_grpc_timeout;
+pub use grpc_timeout::{parse_grpc_timeout, write_grpc_timeout};
 pub use rate_limit::{LocalRateLimiter, RateDecision};
 pub use retry::{Failure, RetryState, RetryVerdict};

@@ -1,7 +1,10 @@
 //! What routes of HTTP and gRPC rules have in common, whatever their conditions.
 
+use std::time::Duration;
+
 use weft_config::gateway_api::http_route::HeaderModifier;
 use weft_config::gateway_api::{ExtensionRef, Object};
+use weft_xds_proto::pb::envoy::config::route::v3::route_action::MaxStreamDuration;
 use weft_xds_proto::pb::envoy::config::route::v3::{Route, RouteAction, RouteMatch};
 
 use super::inputs::UnitInputs;
@@ -35,12 +38,19 @@ pub(crate) fn build<'a>(
 }
 
 /// What a policy alone says of forwarding. xDS takes 15 s where no time-out is said, Gateway API none.
+///
+/// The deadline that the caller of a gRPC method gave is kept, whatever it is (gRFC A31): it is the caller's own word, nobody
+/// waits for the answer after it, and an endpoint that never answers is found out by it.
 pub(crate) fn action(policy: &RoutePolicy<'_>) -> RouteAction {
     let timeout = policy.request_timeout().map(|span| span.duration());
     RouteAction {
         timeout: Some(duration(timeout.unwrap_or_default())),
         idle_timeout: policy.idle_timeout().map(|span| duration(span.duration())),
         retry_policy: policy.retry(),
+        max_stream_duration: Some(MaxStreamDuration {
+            grpc_timeout_header_max: Some(duration(Duration::ZERO)),
+            ..MaxStreamDuration::default()
+        }),
         ..RouteAction::default()
     }
 }

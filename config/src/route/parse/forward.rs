@@ -16,7 +16,7 @@ use crate::diag::{Diagnostics, FieldPath};
 use crate::policy::{HeaderEdits, RetryPolicy};
 use crate::proto::{bool_or, duration, optional_duration, u32_or};
 use crate::route::{
-    FilterOverrides, Forward, GrpcTimeout, HostRewrite, PathRewrite, WeightedCluster,
+    FilterOverrides, Forward, GrpcTimeout, HostRewrite, PathRewrite, RouteTimeout, WeightedCluster,
     WeightedClusters,
 };
 
@@ -251,10 +251,10 @@ fn stream_bounds(
         diag,
     );
     forward.max_stream_duration = max.filter(above_zero);
-    let (grpc_max, offset) = match &bounds.grpc_timeout_header_max {
-        Some(max) => (max, &bounds.grpc_timeout_header_offset),
+    let (grpc_max, offset, timeout) = match &bounds.grpc_timeout_header_max {
+        Some(max) => (max, &bounds.grpc_timeout_header_offset, RouteTimeout::Holds),
         None => match &proto.max_grpc_timeout {
-            Some(max) => (max, &proto.grpc_timeout_offset),
+            Some(max) => (max, &proto.grpc_timeout_offset, RouteTimeout::Replaced),
             None => return,
         },
     };
@@ -263,6 +263,7 @@ fn stream_bounds(
     forward.grpc_timeout = Some(GrpcTimeout {
         max: max.filter(above_zero),
         offset: offset.unwrap_or_default(),
+        timeout,
     });
 }
 

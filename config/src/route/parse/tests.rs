@@ -51,7 +51,11 @@ fn timeouts_and_retries_are_read() {
         (None, Some(Duration::from_secs(3)))
     );
     assert_eq!(forward.max_stream_duration, Some(Duration::from_secs(5)));
-    assert_eq!(forward.grpc_timeout.unwrap().max, None);
+    let grpc = forward.grpc_timeout.unwrap();
+    assert_eq!(
+        (grpc.max, grpc.timeout),
+        (None, crate::route::RouteTimeout::Holds)
+    );
     let retry = forward.retry.as_ref().unwrap();
     assert!(retry.on.any_5xx);
     assert_eq!(

@@ -113,6 +113,37 @@ fn a_grpc_route_is_tried_by_method_before_an_http_route() {
 }
 
 #[test]
+fn a_call_keeps_its_callers_deadline_and_is_retried_by_the_statuses_of_a_policy() {
+    let yaml = mesh_service("cart", "port: 80, appProtocol: grpc", "")
+        + &route(
+            "v1",
+            "GRPCRoute",
+            "cart",
+            &format!(
+                "  - matches: [{{method: {{service: shop.Cart}}}}]\n    backendRefs: [{}]\n",
+                backend("cart", 80, 1)
+            ),
+        )
+        + "---\napiVersion: mesh.weft.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: cart}\nspec:\n  targetRefs: [{group: \
+           gateway.networking.k8s.io, kind: GRPCRoute, name: cart}]\n  retry: {attempts: 2, grpcCodes: [UNAVAILABLE, \
+           RESOURCE_EXHAUSTED]}\n";
+    let snapshot = snapshot(&yaml, vec![]);
+    let routes = routes(&snapshot, "cart.default.svc.cluster.local:80");
+    let Some(Action::Route(action)) = &routes[0].action else {
+        panic!("{routes:?}");
+    };
+    let retry = action.retry_policy.as_ref().expect("retries");
+    assert_eq!(
+        retry.retry_on,
+        "connect-failure,refused-stream,unavailable,resource-exhausted"
+    );
+    let bounds = action.max_stream_duration.expect("bounds of the stream");
+    let max = bounds.grpc_timeout_header_max.expect("deadlines are kept");
+    assert_eq!((max.seconds, max.nanos), (0, 0), "whatever they are");
+    assert_eq!(bounds.max_stream_duration, None);
+}
+
+#[test]
 fn a_tcp_route_is_one_filter_by_weight_and_refuses_what_is_not_there() {
     let yaml = mesh_service("db", "port: 3306, appProtocol: mysql", "")
         + &mesh_service("db-b", "port: 3306, appProtocol: mysql", "")

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weft_config::flag::ResponseFlag;
-use weft_config::grpc::GrpcStatus;
-use weft_config::route::Forward;
+use weft_config::route::{Forward, RouteTimeout};
 
 use super::Engine;
 use super::exchange::{Exchange, ExchangeId};
@@ -13,7 +12,9 @@ use super::failure::Failure;
 use super::local_reply::LocalReply;
 use super::pool::SWEEP;
 use super::timers::Owner;
-use crate::policy::parse_grpc_timeout;
+use crate::balance::Outcome;
+use crate::http::head::Known;
+use crate::policy::{parse_grpc_timeout, write_grpc_timeout};
 use crate::route::Routed;
 use crate::telemetry::Limit;
 
@@ -105,9 +106,14 @@ impl Engine {
     }
 
     fn outlived(&mut self, id: ExchangeId) {
-        let reason = "the request lived longer than the route allows";
-        let mut reply = LocalReply::new(504, ResponseFlag::UMSDR, reason);
-        reply.grpc_status = Some(GrpcStatus::DEADLINE_EXCEEDED);
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        // Who has begun to answer may be a stream that its caller bounded on purpose.
+        if exchange.attempt.began_at.is_some() && !exchange.answer.begun {
+            exchange.report(Outcome::TimedOut, self.now);
+        }
+        let reply = exchange.too_old();
         self.reply(id, &reply);
     }
 }
@@ -122,7 +128,7 @@ impl Exchange {
         if let Some(forward) = self.routed.as_ref().and_then(Routed::forward) {
             self.deadlines.idle = forward.idle_timeout.unwrap_or(self.deadlines.idle);
             let life = self.grpc_timeout(forward).or(forward.max_stream_duration);
-            self.deadlines.life = life.map(|life| self.started_at + life);
+            self.deadlines.life = life.and_then(|life| self.started_at.checked_add(life));
         }
         if self.body.ended {
             self.bound_answer(now);
@@ -135,10 +141,10 @@ impl Exchange {
         let Some(forward) = self.routed.as_ref().and_then(Routed::forward) else {
             return;
         };
-        let timeout = match self.grpc_timeout(forward) {
-            Some(_) => None, // bounds the whole life of the stream instead
-            None => forward.timeout,
-        };
+        let replaced = forward.grpc_timeout.is_some_and(|rule| {
+            rule.timeout == RouteTimeout::Replaced && self.told_timeout().is_some()
+        });
+        let timeout = forward.timeout.filter(|_| !replaced);
         self.deadlines.whole = timeout.map(|timeout| now + timeout);
         if self.attempt.began_at.is_some() {
             self.bound_attempt(now);
@@ -148,7 +154,7 @@ impl Exchange {
     /// What the caller's `grpc-timeout` leaves this stream from its beginning, where the route obeys it (gRFC A31).
     fn grpc_timeout(&self, forward: &Forward) -> Option<Duration> {
         let rule = forward.grpc_timeout?;
-        let told = parse_grpc_timeout(self.head.get_name(b"grpc-timeout")?)?;
+        let told = self.told_timeout()?;
         let bounded = rule.max.map_or(told, |max| told.min(max));
         // An offset never leaves nothing: it is for those who have time to spare.
         Some(
@@ -157,6 +163,49 @@ impl Exchange {
                 .filter(|left| !left.is_zero())
                 .unwrap_or(bounded),
         )
+    }
+
+    /// What the head says of the time that the caller of a gRPC method has.
+    fn told_timeout(&self) -> Option<Duration> {
+        let value = self.head.get(Known::GrpcTimeout)?;
+        parse_grpc_timeout(value).filter(|_| self.asks.grpc)
+    }
+
+    /// Notes until when the caller waits: as it said, or as the route's edits of its head say.
+    pub(super) fn note_deadline(&mut self) {
+        let told = self.told_timeout();
+        self.deadlines.told = told.and_then(|told| self.started_at.checked_add(told));
+    }
+
+    /// Tells the upstream of an attempt what is left of the call's time: what passed is taken off, and whatever here ends
+    /// the call sooner counts. A caller that said nothing (or what cannot be read, which is passed on) has no deadline.
+    pub(super) fn tell_deadline(&mut self, now: Instant, room: &mut Vec<u8>) {
+        let Some(told) = self.deadlines.told else {
+            return;
+        };
+        let own = [
+            self.deadlines.life,
+            self.deadlines.whole,
+            self.deadlines.attempt,
+        ];
+        let until = own.into_iter().flatten().fold(told, Instant::min);
+        if until == told && now == self.started_at && self.attempt.count == 1 {
+            return; // as it came
+        }
+        room.clear();
+        write_grpc_timeout(until.saturating_duration_since(now), room);
+        self.head.set(Known::GrpcTimeout.name().as_bytes(), room);
+    }
+
+    /// The answer to a request whose time is over, by the caller's deadline or the route's bound.
+    pub(super) fn too_old(&self) -> LocalReply {
+        let forward = self.routed.as_ref().and_then(Routed::forward);
+        let obeyed = forward.and_then(|forward| self.grpc_timeout(forward));
+        let reason = match obeyed {
+            Some(_) => "the deadline of the call (grpc-timeout) is over",
+            None => "the request lived longer than the route allows",
+        };
+        LocalReply::new(504, ResponseFlag::UMSDR, reason)
     }
 
     /// An attempt begins, or its request is complete: the bound of the attempt begins.

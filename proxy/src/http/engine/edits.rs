@@ -41,6 +41,7 @@ impl Exchange {
             }
             HostRewrite::Keep | HostRewrite::EndpointHostname => {}
         }
+        self.note_deadline();
     }
 }
 

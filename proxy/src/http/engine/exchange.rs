@@ -170,8 +170,10 @@ pub(crate) struct Deadlines {
     pub(super) request: Option<Instant>,
     /// The downstream closed its write side and nothing was answered yet.
     pub(super) half_closed: Option<Instant>,
-    /// The route's bound on the life of the stream.
+    /// The route's bound on the life of the stream, or the caller's where the route obeys it.
     pub(super) life: Option<Instant>,
+    /// When the caller of a gRPC method gives up, as the upstream is told; it ends nothing by itself.
+    pub(super) told: Option<Instant>,
     /// When something last moved.
     pub(super) moved_at: Instant,
     /// The longest silence; zero never.
@@ -188,6 +190,7 @@ impl Deadlines {
             request: None,
             half_closed: None,
             life: None,
+            told: None,
             moved_at: now,
             idle: std::time::Duration::ZERO,
         }

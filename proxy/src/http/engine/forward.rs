@@ -25,6 +25,9 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return Ok(());
         };
+        if exchange.deadlines.life.is_some_and(|life| life <= self.now) {
+            return Err(Box::new(exchange.too_old()));
+        }
         let cluster = exchange.cluster()?;
         if exchange.attempt.running.is_none() {
             exchange.attempt.running = Some(
@@ -118,9 +121,10 @@ impl Engine {
         exchange.attempt.waiting = None;
         exchange.attempt.began_at = Some(now);
         exchange.phase = Phase::Streaming;
-        exchange.edit_attempt();
-        exchange.edit_upgrade(&mut self.rng);
         exchange.bound_attempt(now);
+        exchange.edit_attempt();
+        exchange.tell_deadline(now, &mut self.bytes);
+        exchange.edit_upgrade(&mut self.rng);
         let sent = exchange.send_to(id, up, self.wires.writer(up));
         match sent {
             Ok(()) => self.credit_request(id),

@@ -88,7 +88,7 @@ impl LocalReply {
         head.start_response(if grpc { 200 } else { self.status });
         if grpc {
             head.add_known(Known::ContentType, b"application/grpc");
-            let status = self.grpc_status.unwrap_or(GrpcStatus::of_http(self.status));
+            let status = self.grpc_status.unwrap_or_else(|| self.mapped_status());
             head.add_known(Known::GrpcStatus, status.number().to_string().as_bytes());
             head.add_known(Known::GrpcMessage, percent_encoded(&self.reason).as_bytes());
         } else if !body.is_empty() {
@@ -103,6 +103,19 @@ impl LocalReply {
             head.add(name.as_bytes(), value.as_bytes());
         }
         body
+    }
+
+    /// What a call hears where nothing else is said: that its time is over, or what gRPC makes of the HTTP status.
+    ///
+    /// gRPC's table takes a 504 for `UNAVAILABLE`, which says that the call may be made again at once, for it does not know
+    /// what the 504 of a stranger means. Here it is known: a deadline has passed, the caller's or the route's.
+    fn mapped_status(&self) -> GrpcStatus {
+        match self.flag {
+            Some(ResponseFlag::UT | ResponseFlag::UMSDR | ResponseFlag::SI | ResponseFlag::DT) => {
+                GrpcStatus::DEADLINE_EXCEEDED
+            }
+            _ => GrpcStatus::of_http(self.status),
+        }
     }
 
     fn body_bytes(&self) -> Vec<u8> {

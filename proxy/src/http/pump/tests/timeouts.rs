@@ -1,4 +1,4 @@
-use weft_config::route::GrpcTimeout;
+use weft_config::route::{GrpcTimeout, RouteTimeout};
 
 use super::*;
 
@@ -120,7 +120,11 @@ fn a_stream_that_lives_too_long_is_ended_whatever_flows() {
 
 fn obeying(to: SocketAddr, max: Option<Duration>, offset: Duration) -> Setup {
     let mut setup = Setup::to([to]);
-    setup.forward.grpc_timeout = Some(GrpcTimeout { max, offset });
+    setup.forward.grpc_timeout = Some(GrpcTimeout {
+        max,
+        offset,
+        timeout: RouteTimeout::Holds,
+    });
     setup
 }
 

@@ -9,6 +9,8 @@ mod retry;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::grpc::GrpcStatus;
+
 pub(crate) use overrides::{FAULT, LOCAL_RATE_LIMIT};
 
 /// Per-route filter configuration; `None`: the listener's.
@@ -118,6 +120,9 @@ pub struct LocalRateLimit {
     pub descriptors: Vec<RateLimitDescriptor>,
     /// Status of the refusal. 400 to 599, default 429.
     pub status: u16,
+    /// What a gRPC call hears instead: what gRPC makes of the status (of 429 `UNAVAILABLE`), or `RESOURCE_EXHAUSTED` where
+    /// that is asked for (`rate_limited_as_resource_exhausted`).
+    pub grpc_status: GrpcStatus,
     /// Parts per million of requests that the limit is enforced for; the rest is only counted. Default 1,000,000.
     pub enforced_per_million: u32,
     /// Distinct keys that have a bucket at once; beyond, the least recently used is given up. Default 10,000.

@@ -10,6 +10,7 @@ use weft_xds_proto::pb::envoy::r#type::v3 as kind;
 
 use super::{LocalRateLimit, RateLimitDescriptor, RateLimitKey, TokenBucket};
 use crate::diag::{Diagnostics, FieldPath};
+use crate::grpc::GrpcStatus;
 use crate::proto::{bool_or, duration, runtime_per_million, u32_or};
 
 /// Distinct keys that have a bucket at once where nothing is said.
@@ -23,6 +24,7 @@ impl LocalRateLimit {
             bucket: None,
             descriptors: Vec::new(),
             status: 429,
+            grpc_status: GrpcStatus::of_http(429),
             enforced_per_million: 0,
             keys_max: KEYS_MAX,
         }
@@ -52,12 +54,17 @@ impl LocalRateLimit {
                 "must be all or none of the requests; use filter_enforced for a share",
             ),
         }
+        let status = status(proto, at, diag);
         let keys_max = u32_or(&proto.max_dynamic_descriptors, 0);
         Self {
             name: proto.stat_prefix.as_str().into(),
             bucket,
             descriptors,
-            status: status(proto, at, diag),
+            status,
+            grpc_status: match proto.rate_limited_as_resource_exhausted {
+                true => GrpcStatus::RESOURCE_EXHAUSTED,
+                false => GrpcStatus::of_http(status),
+            },
             enforced_per_million: enforced,
             keys_max: match usize::try_from(keys_max) {
                 Ok(0) | Err(_) => KEYS_MAX,

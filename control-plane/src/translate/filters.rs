@@ -90,6 +90,8 @@ fn rate_limit(object: &Object, policy: &RateLimitPolicy) -> LocalRateLimit {
         filter_enforced: Some(rules::fraction(policy.enforced_percent.per_million())),
         descriptors,
         rate_limits,
+        // A call that is refused is no failure of its endpoint, and `UNAVAILABLE` would have callers come back at once.
+        rate_limited_as_resource_exhausted: true,
         max_dynamic_descriptors: Some(u32_value(policy.local.max_keys)),
         ..LocalRateLimit::default()
     }

@@ -1,5 +1,7 @@
 //! What is known of one request or connection, and its end: counted once, logged once.
 
+mod connection;
+
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,6 +13,8 @@ use weft_config::flag::{ResponseFlag, ResponseFlags};
 use weft_config::grpc::GrpcStatus;
 use weft_config::listener::{AccessLog, Direction};
 use weft_config::route::RequestHead;
+
+pub use connection::ConnectionLog;
 
 use super::cluster::{ClusterStats, RequestCounts};
 use super::counter::GaugeGuard;
@@ -316,108 +320,6 @@ fn request_header<'h, H: RequestHead + ?Sized>(head: &'h H, name: &str) -> Optio
 }
 
 impl Drop for RequestLog {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.flags.insert(ResponseFlag::DC);
-            self.end(Instant::now());
-        }
-    }
-}
-
-/// One plain TCP connection from its acceptance to its end.
-#[derive(Debug)]
-pub struct ConnectionLog {
-    scope: Arc<Scope>,
-    cluster: Option<Arc<ClusterStats>>,
-    started: Instant,
-    flags: ResponseFlags,
-    received: u64,
-    sent: u64,
-    details: Cow<'static, str>,
-    captured: Option<Box<Captured>>,
-    finished: bool,
-    _active: GaugeGuard,
-}
-
-impl ConnectionLog {
-    /// A connection is to be passed on.
-    pub fn begin(scope: &Arc<Scope>, peer: SocketAddr, local: SocketAddr, now: Instant) -> Self {
-        Self {
-            scope: scope.clone(),
-            cluster: None,
-            started: now,
-            flags: ResponseFlags::NONE,
-            received: 0,
-            sent: 0,
-            details: Cow::Borrowed(""),
-            captured: scope.capture(peer, local, "-"),
-            finished: false,
-            _active: scope.listener.tcp_active.guard(),
-        }
-    }
-
-    /// It goes to this cluster.
-    pub fn routed(&mut self, cluster: &Arc<ClusterStats>) {
-        self.cluster = Some(cluster.clone());
-    }
-
-    /// An attempt goes to this endpoint; the last one is logged.
-    pub fn upstream(&mut self, endpoint: &Arc<EndpointState>) {
-        if let Some(captured) = &mut self.captured {
-            captured.endpoint = Some(endpoint.clone());
-            captured.attempts += 1;
-        }
-    }
-
-    /// Something went wrong, or was decided here.
-    pub fn flag(&mut self, flag: ResponseFlag) {
-        self.flags.insert(flag);
-    }
-
-    /// Why in a few words; the last counts.
-    pub fn details(&mut self, details: impl Into<Cow<'static, str>>) {
-        self.details = details.into();
-    }
-
-    /// Bytes came from the downstream. May be told as they pass.
-    pub fn received(&mut self, bytes: u64) {
-        self.received += bytes;
-    }
-
-    /// Bytes went to the downstream.
-    pub fn sent(&mut self, bytes: u64) {
-        self.sent += bytes;
-    }
-
-    /// The connection is over: counts it and writes it to the access logs.
-    pub fn finish(mut self, now: Instant) {
-        self.end(now);
-    }
-
-    fn end(&mut self, now: Instant) {
-        self.finished = true;
-        let cluster = self.cluster.as_ref().unwrap_or(&self.scope.no_cluster);
-        cluster.tcp_connections.inc();
-        cluster.tcp_received.add(self.received);
-        cluster.tcp_sent.add(self.sent);
-        if let Some(captured) = &self.captured {
-            self.scope.write(&Ended {
-                captured,
-                wanted: &self.scope.wanted,
-                cluster: self.cluster.as_deref(),
-                status: 0,
-                grpc: None,
-                flags: self.flags,
-                details: &self.details,
-                received: self.received,
-                sent: self.sent,
-                duration: now.saturating_duration_since(self.started),
-            });
-        }
-    }
-}
-
-impl Drop for ConnectionLog {
     fn drop(&mut self) {
         if !self.finished {
             self.flags.insert(ResponseFlag::DC);

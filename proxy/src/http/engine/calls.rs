@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weft_config::grpc::GrpcStatus;
+use weft_config::route::RequestHead;
 
 use super::Engine;
+use super::connection::Connection;
 use super::exchange::{Exchange, ExchangeId};
+use super::local_reply::LocalReply;
+use super::shared::sink;
 use crate::balance::Outcome;
 use crate::http::head::{Head, Known};
 use crate::policy::RetryState;
@@ -21,8 +25,7 @@ impl Engine {
     /// Keeps the head of an answer back where its trailers may lead to another attempt; gives it back where not.
     pub(super) fn withhold(&mut self, id: ExchangeId, head: Head, end: bool) -> Option<Head> {
         let exchange = self.exchanges.get_mut(id);
-        let Some(exchange) = exchange.filter(|exchange| !end && exchange.awaits_status(&head))
-        else {
+        let Some(exchange) = exchange.filter(|exchange| !end && exchange.awaits_status()) else {
             return Some(head);
         };
         exchange.withheld = Some(head);
@@ -45,17 +48,59 @@ impl Engine {
         let exchange = self.exchanges.get(id);
         exchange.is_some_and(|exchange| exchange.answer.begun)
     }
+
+    /// Ends a call whose answer has begun with the status that says why it goes no further; whether that could be said.
+    ///
+    /// A reset says less: its caller takes it for `INTERNAL` and blames the server, while trailers name what happened, and
+    /// no caller takes a call for whole whose status is an error, whatever messages came before. Plain HTTP has no such
+    /// place, and an answer that is no gRPC would look complete. What waits for a downstream that takes nothing is reset.
+    pub(super) fn end_call(&mut self, id: ExchangeId, reply: &LocalReply) -> bool {
+        self.drop_attempt(id);
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return false;
+        };
+        let to = (
+            exchange.down,
+            exchange.stream,
+            exchange.limits.buffer_bytes_max,
+        );
+        let sayable = |down: &Connection| !down.codec.ends_with_connection();
+        if !exchange.answer.grpc
+            || exchange.rest.waiting() > 0
+            || !self.wires.get(to.0).is_some_and(sayable)
+        {
+            return false;
+        }
+        let mut trailers = self.heads.take();
+        reply.write_status(&mut trailers);
+        if let Some(log) = &mut exchange.log {
+            log.trailers(|name| trailers.header(name));
+        }
+        let sink = sink(&mut self.wires, to.0, to.1, to.2);
+        let passed = sink.map(|sink| exchange.rest.pass_trailers(trailers, sink));
+        match passed {
+            Some(Ok(Some(trailers))) => {
+                self.heads.give(trailers);
+                self.answer_ended(id);
+                true
+            }
+            Some(Err((trailers, _))) => {
+                self.heads.give(trailers);
+                false
+            }
+            Some(Ok(None)) | None => false,
+        }
+    }
 }
 
 impl Exchange {
     /// Whether the answer has no status yet, and one that comes now could have the call made again.
-    fn awaits_status(&self, head: &Head) -> bool {
+    fn awaits_status(&self) -> bool {
         let retries = self.retry.as_ref();
         self.attempt.status_due
             && !self.asks.upgrade
             && self.body.can_repeat()
             && retries.is_some_and(RetryState::knows_grpc)
-            && status_of(head).is_none()
     }
 
     /// Tells the balancer how the attempt went, as far as the answer's head says. A call that has no status yet is

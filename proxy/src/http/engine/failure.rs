@@ -108,10 +108,6 @@ impl Engine {
             return;
         };
         let sentence = failure.sentence(&exchange.endpoint_name());
-        if exchange.answer.begun {
-            exchange.flag(failure.flag(), sentence);
-            return self.cut_answer(id);
-        }
         let reply = LocalReply::new(failure.status(), failure.flag(), sentence);
         self.reply(id, &reply);
     }

@@ -129,5 +129,7 @@ fn step(routed: &Routed, index: usize) -> Option<Step> {
 
 fn limited(limiter: &LocalRateLimiter, status: u16, after: std::time::Duration) -> Refusal {
     let reason = format!("rate limit {} allows no more now", limiter.config().name);
-    Box::new(LocalReply::new(status, ResponseFlag::RL, reason).retry_after(after))
+    let mut reply = LocalReply::new(status, ResponseFlag::RL, reason).retry_after(after);
+    reply.grpc_status = Some(limiter.config().grpc_status);
+    Box::new(reply)
 }

@@ -84,7 +84,7 @@ impl Engine {
             return;
         };
         if exchange.answer.begun {
-            return self.cut_answer(id);
+            return self.cut_answer(id, reply);
         }
         let grpc = exchange.asks.grpc;
         let mut head = self.heads.take();

@@ -88,9 +88,7 @@ impl LocalReply {
         head.start_response(if grpc { 200 } else { self.status });
         if grpc {
             head.add_known(Known::ContentType, b"application/grpc");
-            let status = self.grpc_status.unwrap_or_else(|| self.mapped_status());
-            head.add_known(Known::GrpcStatus, status.number().to_string().as_bytes());
-            head.add_known(Known::GrpcMessage, percent_encoded(&self.reason).as_bytes());
+            self.write_status(head);
         } else if !body.is_empty() {
             head.add_known(Known::ContentType, b"text/plain; charset=utf-8");
         }
@@ -103,6 +101,17 @@ impl LocalReply {
             head.add(name.as_bytes(), value.as_bytes());
         }
         body
+    }
+
+    /// Writes what a call hears, into a head or into trailers.
+    pub(super) fn write_status(&self, fields: &mut Head) {
+        let status = self.grpc_status.unwrap_or_else(|| self.mapped_status());
+        fields.add_known(Known::GrpcStatus, status.number().to_string().as_bytes());
+        let message = match &self.body {
+            Body::Text(text) if !text.is_empty() => text,
+            _ => self.reason.as_ref(),
+        };
+        fields.add_known(Known::GrpcMessage, percent_encoded(message).as_bytes());
     }
 
     /// What a call hears where nothing else is said: that its time is over, or what gRPC makes of the HTTP status.
@@ -128,11 +137,18 @@ impl LocalReply {
     }
 }
 
+/// Bytes of a message that are told: callers take 8 KiB of fields in all.
+const MESSAGE_BYTES_MAX: usize = 1024;
+
 /// `grpc-message` is percent-encoded: everything but printable ASCII, and the percent sign itself.
 fn percent_encoded(text: &str) -> String {
     use std::fmt::Write;
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
+    let mut out = String::with_capacity(text.len().min(MESSAGE_BYTES_MAX));
+    let end = (0..=MESSAGE_BYTES_MAX.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0);
+    for byte in text.get(..end).unwrap_or_default().bytes() {
         match byte {
             b' '..=b'$' | b'&'..=b'~' => out.push(char::from(byte)),
             _ => drop(write!(out, "%{byte:02X}")),
@@ -168,6 +184,15 @@ mod tests {
             head.get_name(b"grpc-message"),
             Some(&b"100 %25 of endpoints%09gone"[..])
         );
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let mut head = Head::new();
+        let text = format!("a{}", "é".repeat(2000));
+        LocalReply::new(503, ResponseFlag::UH, text).write(&mut head, "weft", true);
+        let message = head.get_name(b"grpc-message").unwrap();
+        assert_eq!(message, format!("a{}", "%C3%A9".repeat(511)).as_bytes());
     }
 
     #[test]

@@ -1,18 +1,20 @@
 //! The response's path: from the upstream's head to the last byte downstream.
 
 use weft_config::flag::ResponseFlag;
+use weft_config::grpc::is_grpc;
 use weft_config::route::RequestHead;
 
 use super::connection::Connection;
 use super::edits::{apply, say_server};
 use super::exchange::{Exchange, ExchangeId, Phase};
 use super::failure::Failure;
+use super::local_reply::LocalReply;
 use super::shared::sink;
 use super::websocket;
 use super::{Action, Engine};
 use crate::balance::Outcome;
 use crate::http::codec::Reason;
-use crate::http::head::Head;
+use crate::http::head::{Head, Known};
 use crate::policy::RetryState;
 use crate::route::Routed;
 
@@ -219,14 +221,18 @@ impl Engine {
         self.complete(id);
     }
 
-    /// The answer cannot be finished any more: the downstream learns it from a connection cut short.
-    pub(super) fn cut_answer(&mut self, id: ExchangeId) {
+    /// The answer cannot be finished any more: the downstream learns it from the trailers of a call, else from a connection
+    /// cut short.
+    pub(super) fn cut_answer(&mut self, id: ExchangeId, reply: &LocalReply) {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
         let (down, stream) = (exchange.down, exchange.stream);
         if let Some(log) = &mut exchange.log {
             log.cut();
+        }
+        if self.end_call(id, reply) {
+            return;
         }
         self.finish(id);
         if self.is_shared(down) {
@@ -250,6 +256,7 @@ impl Exchange {
     pub(super) fn begin_answer(&mut self, head: &Head) {
         self.answer.begun = true;
         self.answer.status = head.status();
+        self.answer.grpc = self.asks.grpc && head.get(Known::ContentType).is_some_and(is_grpc);
         self.deadlines.attempt = None;
         self.deadlines.half_closed = None;
         self.body.forget();

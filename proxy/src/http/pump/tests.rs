@@ -30,6 +30,7 @@ use crate::tunnel::{Pools, TunnelLimits};
 mod bodies;
 mod failures;
 mod grpc;
+mod grpc_answers;
 mod grpc_deadlines;
 mod grpc_retries;
 mod http2;

@@ -1,5 +1,7 @@
 use std::collections::HashMap;
 
+use weft_config::grpc::GrpcStatus;
+
 use super::*;
 
 #[derive(Default)]
@@ -40,6 +42,7 @@ fn limit(common: Option<TokenBucket>, descriptors: Vec<RateLimitDescriptor>) -> 
         bucket: common,
         descriptors,
         status: 429,
+        grpc_status: GrpcStatus::RESOURCE_EXHAUSTED,
         enforced_per_million: 1_000_000,
         keys_max: 1_000,
     }

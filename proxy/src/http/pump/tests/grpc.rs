@@ -30,7 +30,7 @@ pub(super) fn trailers_only(status: u32) -> String {
 }
 
 /// An answer that breaks off behind a message.
-fn cut() -> String {
+pub(super) fn cut() -> String {
     format!("{HEAD}2\r\nok\r\n")
 }
 

@@ -1,3 +1,4 @@
+use weft_config::grpc::GrpcStatus;
 use weft_config::policy::{
     Fault, FaultAbort, FaultDelay, LocalRateLimit, RateLimitDescriptor, RateLimitKey, TokenBucket,
 };
@@ -19,6 +20,7 @@ fn limit(max: u32) -> LocalRateLimit {
         bucket: Some(bucket(max)),
         descriptors: Vec::new(),
         status: 429,
+        grpc_status: GrpcStatus::RESOURCE_EXHAUSTED,
         enforced_per_million: 1_000_000,
         keys_max: 100,
     }

@@ -215,7 +215,11 @@ impl Engine {
         let Some(connection) = self.wires.get_mut(id) else {
             return;
         };
-        connection.active_at = self.now;
+        // Asking a peer at rest for a sign of life is no activity.
+        let rests = connection.codec.is_multiplexed() && connection.streams.is_empty();
+        if !rests || connection.closing != Closing::No {
+            connection.active_at = self.now;
+        }
         let (closing, eof) = (connection.closing, connection.eof);
         let waits = connection.input.is_some();
         let half_closes = flushed && std::mem::take(&mut connection.half_closes);

@@ -144,6 +144,7 @@ impl Engine {
             return;
         };
         connection.streams.remove(up.stream);
+        connection.active_at = self.now;
         connection.codec.reset(up.stream, why);
         if connection.codec.is_multiplexed() {
             self.flush_codec(up.conn);

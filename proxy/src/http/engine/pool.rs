@@ -369,8 +369,7 @@ impl Engine {
 
     /// A connection that takes (further) requests waits for them.
     fn lay_down(&mut self, key: PoolKey, id: ConnId) {
-        let now = self.now;
-        let Some(connection) = self.wires.get_mut(id) else {
+        let Some(connection) = self.wires.get(id) else {
             return;
         };
         if let Some(pool) = self.pools.by_key.get_mut(&key)
@@ -379,7 +378,6 @@ impl Engine {
             pool.free.push(id);
         }
         if connection.streams.is_empty() {
-            connection.active_at = now;
             self.wires.unblock(id);
             self.arm_connection(id);
         }
@@ -390,6 +388,7 @@ impl Engine {
     pub(super) fn release(&mut self, up: UpStream) {
         if let Some(connection) = self.wires.get_mut(up.conn) {
             connection.streams.remove(up.stream);
+            connection.active_at = self.now;
             self.freed.push(up.conn);
         }
     }

@@ -69,6 +69,11 @@ impl RequestBody {
         self.kept.len() - self.sent
     }
 
+    /// Whether an upstream has taken all of it, its end too.
+    pub(super) fn is_sent(&self) -> bool {
+        self.ended && self.waiting() == 0
+    }
+
     /// Bytes that an upstream took for the first time since this was asked last: the sender may send as many more.
     pub(super) fn credit(&mut self) -> usize {
         let taken = self.bytes - self.waiting() as u64;

@@ -7,7 +7,7 @@ use weft_config::flag::ResponseFlag;
 use super::Engine;
 use super::connection::ConnId;
 use super::edits::apply;
-use super::exchange::{Exchange, ExchangeId, Phase};
+use super::exchange::{Exchange, ExchangeId, Phase, UpStream};
 use super::local_reply::LocalReply;
 use super::timers::Owner;
 use crate::http::codec::{ProtocolError, Reason, StreamId};
@@ -27,19 +27,26 @@ impl Engine {
         let (down, stream, whole) = (exchange.down, exchange.stream, exchange.is_received());
         let tunnel = exchange.phase == Phase::Tunnel;
         // An upgrade that was refused leaves our half of the stream open.
-        let sent =
-            exchange.body.ended && (tunnel || !exchange.asks.upgrade || !exchange.attempt.http2);
-        let up = exchange.attempt.up.take();
-        if let Some(up) = up {
-            if sent {
-                self.release(up);
-            } else {
-                self.give_up_stream(up, Reason::Cancelled);
-            }
+        let sent = exchange.body.is_sent()
+            && (tunnel || !exchange.asks.upgrade || !exchange.attempt.http2);
+        if let Some(up) = exchange.attempt.up.take() {
+            self.leave_upstream(up, sent, tunnel);
         }
         self.finish(id);
         if !whole || tunnel {
             self.stop_request(down, stream);
+        }
+    }
+
+    /// The upstream half of an exchange is over. `sent`: the endpoint was told everything that it was to be told.
+    pub(super) fn leave_upstream(&mut self, up: UpStream, sent: bool, tunnel: bool) {
+        if !sent {
+            return self.give_up_stream(up, Reason::Cancelled);
+        }
+        self.release(up);
+        if tunnel && !self.is_shared(up.conn) {
+            // What was written last may still wait for the endpoint to take it.
+            self.close_after_flush(up.conn, true);
         }
     }
 

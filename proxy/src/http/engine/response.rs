@@ -199,10 +199,12 @@ impl Engine {
         if exchange.rest.waiting() == 0 {
             return self.answer_ended(id);
         }
-        if exchange.body.ended && exchange.phase == Phase::Streaming {
+        // The endpoint has nothing to do with it any more, whatever becomes of its connection or of this stream.
+        if exchange.phase == Phase::Streaming {
             exchange.deadlines.only_idle();
+            let sent = exchange.body.is_sent();
             if let Some(up) = exchange.attempt.up.take() {
-                self.release(up);
+                self.leave_upstream(up, sent, false);
             }
         }
     }
@@ -213,7 +215,7 @@ impl Engine {
             return;
         };
         exchange.answer.ended = true;
-        let half_open = exchange.phase == Phase::Tunnel && !exchange.body.ended;
+        let half_open = exchange.phase == Phase::Tunnel && !exchange.body.is_sent();
         let down = exchange.down;
         if half_open {
             return self.half_close(down);

@@ -144,8 +144,7 @@ impl Engine {
         let Some(exchange) = self.exchanges.get(id) else {
             return;
         };
-        let last = exchange.body.ended && exchange.body.waiting() == 0;
-        if exchange.phase == Phase::Tunnel && last {
+        if exchange.phase == Phase::Tunnel && exchange.body.is_sent() {
             if let Some(up) = exchange.attempt.up {
                 self.half_close(up.conn);
             }

@@ -31,6 +31,8 @@ mod window;
 mod write;
 
 pub use self::error::ErrorCode;
+#[cfg(test)]
+pub(in crate::http) use self::hpack::BlockReader;
 pub use self::limits::{H2Limits, Hit};
 
 use self::guard::Guard;

@@ -5,6 +5,7 @@
 //! passes. The pump of a run does what [`Worker`](crate::http::pump::Worker) does, task by task, and wakes nobody whom
 //! that would not wake. `WEFT_SIM_SEED=17` replays a run, `WEFT_SIM_RUNS=20000` makes more, `WEFT_SIM_FROM=400` others.
 
+mod http2;
 mod link;
 mod message;
 mod peer;

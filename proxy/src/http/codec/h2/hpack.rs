@@ -1,5 +1,7 @@
 //! Compressed field blocks (RFC 7541).
 
+#[cfg(test)]
+mod block;
 mod decode;
 mod encode;
 mod huffman;
@@ -10,6 +12,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(in crate::http) use self::block::BlockReader;
 pub(super) use self::decode::{Decoded, Decoder, Fields};
 pub(super) use self::encode::{Encoder, Indexing};
 pub(super) use self::name::Kind;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use fastrand::Rng;
 
 use super::peer::{Peer, Wish};
+use super::plan::Book;
 use crate::http::engine::ConnId;
 
 /// One connection and the task that carries it.
@@ -79,40 +80,29 @@ impl Link {
         }
     }
 
-    /// Whether what the peer sends arrives undivided.
-    pub(super) fn is_whole(&self) -> bool {
-        matches!(&self.peer, Peer::Origin(origin) if origin.whole)
-    }
-
-    fn wish(&self) -> Wish {
-        match &self.peer {
-            Peer::Client(client) => client.wish(self.told),
-            Peer::Origin(origin) => origin.wish(self.told),
-        }
-    }
-
     /// What the peer does next: sends, reads, or closes. Whether it did anything.
-    pub(super) fn act(
-        &mut self,
-        rng: &mut Rng,
-        mut look: impl FnMut(&mut Peer, &[u8], &mut Rng),
-    ) -> bool {
+    pub(super) fn act(&mut self, rng: &mut Rng, book: &mut Book) -> bool {
         if self.left {
             return false;
         }
-        let done = (rng.bool() && self.send(rng)) || self.read(rng, &mut look) || self.send(rng);
+        let first = rng.bool();
+        let done = (first && self.send(rng))
+            || self.read(rng, book)
+            || self.think(rng, book)
+            || self.send(rng);
         done || self.close(rng)
+    }
+
+    fn think(&mut self, rng: &mut Rng, book: &mut Book) -> bool {
+        !self.told && !self.peer_wrote_last && self.peer.think(rng, book)
     }
 
     fn send(&mut self, rng: &mut Rng) -> bool {
         if self.told || self.peer_wrote_last || self.to_proxy.len() > 20_000 {
             return false;
         }
-        let whole = self.is_whole();
-        let bytes = match &mut self.peer {
-            Peer::Client(client) => client.unsent(rng),
-            Peer::Origin(origin) => origin.unsent(),
-        };
+        let whole = self.peer.is_whole();
+        let bytes = self.peer.unsent(rng);
         let n = if whole {
             bytes.len()
         } else {
@@ -124,10 +114,7 @@ impl Link {
         if !self.dropped {
             self.to_proxy.extend(&bytes[..n]);
         }
-        match &mut self.peer {
-            Peer::Client(client) => client.sent(n),
-            Peer::Origin(origin) => origin.sent(n),
-        }
+        self.peer.sent(n);
         if self.dropped {
             self.reset_peer();
         }
@@ -135,30 +122,21 @@ impl Link {
         true
     }
 
-    fn read(&mut self, rng: &mut Rng, look: &mut impl FnMut(&mut Peer, &[u8], &mut Rng)) -> bool {
-        if matches!(&self.peer, Peer::Client(client) if !client.reads()) && !self.proxy_reset {
+    fn read(&mut self, rng: &mut Rng, book: &mut Book) -> bool {
+        if !self.peer.reads() && !self.proxy_reset {
             return false;
         }
         let n = piece(rng, self.to_peer.len());
         if n > 0 {
             let bytes: Vec<u8> = self.to_peer.drain(..n).collect();
-            look(&mut self.peer, &bytes, rng);
+            self.peer.received(&bytes, rng, book);
             self.stir_writer();
             return true;
         }
         if (self.proxy_wrote_last || self.proxy_reset) && !self.told {
             self.told = true;
-            if let Peer::Client(client) = &mut self.peer {
-                client.ended(self.proxy_reset);
-            }
+            self.peer.ended(self.proxy_reset);
             return true;
-        }
-        // An origin may have been waiting for its own answer to be sent.
-        if let Peer::Origin(origin) = &self.peer
-            && origin.over.is_none()
-            && origin.unsent().is_empty()
-        {
-            look(&mut self.peer, &[], rng);
         }
         false
     }
@@ -170,11 +148,8 @@ impl Link {
     }
 
     fn close(&mut self, rng: &mut Rng) -> bool {
-        let unsent = match &mut self.peer {
-            Peer::Client(client) => !client.unsent(rng).is_empty(),
-            Peer::Origin(origin) => !origin.unsent().is_empty(),
-        };
-        match self.wish() {
+        let unsent = !self.peer.unsent(rng).is_empty();
+        match self.peer.wish(self.told) {
             Wish::Stay => false,
             Wish::Shutdown if unsent || self.peer_wrote_last => false,
             Wish::Shutdown => {

@@ -6,6 +6,7 @@ pub(super) struct Message {
     pub(super) start: String,
     pub(super) fields: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
+    pub(super) trailers: Vec<(String, String)>,
     pub(super) end: End,
     /// Bytes of the input that belong to it.
     pub(super) taken: usize,
@@ -29,14 +30,12 @@ impl Message {
         let head = std::str::from_utf8(&input[..head_end - 4]).expect("a head of ASCII");
         let mut lines = head.split("\r\n");
         let start = lines.next().unwrap().to_owned();
-        let fields: Vec<(String, String)> = lines
-            .map(|line| line.split_once(':').expect("a field"))
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
-            .collect();
+        let fields = lines.map(field).collect();
         let mut message = Self {
             start,
             fields,
             body: Vec::new(),
+            trailers: Vec::new(),
             end: End::Here,
             taken: head_end,
         };
@@ -71,10 +70,13 @@ impl Message {
             let size = usize::from_str_radix(size.split(';').next().unwrap(), 16).expect(size);
             let data = at + line + 2;
             if size == 0 {
-                // Nobody here sends trailers.
-                if rest[data..].starts_with(b"\r\n") {
+                // From the end of that line on, so that what follows ends with an empty one in any case.
+                let last = &rest[data - 2..];
+                if let Some(end) = last.windows(4).position(|at| at == b"\r\n\r\n") {
+                    let text = std::str::from_utf8(&last[..end]).expect("trailers of ASCII");
+                    self.trailers = text.split("\r\n").skip(1).map(field).collect();
                     self.end = End::Here;
-                    self.taken += data + 2;
+                    self.taken += data + end + 2;
                 }
                 return;
             }
@@ -92,8 +94,19 @@ impl Message {
         self.start.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
+    /// The field behind the body that peers here send.
+    pub(super) fn sum(&self) -> Option<&str> {
+        let found = self.trailers.iter().find(|(known, _)| known == "x-sum");
+        found.map(|(_, value)| value.as_str())
+    }
+
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         let found = self.fields.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str())
     }
+}
+
+fn field(line: &str) -> (String, String) {
+    let (name, value) = line.split_once(':').expect("a field");
+    (name.to_ascii_lowercase(), value.trim().to_owned())
 }

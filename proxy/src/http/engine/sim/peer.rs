@@ -2,13 +2,135 @@
 
 use fastrand::Rng;
 
+use super::http2;
 use super::message::{End, Message};
-use super::plan::{self, Answer, Fate, Framing, Manners, Request};
+use super::plan::{self, Answer, Book, Fate, Framing, Manners, Request};
 
 /// Who is at the other end of a connection.
 pub(super) enum Peer {
     Client(Client),
     Origin(Origin),
+    Client2(http2::Client),
+    Origin2(http2::Origin),
+}
+
+impl Peer {
+    pub(super) fn is_client(&self) -> bool {
+        matches!(self, Self::Client(_) | Self::Client2(_))
+    }
+
+    /// Whether what it sends arrives undivided.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self, Self::Origin(origin) if origin.whole)
+    }
+
+    /// Makes up its mind about what to send next. Whether there is something more.
+    pub(super) fn think(&mut self, rng: &mut Rng, book: &mut Book) -> bool {
+        match self {
+            Self::Client(_) => false,
+            // It may have been waiting for its own answer to be sent.
+            Self::Origin(origin) => {
+                if origin.over.is_none() && origin.unsent().is_empty() {
+                    origin.look(&[], book, rng);
+                }
+                false
+            }
+            Self::Client2(client) => client.think(rng),
+            Self::Origin2(origin) => origin.think(rng, book),
+        }
+    }
+
+    /// Everything that is to be sent now and was not.
+    pub(super) fn unsent(&mut self, rng: &mut Rng) -> &[u8] {
+        match self {
+            Self::Client(client) => client.unsent(rng),
+            Self::Origin(origin) => origin.unsent(),
+            Self::Client2(client) => client.unsent(),
+            Self::Origin2(origin) => origin.unsent(),
+        }
+    }
+
+    pub(super) fn sent(&mut self, n: usize) {
+        match self {
+            Self::Client(client) => client.sent(n),
+            Self::Origin(origin) => origin.sent(n),
+            Self::Client2(client) => client.sent(n),
+            Self::Origin2(origin) => origin.sent(n),
+        }
+    }
+
+    pub(super) fn reads(&self) -> bool {
+        match self {
+            Self::Client(client) => client.reads(),
+            Self::Client2(client) => client.reads(),
+            Self::Origin(_) | Self::Origin2(_) => true,
+        }
+    }
+
+    pub(super) fn received(&mut self, bytes: &[u8], rng: &mut Rng, book: &mut Book) {
+        match self {
+            Self::Client(client) => client.received(bytes),
+            Self::Origin(origin) => origin.look(bytes, book, rng),
+            Self::Client2(client) => client.received(bytes),
+            Self::Origin2(origin) => origin.received(bytes, book, rng),
+        }
+    }
+
+    /// The proxy closed, in order or not.
+    pub(super) fn ended(&mut self, reset: bool) {
+        match self {
+            Self::Client(client) => client.ended(reset),
+            Self::Client2(client) => client.ended(reset),
+            Self::Origin(_) | Self::Origin2(_) => {}
+        }
+    }
+
+    /// `told`: it knows that the proxy closed.
+    pub(super) fn wish(&self, told: bool) -> Wish {
+        match self {
+            Self::Client(client) => client.wish(told),
+            Self::Origin(origin) => origin.wish(told),
+            Self::Client2(client) => client.wish(told),
+            Self::Origin2(origin) => origin.wish(told),
+        }
+    }
+
+    /// Whether it has heard everything that it waited for, and was told so where not.
+    pub(super) fn is_done(&self) -> bool {
+        match self {
+            Self::Client(client) => client.is_done(),
+            Self::Client2(client) => client.is_done(),
+            Self::Origin(_) | Self::Origin2(_) => true,
+        }
+    }
+
+    /// Whether the proxy owes it no acknowledgement.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        match self {
+            Self::Client2(client) => client.is_acknowledged(),
+            Self::Origin2(origin) => origin.is_acknowledged(),
+            Self::Client(_) | Self::Origin(_) => true,
+        }
+    }
+
+    /// Whether it sends and reads all that there is.
+    pub(super) fn is_tame(&self) -> bool {
+        let manners = match self {
+            Self::Client(client) => client.manners,
+            Self::Client2(client) => client.manners,
+            Self::Origin(_) | Self::Origin2(_) => return true,
+        };
+        matches!(manners, Manners::Good | Manners::HalfCloses)
+    }
+
+    /// What went otherwise than it should have, where nothing fails.
+    pub(super) fn complaints(&self) -> Vec<String> {
+        match self {
+            Self::Client(client) => client.refusals.clone(),
+            Self::Client2(client) => client.complaints(),
+            Self::Origin(_) | Self::Origin2(_) => Vec::new(),
+        }
+    }
 }
 
 /// What a peer wants done with its side of the connection.
@@ -120,7 +242,14 @@ impl Client {
             End::WithConnection => closed,
         };
         if message.status() >= 200 && (complete || closed) {
-            check(request, &message, complete);
+            let heard = Heard {
+                status: message.status(),
+                id: message.field("x-id"),
+                flag: message.field("x-weft-response-flag"),
+                body: &message.body,
+                trailer: message.sum(),
+            };
+            check(request, &heard, complete);
         }
         if !complete {
             return false;
@@ -153,32 +282,39 @@ impl Client {
     }
 }
 
+/// An answer, as far as it was heard.
+#[derive(Debug)]
+pub(super) struct Heard<'m> {
+    pub(super) status: u16,
+    /// Which attempt at which request it says that it answers.
+    pub(super) id: Option<&'m str>,
+    pub(super) flag: Option<&'m str>,
+    pub(super) body: &'m [u8],
+    pub(super) trailer: Option<&'m str>,
+}
+
 /// An answer is one of ours, or a true copy of what an origin said to this request.
-fn check(request: &Request, message: &Message, complete: bool) {
-    let Some(id) = message.field("x-id") else {
-        assert!(
-            message.field("x-weft-response-flag").is_some(),
-            "an answer from nowhere: {message:?}"
-        );
+pub(super) fn check(request: &Request, heard: &Heard<'_>, complete: bool) {
+    let Some(id) = heard.id else {
+        assert!(heard.flag.is_some(), "an answer from nowhere: {heard:?}");
         return;
     };
     let (id, attempt) = id.split_once('.').unwrap();
     let attempt: usize = attempt.parse().unwrap();
     assert_eq!(id, request.id.to_string(), "the answer to another request");
     let answer = request.answer(attempt);
-    assert_eq!(message.status(), answer.status);
+    assert_eq!(heard.status, answer.status);
     if request.method == "HEAD" {
         return;
     }
-    let told = plan::body(Answer::salt(request.id, attempt), answer.body);
+    let salt = Answer::salt(request.id, attempt);
+    let told = plan::body(salt, answer.body);
+    assert!(told.starts_with(heard.body), "another body");
     if complete {
-        assert_eq!(
-            message.body.len(),
-            told.len(),
-            "a cut answer looks complete"
-        );
+        assert_eq!(heard.body.len(), told.len(), "a cut answer looks complete");
+        let sum = (answer.trailers && !request.old).then(|| plan::sum(salt));
+        assert_eq!(heard.trailer, sum.as_deref(), "trailers of {}", request.id);
     }
-    assert!(told.starts_with(&message.body), "another body");
 }
 
 /// An origin's end of one connection.
@@ -211,14 +347,8 @@ impl Origin {
         self.sent += n;
     }
 
-    /// Looks at what came. `attempts`: how often each request was seen.
-    pub(super) fn look(
-        &mut self,
-        bytes: &[u8],
-        requests: &[Request],
-        attempts: &mut [usize],
-        rng: &mut Rng,
-    ) {
+    /// Looks at what came.
+    pub(super) fn look(&mut self, bytes: &[u8], book: &mut Book, rng: &mut Rng) {
         self.got.extend_from_slice(bytes);
         if self.over.is_some() {
             return;
@@ -226,10 +356,10 @@ impl Origin {
         while let Some(message) = Message::read(&self.got[self.at..], false, false) {
             let id = message.start.split(' ').nth(1).unwrap();
             let id: usize = id.strip_prefix('/').unwrap().parse().unwrap();
-            let request = &requests[id];
+            let request = &book.requests[id];
             let complete = message.end == End::Here;
             if self.answering.is_none() {
-                let attempt = attempts[id];
+                let attempt = book.tries[id].begun;
                 let mut answer = request.answer(attempt).clone();
                 if answer.fate == Fate::Surplus && !self.whole {
                     answer.fate = Fate::Kept;
@@ -242,7 +372,11 @@ impl Origin {
                 // The last chunk may still be on its way behind all of the data.
                 let whole = told.len() == message.body.len();
                 assert!(whole || !complete, "a cut request looks complete");
-                attempts[id] += 1;
+                if complete {
+                    let told = request.trailers.then(|| plan::sum(id));
+                    assert_eq!(message.sum(), told.as_deref(), "trailers of {id}");
+                }
+                book.tries[id].begun += 1;
                 self.out.extend(answer.bytes(rng, request, attempt));
                 self.answering = Some((answer.fate, answer.framing == Framing::Close));
             }

@@ -22,6 +22,8 @@ pub(super) struct Request {
     pub(super) last: bool,
     pub(super) framing: Framing,
     pub(super) body: usize,
+    /// There are fields behind the body.
+    pub(super) trailers: bool,
     /// What the first, second, … attempt meets; the last holds for all that follow.
     pub(super) answers: Vec<Answer>,
 }
@@ -32,6 +34,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) framing: Framing,
     pub(super) body: usize,
+    /// There are fields behind the body.
+    pub(super) trailers: bool,
     /// Answers on the head alone.
     pub(super) early: bool,
     pub(super) interim: bool,
@@ -72,6 +76,21 @@ pub(super) enum Manners {
     StopsReading(usize),
 }
 
+/// All requests of a run, and what became of them.
+pub(super) struct Book {
+    pub(super) requests: Vec<Request>,
+    pub(super) tries: Vec<Tries>,
+}
+
+/// How often a request came to an origin.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tries {
+    /// An origin did something about it.
+    pub(super) begun: usize,
+    /// An origin said that it had not begun.
+    pub(super) refused: usize,
+}
+
 /// The `at`th byte of a body.
 fn byte(salt: usize, at: usize) -> u8 {
     let mixed = (salt * 7919 + at * 31) ^ (at >> 7);
@@ -81,6 +100,11 @@ fn byte(salt: usize, at: usize) -> u8 {
 /// A body that says whose it is.
 pub(super) fn body(salt: usize, len: usize) -> Vec<u8> {
     (0..len).map(|at| byte(salt, at)).collect()
+}
+
+/// What the fields behind a body say.
+pub(super) fn sum(salt: usize) -> String {
+    format!("sum-{salt}")
 }
 
 /// Sizes that matter: none, small, some reads long.
@@ -93,7 +117,13 @@ fn size(rng: &mut Rng) -> usize {
     }
 }
 
-fn frame(rng: &mut Rng, out: &mut Vec<u8>, framing: Framing, body: &[u8]) {
+fn frame(
+    rng: &mut Rng,
+    out: &mut Vec<u8>,
+    framing: Framing,
+    body: &[u8],
+    trailers: Option<String>,
+) {
     if framing != Framing::Chunked {
         return out.extend_from_slice(body);
     }
@@ -105,7 +135,11 @@ fn frame(rng: &mut Rng, out: &mut Vec<u8>, framing: Framing, body: &[u8]) {
         out.extend_from_slice(b"\r\n");
         rest = behind;
     }
-    out.extend_from_slice(b"0\r\n\r\n");
+    out.extend_from_slice(b"0\r\n");
+    if let Some(sum) = trailers {
+        out.extend_from_slice(format!("X-Sum: {sum}\r\n").as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 fn framing_fields(framing: Framing, len: usize) -> String {
@@ -117,11 +151,11 @@ fn framing_fields(framing: Framing, len: usize) -> String {
 }
 
 impl Request {
-    pub(super) fn draw(rng: &mut Rng, id: usize, last: bool, clean: bool) -> Self {
+    pub(super) fn draw(rng: &mut Rng, id: usize, last: bool, clean: bool, http2: bool) -> Self {
         let method = *rng
             .choice(&["GET", "GET", "HEAD", "POST", "POST", "PUT"])
             .unwrap();
-        let old = last && rng.u8(..6) == 0;
+        let old = last && !http2 && rng.u8(..6) == 0;
         let framing = match method {
             "POST" | "PUT" if old || rng.bool() => Framing::Length,
             "POST" | "PUT" => Framing::Chunked,
@@ -132,14 +166,17 @@ impl Request {
             id,
             method,
             old,
-            last: last && rng.bool(),
+            last: last && !http2 && rng.bool(),
             framing,
             body: if framing == Framing::None {
                 0
             } else {
                 size(rng)
             },
-            answers: (0..attempts).map(|_| Answer::draw(rng, clean)).collect(),
+            trailers: framing == Framing::Chunked && rng.u8(..3) == 0,
+            answers: (0..attempts)
+                .map(|_| Answer::draw(rng, clean, http2))
+                .collect(),
         }
     }
 
@@ -152,7 +189,9 @@ impl Request {
         }
         head += "\r\n";
         let mut out = head.into_bytes();
-        frame(rng, &mut out, self.framing, &body(self.id, self.body));
+        let trailers = self.trailers.then(|| sum(self.id));
+        let body = body(self.id, self.body);
+        frame(rng, &mut out, self.framing, &body, trailers);
         out
     }
 
@@ -162,7 +201,7 @@ impl Request {
 }
 
 impl Answer {
-    fn draw(rng: &mut Rng, clean: bool) -> Self {
+    fn draw(rng: &mut Rng, clean: bool, http2: bool) -> Self {
         let framing = *rng
             .choice(&[
                 Framing::Length,
@@ -186,6 +225,15 @@ impl Answer {
             Fate::Cut(at) if framing == Framing::Close => Fate::Reset(at),
             fate => fate,
         };
+        // On HTTP/1 an answer before the end of the request costs the connection, and so what is pipelined behind.
+        let early = (!clean || http2) && rng.u8(..4) == 0;
+        // Who closes with a request unread takes his own answer back.
+        let lasts = clean && early;
+        let (fate, framing) = match (fate, framing) {
+            (_, Framing::Close) if lasts => (Fate::Kept, Framing::Length),
+            (_, framing) if lasts => (Fate::Kept, framing),
+            kept => kept,
+        };
         let status = if !clean && rng.u8(..5) == 0 { 503 } else { 200 };
         let body = match fate {
             Fate::Surplus => size(rng).min(5000),
@@ -195,8 +243,8 @@ impl Answer {
             status,
             framing,
             body,
-            // An answer before the end of the request costs the connection, and so what is pipelined behind.
-            early: !clean && rng.u8(..4) == 0,
+            trailers: framing == Framing::Chunked && rng.u8(..3) == 0,
+            early,
             interim: rng.u8(..8) == 0,
             says_close: framing == Framing::Close
                 || (fate == Fate::Closed && (clean || rng.bool())),
@@ -223,8 +271,15 @@ impl Answer {
         head += "\r\n";
         let mut out = head.into_bytes();
         if request.method != "HEAD" {
-            let body = body(Self::salt(request.id, attempt), self.body);
-            frame(rng, &mut out, self.framing, &body);
+            let salt = Self::salt(request.id, attempt);
+            let trailers = self.trailers.then(|| sum(salt));
+            frame(
+                rng,
+                &mut out,
+                self.framing,
+                &body(salt, self.body),
+                trailers,
+            );
         }
         match self.fate {
             Fate::Cut(at) | Fate::Reset(at) | Fate::Stalled(at) => out.truncate(at),

@@ -36,7 +36,7 @@ impl World {
             let n = link.to_proxy.len().min(input.spare_mut().len());
             assert!(!input.spare_mut().is_empty(), "reads into a full buffer");
             if n > 0 {
-                let whole = link.is_whole() || self.rng.bool();
+                let whole = link.peer.is_whole() || self.rng.bool();
                 let n = if whole { n } else { self.rng.usize(1..=n) };
                 let bytes: Vec<u8> = link.to_proxy.drain(..n).collect();
                 input.spare_mut()[..n].copy_from_slice(&bytes);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use weft_config::cluster::{CircuitBreakers, Cluster};
+use weft_config::cluster::{CircuitBreakers, Cluster, UpstreamProtocol};
+use weft_config::http2::{Http2Keepalive, Http2Options};
 use weft_config::listener::Listener;
 use weft_config::policy::{RetryOn, RetryPolicy};
 
@@ -15,6 +16,10 @@ pub(super) struct Terms {
     /// Nothing fails, so that every answer is to be whole.
     pub(super) clean: bool,
     pub(super) retries: bool,
+    /// What may be under way on an HTTP/2 connection, downstream and upstream.
+    pub(super) windows: (i64, i64),
+    /// The same of a stream, which has the least of them before settings are acknowledged.
+    pub(super) stream_windows: (i64, i64),
     /// Bytes of an exchange that may be held, per direction.
     pub(super) stash_max: usize,
     pub(super) cluster: Cluster,
@@ -30,13 +35,22 @@ impl Terms {
         setup.limits.buffer_bytes_max = *rng.choice(&[1, 1000, 65_536, 3_000_000]).unwrap();
         setup.limits.requests_per_connection_max = *rng.choice(&[0, 0, 2]).unwrap();
         setup.forward.timeout = (!clean && rng.bool()).then_some(Duration::from_secs(10));
+        setup.limits.http2 = draw_http2(rng);
         let retries = !clean && rng.bool();
         let body_limit_bytes = *rng.choice(&[0, 1000, 65_536]).unwrap();
         setup.forward.retry = retries.then(|| Arc::new(retry_policy(rng, body_limit_bytes)));
-        let stash_max = setup.limits.buffer_bytes_max + body_limit_bytes;
+        // Without a policy of its own a request has the default one.
+        let kept_max = if retries { body_limit_bytes } else { 65_536 };
+        let stash_max = setup.limits.buffer_bytes_max + kept_max;
         let mut cluster = setup.cluster();
+        cluster.protocol = *rng.choice(&PROTOCOLS).unwrap();
+        cluster.http2 = draw_http2(rng);
         cluster.circuit_breakers = CircuitBreakers {
-            connections_max: *rng.choice(&[1, 2, 1024]).unwrap(),
+            connections_max: match cluster.protocol {
+                // What is open to an endpoint over one protocol leaves none for the other.
+                UpstreamProtocol::Downstream if clean => 1024,
+                _ => *rng.choice(&[1, 2, 1024]).unwrap(),
+            },
             pending_max: if clean { 1024 } else { rng.u32(1..10) },
             requests_max: if clean { 1024 } else { rng.u32(1..10) },
             ..CircuitBreakers::default()
@@ -45,10 +59,39 @@ impl Terms {
         Self {
             clean,
             retries,
+            stream_windows: (
+                setup.limits.http2.stream_window_bytes.max(65_535).into(),
+                cluster.http2.stream_window_bytes.max(65_535).into(),
+            ),
+            windows: (
+                setup.limits.http2.connection_window_bytes.into(),
+                cluster.http2.connection_window_bytes.into(),
+            ),
             stash_max,
             cluster,
             listener: setup.listener(),
         }
+    }
+}
+
+const PROTOCOLS: [UpstreamProtocol; 3] = [
+    UpstreamProtocol::Http1,
+    UpstreamProtocol::Http2,
+    UpstreamProtocol::Downstream,
+];
+
+fn draw_http2(rng: &mut Rng) -> Http2Options {
+    let keepalive = Http2Keepalive {
+        interval: Duration::from_secs(20),
+        timeout: Duration::from_secs(5),
+        jitter_percent: 15.0,
+    };
+    Http2Options {
+        streams_max: *rng.choice(&[1, 2, 5, 1024]).unwrap(),
+        stream_window_bytes: *rng.choice(&[100, 5000, 65_535, 1_000_000]).unwrap(),
+        connection_window_bytes: *rng.choice(&[65_535, 1_000_000]).unwrap(),
+        keepalive: (rng.u8(..4) == 0).then_some(keepalive),
+        ..Http2Options::default()
     }
 }
 

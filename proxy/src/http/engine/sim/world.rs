@@ -8,14 +8,18 @@ use fastrand::Rng;
 use tokio::time::Instant;
 use weft_config::listener::Direction;
 
+use super::http2;
 use super::link::Link;
 use super::peer::{Client, Origin, Peer};
-use super::plan::{Manners, Request};
+use super::plan::{Book, Manners, Request, Tries};
 use super::terms::Terms;
 use crate::balance::Cluster;
+use crate::detect::Protocol;
 use crate::endpoint::ConnectError;
+use crate::http::codec::Codec;
+use crate::http::engine::connection::Role;
 use crate::http::engine::wires::READ_BYTES;
-use crate::http::engine::{AttemptId, ConnId, Engine, EngineOptions};
+use crate::http::engine::{AttemptId, ConnId, Engine, EngineOptions, ExchangeId};
 use crate::listener::ConnectionFacts;
 use crate::overload::Overload;
 use crate::snapshot::{Builder, SnapshotStore};
@@ -29,14 +33,17 @@ pub(super) struct World {
     pub(super) links: Vec<Link>,
     pub(super) aborted: Vec<ConnId>,
     pub(super) connects: Vec<Connecting>,
-    requests: Vec<Request>,
-    attempts: Vec<usize>,
+    book: Book,
     /// Clients that have not come yet.
-    coming: Vec<Client>,
+    coming: Vec<Peer>,
     /// Nothing fails, so that every answer is to be whole.
     pub(super) clean: bool,
     retries: bool,
     stash_max: usize,
+    /// What may be under way on an HTTP/2 connection, downstream and upstream.
+    windows: (i64, i64),
+    /// The same of a stream.
+    stream_windows: (i64, i64),
 }
 
 pub(super) struct Connecting {
@@ -46,9 +53,10 @@ pub(super) struct Connecting {
 }
 
 /// What may happen next.
+#[derive(Debug)]
 enum Step {
     Poll(usize),
-    Act,
+    Act(usize),
     Connect(usize),
     Accept,
     Drain,
@@ -81,12 +89,16 @@ impl World {
             links: Vec::new(),
             aborted: Vec::new(),
             connects: Vec::new(),
-            requests: Vec::new(),
-            attempts: Vec::new(),
+            book: Book {
+                requests: Vec::new(),
+                tries: Vec::new(),
+            },
             coming: Vec::new(),
             clean: terms.clean,
             retries: terms.retries,
             stash_max: terms.stash_max,
+            windows: terms.windows,
+            stream_windows: terms.stream_windows,
             rng,
         };
         world.draw_clients();
@@ -95,30 +107,38 @@ impl World {
 
     fn draw_clients(&mut self) {
         for _ in 0..self.rng.usize(1..8) {
-            let count = self.rng.usize(1..6);
+            let http2 = self.rng.bool();
+            let count = self.rng.usize(1..if http2 { 12 } else { 6 });
             let mut requests = Vec::new();
             for at in 0..count {
-                let id = self.requests.len();
-                let request = Request::draw(&mut self.rng, id, at + 1 == count, self.clean);
-                self.requests.push(request.clone());
+                let id = self.book.requests.len();
+                let last = at + 1 == count;
+                let request = Request::draw(&mut self.rng, id, last, self.clean, http2);
+                self.book.requests.push(request.clone());
                 requests.push(request);
             }
             let manners = Manners::draw(&mut self.rng, self.clean);
-            self.coming
-                .push(Client::new(&mut self.rng, requests, manners));
+            let (rng, clean) = (&mut self.rng, self.clean);
+            self.coming.push(match http2 {
+                true => {
+                    let window = self.windows.0;
+                    Peer::Client2(http2::Client::new(rng, requests, manners, clean, window))
+                }
+                false => Peer::Client(Client::new(rng, requests, manners)),
+            });
         }
-        self.attempts = vec![0; self.requests.len()];
+        self.book.tries = vec![Tries::default(); self.book.requests.len()];
     }
 
     pub(super) fn run(mut self) {
-        for step in 0.. {
-            assert!(step < 400_000, "never comes to rest");
+        for at in 0.. {
+            assert!(at < 400_000, "never comes to rest");
             self.check_bounds();
             if let Some(step) = self.draw_step() {
                 self.take(step);
                 continue;
             }
-            if self.coming.is_empty() && self.clients().all(|(_, link)| link.left) {
+            if self.coming.is_empty() && self.clients().all(|link| link.left) {
                 break;
             }
             if !self.pass_time() {
@@ -127,25 +147,31 @@ impl World {
         }
         self.check_clients();
         for link in &mut self.links {
-            if matches!(link.peer, Peer::Client(_)) {
+            if link.peer.is_client() {
                 link.vanish();
             }
         }
-        while self.settle() || self.pass_time() {}
+        for round in 0.. {
+            assert!(round < 10_000, "never comes to an end");
+            if !self.settle() && !self.pass_time() {
+                break;
+            }
+        }
         self.check_empty();
     }
 
-    fn clients(&self) -> impl Iterator<Item = (&Client, &Link)> {
-        self.links.iter().filter_map(|link| match &link.peer {
-            Peer::Client(client) => Some((client, link)),
-            Peer::Origin(_) => None,
-        })
+    fn clients(&self) -> impl Iterator<Item = &Link> {
+        self.links.iter().filter(|link| link.peer.is_client())
     }
 
     /// Runs everything that needs no time. Whether there was anything.
     fn settle(&mut self) -> bool {
         let mut any = false;
-        while let Some(step) = self.draw_step() {
+        for at in 0.. {
+            assert!(at < 400_000, "never comes to rest");
+            let Some(step) = self.draw_step() else {
+                break;
+            };
             if !matches!(step, Step::Pass(_) | Step::Drain) {
                 any = true;
             }
@@ -170,7 +196,7 @@ impl World {
                     return Some(Step::Poll(at));
                 }
                 if self.act(at) {
-                    return Some(Step::Act);
+                    return Some(Step::Act(at));
                 }
                 if polls {
                     return Some(Step::Poll(at));
@@ -188,17 +214,13 @@ impl World {
 
     /// Lets a peer do something.
     fn act(&mut self, at: usize) -> bool {
-        let (requests, attempts) = (&self.requests, &mut self.attempts);
-        self.links[at].act(&mut self.rng, |peer, bytes, rng| match peer {
-            Peer::Client(client) => client.received(bytes),
-            Peer::Origin(origin) => origin.look(bytes, requests, attempts, rng),
-        })
+        self.links[at].act(&mut self.rng, &mut self.book)
     }
 
     fn take(&mut self, step: Step) {
         match step {
             Step::Poll(at) => self.poll(at),
-            Step::Act => {}
+            Step::Act(_) => {}
             Step::Connect(at) => self.connect(at),
             Step::Accept => self.accept(),
             Step::Drain => {
@@ -244,11 +266,10 @@ impl World {
             local: "127.0.0.1:1".parse().unwrap(),
             original_dst: None,
             direction: Direction::Inbound,
-            protocol: None,
+            protocol: matches!(client, Peer::Client2(_)).then_some(Protocol::Http2),
         };
         let id = self.engine.accepted(Rc::new(facts), self.now);
-        self.links
-            .push(Link::new(&mut self.rng, id, Peer::Client(client)));
+        self.links.push(Link::new(&mut self.rng, id, client));
         self.end_turn();
     }
 
@@ -256,7 +277,7 @@ impl World {
         let Connecting { attempt, ok, .. } = self.connects.swap_remove(at);
         if ok {
             if let Some(id) = self.engine.connected(attempt, self.now) {
-                let peer = Peer::Origin(Origin::new(self.rng.bool()));
+                let peer = self.new_origin(id);
                 self.links.push(Link::new(&mut self.rng, id, peer));
             }
         } else {
@@ -269,9 +290,19 @@ impl World {
         self.end_turn();
     }
 
+    /// An origin that speaks what it is spoken to.
+    fn new_origin(&mut self, id: ConnId) -> Peer {
+        if self.engine.is_shared(id) {
+            let window = self.windows.1;
+            Peer::Origin2(http2::Origin::new(&mut self.rng, self.clean, window))
+        } else {
+            Peer::Origin(Origin::new(self.rng.bool()))
+        }
+    }
+
     /// What waits in memory is bounded, whatever the peers do.
     fn check_bounds(&self) {
-        let most = self.stash_max + 4 * READ_BYTES + 160_000;
+        let most = self.stash_max + 4 * READ_BYTES + 400_000;
         for link in &self.links {
             let waiting = self.engine.pending(link.id).len();
             assert!(
@@ -279,30 +310,72 @@ impl World {
                 "{waiting} bytes wait to be written, {most} may"
             );
         }
+        for id in self.engine.wires.ids() {
+            let connection = self.engine.wires.get(id).unwrap();
+            if let (Role::Upstream(_), Codec::H2(codec)) = (&connection.role, &connection.codec) {
+                let served = connection.streams.all().len();
+                assert_eq!(
+                    codec.streams(),
+                    served,
+                    "streams that nobody has to do with"
+                );
+            }
+        }
+        for id in self.engine.exchanges.keys() {
+            self.check_held(id);
+        }
+    }
+
+    /// What an exchange holds back is what its sender could send before it is held up itself.
+    fn check_held(&self, id: ExchangeId) {
+        let exchange = self.engine.exchanges.get(id).unwrap();
+        let room = |shared: bool, window: i64| match shared {
+            true => usize::try_from(window).unwrap(),
+            false => self.stash_max + READ_BYTES,
+        };
+        let (down, up) = self.stream_windows;
+        let from_down = exchange.body.waiting() + exchange.raw_from_down.len();
+        let most = room(self.engine.is_shared(exchange.down), down);
+        assert!(
+            from_down <= most,
+            "{from_down} of a request wait, {most} may"
+        );
+        let from_up = exchange.rest.waiting() + exchange.raw_from_up.len();
+        let most = room(exchange.attempt.http2, up);
+        assert!(from_up <= most, "{from_up} of an answer wait, {most} may");
     }
 
     /// Everybody has heard what was to be heard, or found the connection closed.
     fn check_clients(&self) {
-        for (client, link) in self.clients() {
-            let heard = client.heard.len();
-            let tame = matches!(client.manners, Manners::Good | Manners::HalfCloses);
+        for link in &self.links {
+            let peer = &link.peer;
             assert!(
-                !tame || client.is_done() || link.told,
-                "a client waits for answer {heard} for ever"
+                !peer.is_client() || !peer.is_tame() || peer.is_done() || link.told,
+                "a client waits for ever"
+            );
+            let closed = link.told || link.left || link.dropped;
+            assert!(
+                closed || !peer.is_tame() || peer.is_acknowledged(),
+                "settings or a PING were not answered"
             );
             if self.clean {
+                let complaints = peer.complaints();
+                assert!(complaints.is_empty(), "{complaints:?}");
                 assert!(
-                    client.is_done(),
-                    "closed before answer {heard}, reset: {}",
-                    client.reset
+                    peer.is_done(),
+                    "closed before the last answer: {:?}",
+                    link.id
                 );
-                assert!(client.refusals.is_empty(), "{:?}", client.refusals);
             }
         }
-        for (request, attempts) in self.requests.iter().zip(&self.attempts) {
+        for (request, tries) in self.book.requests.iter().zip(&self.book.tries) {
             let repeats = self.retries || request.method != "POST";
-            assert!(*attempts <= 1 || repeats, "{} was sent twice", request.id);
-            assert!(*attempts <= 4, "{} was sent {attempts} times", request.id);
+            assert!(
+                tries.begun <= 1 || repeats,
+                "{} was begun twice",
+                request.id
+            );
+            assert!(tries.begun <= 4, "{}: {tries:?}", request.id);
         }
     }
 

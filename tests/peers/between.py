@@ -3,6 +3,7 @@ started and ended. Each adds its name to the field `through` of an answer, so th
 """
 
 import contextlib
+import getpass
 import json
 import os
 import pathlib
@@ -22,12 +23,13 @@ START_TIMEOUT = 20  # seconds
 class Child:
     """A process that was started here, and is ended here."""
 
-    def __init__(self, command, log, environment=None):
+    def __init__(self, command, log, environment=None, output=None):
         self.log = open(log, "w+b")
+        self.output = open(output, "wb") if output else None
         self.process = subprocess.Popen(
             [str(word) for word in command],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=self.output or subprocess.PIPE,
             stderr=self.log,
             env={**os.environ, **(environment or {})},
         )
@@ -63,9 +65,9 @@ class Child:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
-        self.log.close()
+        for file in (self.process.stdin, self.process.stdout, self.output, self.log):
+            if file:
+                file.close()
 
 
 def free_port():
@@ -166,7 +168,6 @@ listen in
 
 def nginx(listen, protocols, upstream, folder, weft):
     """Of HTTP/2 upstream nginx knows what gRPC needs."""
-    temp = " ".join(f"{name}_temp_path {folder}/n_{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     forward = (
         f"grpc_pass grpc://127.0.0.1:{upstream}; grpc_set_header Host $host; grpc_read_timeout 1h; grpc_send_timeout 1h;"
         if protocols[1] == "h2"
@@ -174,20 +175,21 @@ def nginx(listen, protocols, upstream, folder, weft):
       proxy_request_buffering off; proxy_set_header Host $host; proxy_set_header Connection $link;
       proxy_set_header Upgrade $http_upgrade;"""
     )
+    http2 = "http2" if protocols[0] == "h2" else ""
+    return nginx_main(folder, f"listen 127.0.0.1:{listen} {http2}; add_header through nginx always; location / {{ {forward} }}")
+
+
+def nginx_main(folder, server):
+    """nginx with one server, in the foreground."""
+    temp = " ".join(f"{name}_temp_path {folder}/n_{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     config = folder / "nginx.conf"
     config.write_text(
-        f"""daemon off; pid {folder}/nginx.pid; error_log stderr error; worker_processes 1;
+        f"""daemon off; pid {folder}/nginx.pid; error_log stderr error; worker_processes 1; user {getpass.getuser()};
 events {{ worker_connections 1024; }}
 http {{
   access_log off; client_max_body_size 0; large_client_header_buffers 4 32k; {temp}
   map $http_upgrade $link {{ default upgrade; "" ""; }}
-  server {{
-    listen 127.0.0.1:{listen} {"http2" if protocols[0] == "h2" else ""};
-    add_header through nginx always;
-    location / {{
-      {forward}
-    }}
-  }}
+  server {{ {server} }}
 }}
 """
     )

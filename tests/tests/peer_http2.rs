@@ -52,6 +52,25 @@ async fn h2spec_fails_only_where_the_rules_have_changed() -> anyhow::Result<()> 
     passes(h2spec, &[]).await
 }
 
+#[tokio::test]
+async fn tools_agree_before_and_behind_weft() -> anyhow::Result<()> {
+    let others = [
+        Peer::Node,
+        Peer::Curl,
+        Peer::Nghttp,
+        Peer::Nghttpd,
+        Peer::H2load,
+        Peer::Nginx,
+    ];
+    let (Some(tools), true) = (
+        python("tools.py"),
+        others.into_iter().all(|peer| find(peer).is_some()),
+    ) else {
+        return Ok(());
+    };
+    passes(tools, &[]).await
+}
+
 /// Runs pairs with what the words say between them.
 async fn agree(words: &[&str]) -> anyhow::Result<()> {
     let (Some(through), Some(_), Some(_)) =

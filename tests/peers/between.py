@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import queue
+import random
 import shutil
 import socket
 import subprocess
@@ -71,9 +72,14 @@ class Child:
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody has now. It is not of those that the system gives to whoever connects: one of these could be gone
+    before the program that is to listen on it has started."""
+    for _ in range(100):
+        port = random.randrange(15_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    sys.exit("no port from 15000 to 31999 is free")
 
 
 def program(name):

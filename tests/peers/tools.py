@@ -169,11 +169,18 @@ def nghttp(place, *words, paths):
 
 @case("node")
 def nghttp_many(place):
-    """Three resources twenty times each at once, of weights that differ."""
+    """Each resource twenty times at once. With several at a time nghttp 1.52 ends when it has the first."""
+    for weight, size in ((1, 1), (16, 1_000), (256, 100_000)):
+        told = nghttp(place, "-n", "-s", "-m", 20, "-p", weight, paths=[f"/bytes?size={size}"]).decode()
+        equal("answers", re.findall(r" (\d{3}) +\S+ +/bytes\S*$", told, re.M), ["200"] * 20)
+
+
+@case("node")
+def nghttp_different(place):
+    """Three resources at once, of weights that differ."""
     paths = [f"/bytes?size={size}" for size in (1, 1_000, 100_000)]
-    told = nghttp(place, "-n", "-s", "-m", 20, "-p", 1, "-p", 256, "-p", 16, paths=paths).decode()
-    seen = sorted(re.findall(r" (\d{3}) +\S+ +(/bytes\S*)$", told, re.M))
-    equal("answers", seen, sorted([("200", path) for path in paths] * 20))
+    told = nghttp(place, "-n", "-s", "-p", 1, "-p", 256, "-p", 16, paths=paths).decode()
+    equal("answers", sorted(re.findall(r" (\d{3}) +\S+ +(/bytes\S*)$", told, re.M)), [("200", path) for path in paths])
 
 
 @case("node", options="")

@@ -36,6 +36,9 @@ const STREAMS: u64 = 100;
 /// What the allocator and everybody else may take besides.
 const SLACK_KIB: u64 = 16 * 1024;
 
+/// Connections to the origin that floods share with others.
+const SHARED: &str = "weft_upstream_acquired_total{cluster=\"h2\",resource=\"connection\"}";
+
 const ROUTES: &str = "{match: {prefix: /evil}, route: {cluster: evil, timeout: 2s}}, {match: {prefix: /h2}, route: {cluster: \
                       h2, timeout: 0s}}, {match: {prefix: /}, route: {cluster: h1}}";
 
@@ -144,6 +147,8 @@ async fn clients_flood(scene: &Scene, flood: Flood, count: u64) -> anyhow::Resul
         scene.proxy.limit_hits(flood.limit).await?,
     );
     let honest = Honest::start(scene.web).await?;
+    honest.served(5).await?;
+    let shared = scene.proxy.sample(SHARED).await?;
     let mut attacks = JoinSet::new();
     for _ in 0..count {
         let web = scene.web;
@@ -161,6 +166,11 @@ async fn clients_flood(scene: &Scene, flood: Flood, count: u64) -> anyhow::Resul
     }
     honest.served(5).await?;
     honest.stop().await?;
+    if flood.end == End::Calm {
+        // The origin counts resets too, and ends connections for them that honest requests share.
+        let now = scene.proxy.sample(SHARED).await?;
+        ensure!(now == shared, "{now} upstream connections, after {shared}");
+    }
     let met = scene.proxy.limit_hits(flood.limit).await? - hits;
     ensure!(
         flood.limit.is_empty() || met >= count,

@@ -92,6 +92,8 @@ pub(crate) struct Engine {
     freed: Vec<ConnId>,
     /// Pools that lost a connection, or the making of one, while requests may wait for it.
     short: Vec<PoolKey>,
+    /// Requests on shared connections, until everything read with them was looked at.
+    asked: Vec<ExchangeId>,
     actions: Vec<Action>,
     /// Room to write names and paths in.
     text: String,
@@ -139,6 +141,7 @@ impl Engine {
             ready: Vec::new(),
             freed: Vec::new(),
             short: Vec::new(),
+            asked: Vec::new(),
             actions: Vec::new(),
             text: String::new(),
             bytes: Vec::new(),
@@ -287,6 +290,7 @@ impl Engine {
         }
         self.wires.settle_input(id, input);
         if self.is_shared(id) {
+            self.proceed_with_asked();
             self.settle_shared(id);
         }
     }

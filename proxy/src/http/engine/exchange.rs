@@ -110,8 +110,6 @@ pub(crate) struct Attempt {
     pub(super) http2: bool,
     /// How often the endpoint said that it had not begun.
     pub(super) not_begun: u8,
-    /// Whether its connection had served before.
-    pub(super) reused: bool,
     /// Whether a pooled connection found dead was already replaced.
     pub(super) replaced: bool,
     /// It is answered, and the status that says how it went has not come yet.

@@ -196,7 +196,6 @@ impl Exchange {
         let up = up.ok_or_else(gone)?;
         let upstream = up.as_upstream().ok_or_else(gone)?;
         upstream.requests += 1;
-        self.attempt.reused = upstream.requests > 1;
         if self.asks.connect {
             up.codec = Codec::H1(h1::Conn::tunnel());
         }

@@ -31,9 +31,25 @@ impl Engine {
     /// A request head has arrived: decide where it goes. Everything here is synchronous; what must wait says so and is
     /// resumed at the same point.
     pub(super) fn on_request(&mut self, down: ConnId, stream: StreamId, head: Head, end: bool) {
-        if let Some(id) = self.begin(down, stream, head, end) {
+        let Some(id) = self.begin(down, stream, head, end) else {
+            return;
+        };
+        if self.is_shared(down) {
+            // What is taken back with the bytes that asked for it reaches no endpoint (RFC 9113 §10.5): one that counts
+            // such streams would end the connection, and with it what others asked.
+            self.asked.push(id);
+        } else {
             self.proceed(id);
         }
+    }
+
+    /// Goes on with the requests that were found in what was read last.
+    pub(super) fn proceed_with_asked(&mut self) {
+        let mut asked = std::mem::take(&mut self.asked);
+        for id in asked.drain(..) {
+            self.proceed(id);
+        }
+        self.asked = asked;
     }
 
     /// Goes on with a request from where it stands, until it is answered, on its way, or waits.

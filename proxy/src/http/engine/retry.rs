@@ -7,6 +7,7 @@ use weft_config::grpc::GrpcStatus;
 
 use super::Engine;
 use super::calls::status_of;
+use super::connection::Role;
 use super::exchange::{Exchange, ExchangeId, Phase, UpStream};
 use super::failure::Failure;
 use crate::http::head::{Head, Known};
@@ -20,14 +21,16 @@ const PUSHBACK: &[u8] = b"grpc-retry-pushback-ms";
 
 impl Engine {
     /// A pooled connection was found dead by this request: it goes to the same endpoint over a fresh one, once, where
-    /// repeating does no harm or the endpoint cannot have read any of it.
+    /// repeating does no harm or the endpoint cannot have read any of it (RFC 9110 §9.2.2).
+    ///
+    /// One that has served nothing else may have died of this very request.
     pub(super) fn replaces_dead_connection(&self, id: ExchangeId, failure: &Failure) -> bool {
         let Some(exchange) = self.exchanges.get(id) else {
             return false;
         };
         let attempt = &exchange.attempt;
         if *failure != Failure::Closed
-            || !attempt.reused
+            || !attempt.up.is_some_and(|up| self.served_others(up))
             || attempt.replaced
             || !exchange.body.can_repeat()
         {
@@ -165,6 +168,12 @@ impl Engine {
                 None
             }
         }
+    }
+
+    /// Whether the connection that `up` is on was ever given another request.
+    fn served_others(&self, up: UpStream) -> bool {
+        let role = self.wires.get(up.conn).map(|connection| &connection.role);
+        matches!(role, Some(Role::Upstream(it)) if it.requests > 1)
     }
 
     /// Whether the socket has taken no byte of the request that runs on `up`.

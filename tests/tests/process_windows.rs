@@ -30,7 +30,7 @@ const STREAM_KIB: u64 = 64;
 const EACH: u64 = 200_000;
 
 /// What the allocator, tables and everybody else may take besides.
-const SLACK_KIB: u64 = 16 * 1024;
+const SLACK_KIB: u64 = 24 * 1024;
 
 const ROUTES: &str = "{match: {prefix: /h2}, route: {cluster: h2, timeout: 0s}}, {match: {prefix: /}, route: {cluster: h1, \
                       timeout: 0s}}";
@@ -130,7 +130,7 @@ fn size(variable: &str, default: u64) -> anyhow::Result<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn long_content_goes_through_small_windows_byte_for_byte() -> anyhow::Result<()> {
-    let bytes = size("WEFT_MEGABYTES", 8)? * 1_000_000;
+    let bytes = size("WEFT_MEGABYTES", 50)? * 1_000_000;
     let scene = Scene::start().await?;
     let mut at_rest = None;
     for (protocol, upstream) in [("h2", "h2"), ("h1", "h2"), ("h2", "h1")] {

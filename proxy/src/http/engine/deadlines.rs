@@ -7,6 +7,7 @@ use weft_config::flag::ResponseFlag;
 use weft_config::route::{Forward, RouteTimeout};
 
 use super::Engine;
+use super::downstream::HALF_CLOSED_WAIT;
 use super::exchange::{Exchange, ExchangeId};
 use super::failure::Failure;
 use super::local_reply::LocalReply;
@@ -62,11 +63,8 @@ impl Engine {
             self.proceed(id);
         } else if past(deadlines.withheld) {
             self.pass_withheld(id);
-        } else if past(deadlines.half_closed) && !exchange.answer.begun {
-            let why = "the downstream closed and no answer began in time";
-            let down = exchange.down;
-            self.abandon(id, ResponseFlag::DC, why);
-            self.close(down);
+        } else if past(deadlines.half_closed) {
+            self.half_closed_due(id);
         } else if past(deadlines.life) {
             self.outlived(id);
         } else if past(deadlines.whole) {
@@ -84,6 +82,24 @@ impl Engine {
             self.stalled(id);
         }
         self.arm_exchange(id);
+    }
+
+    /// The downstream has closed its write side, and what would tell whether it still reads does not come.
+    fn half_closed_due(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let down = exchange.down;
+        let silent_at = exchange.deadlines.moved_at + HALF_CLOSED_WAIT;
+        // What waits for it to read is the system's to give up.
+        let reads = self.wires.get(down).is_some_and(|it| !it.out.is_empty());
+        if reads || (exchange.answer.begun && silent_at > self.now) {
+            exchange.deadlines.half_closed = Some(silent_at.max(self.now + HALF_CLOSED_WAIT / 2));
+            return;
+        }
+        let why = "the downstream closed and no more of the answer came in time";
+        self.abandon(id, ResponseFlag::DC, why);
+        self.close(down);
     }
 
     /// Nothing moved for too long. Whose fault it is shows in the status.

@@ -22,9 +22,9 @@ use crate::telemetry::Limit;
 /// How long what a peer still sends is read and dropped, so that it can read our answer.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// How long an answer may take to begin after the downstream closed its write side.
+/// How long an answer may be silent after the downstream closed its write side.
 ///
-/// A client that only said it has no more to send looks like one that has gone away; the answer's first bytes will tell.
+/// A client that only said it has no more to send looks like one that has gone away; the answer's next bytes will tell.
 pub(super) const HALF_CLOSED_WAIT: Duration = Duration::from_secs(3);
 
 impl Engine {
@@ -190,9 +190,7 @@ impl Engine {
             );
             return self.close(id);
         }
-        if let Some(exchange) = self.exchanges.get_mut(exchange)
-            && !exchange.answer.begun
-        {
+        if let Some(exchange) = self.exchanges.get_mut(exchange) {
             exchange.deadlines.half_closed = Some(self.now + HALF_CLOSED_WAIT);
         }
         self.arm_exchange(exchange);

@@ -168,7 +168,7 @@ pub(crate) struct Deadlines {
     pub(super) wake_at: Option<Instant>,
     /// The listener's bound on receiving the request.
     pub(super) request: Option<Instant>,
-    /// The downstream closed its write side and nothing was answered yet.
+    /// The downstream closed its write side: when it is taken to be gone, unless the answer moves.
     pub(super) half_closed: Option<Instant>,
     /// The route's bound on the life of the stream, or the caller's where the route obeys it.
     pub(super) life: Option<Instant>,

@@ -260,7 +260,6 @@ impl Exchange {
         self.answer.status = head.status();
         self.answer.grpc = self.asks.grpc && head.get(Known::ContentType).is_some_and(is_grpc);
         self.deadlines.attempt = None;
-        self.deadlines.half_closed = None;
         self.body.forget();
         if let Some(log) = &mut self.log {
             log.response(head.status(), |name| head.header(name));

@@ -3,7 +3,7 @@
 use super::connection::{ConnId, Role};
 use super::exchange::{Exchange, ExchangeId, Phase};
 use super::{Action, Engine};
-use crate::http::codec::StreamId;
+use crate::http::codec::{Reason, StreamId};
 use crate::tunnel::{Ends, Preread};
 
 /// An exchange that has become a tunnel. It counts as running until it is dropped or [`Self::ended`].
@@ -149,6 +149,31 @@ impl Engine {
                 self.half_close(up.conn);
             }
             self.try_complete(id);
+        }
+    }
+
+    /// Whether a reset of the upstream half of a tunnel is its end: nothing is wrong, or all has come that was to.
+    pub(super) fn ends_tunnel(&self, id: ExchangeId, why: Reason) -> bool {
+        self.exchanges.get(id).is_some_and(|exchange| {
+            let over = why == Reason::NoError || exchange.answer.ended;
+            exchange.phase == Phase::Tunnel && over
+        })
+    }
+
+    /// The endpoint wants no more of a tunnel, and nothing is wrong (RFC 9113 §8.1): it ends on both sides.
+    pub(super) fn tunnel_given_up(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let (down, stream) = (exchange.down, exchange.stream);
+        exchange.body.ended = true;
+        if exchange.answer.ended {
+            self.complete(id);
+        } else {
+            self.on_response_data(id, b"", true);
+        }
+        if self.exchanges.get(id).is_none() {
+            self.reset_stream(down, stream, Reason::NoError);
         }
     }
 

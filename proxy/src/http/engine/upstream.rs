@@ -28,6 +28,9 @@ impl Engine {
             Event::Data { bytes, end, .. } => self.on_response_data(exchange, bytes, end),
             Event::Trailers { head, .. } => self.on_response_trailers(exchange, head),
             Event::Raw { bytes, .. } => self.on_raw_from_up(exchange, bytes),
+            Event::Reset { why, .. } if self.ends_tunnel(exchange, why) => {
+                self.tunnel_given_up(exchange);
+            }
             Event::Reset { why, .. } => {
                 let failure = match why {
                     Reason::NotBegun => Failure::NotBegun,

@@ -70,8 +70,7 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return Ok(());
         };
-        // A tunnel takes its connection along; a connection that replaces a dead one has to be fresh.
-        let fresh = exchange.asks.connect || exchange.attempt.replaced;
+        let fresh = exchange.needs_fresh();
         exchange.attempt.http2 = exchange.goes_over_http2(cluster);
         let pool = exchange.attempt.pool(endpoint.id);
         let needs_settings = exchange.needs_settings();
@@ -101,9 +100,15 @@ impl Engine {
                 .ok_or_else(|| overflow(cluster, "requests waiting for a connection"))?,
         );
         exchange.phase = Phase::Pending;
+        let fresh = exchange.needs_fresh();
         let pool = exchange.attempt.pool(endpoint.id);
         match self.pools.wait(id, pool, cluster, endpoint) {
-            Offer::Waits => Ok(()),
+            Offer::Waits => {
+                if fresh {
+                    self.make_room(pool);
+                }
+                Ok(())
+            }
             Offer::Connect(action) => {
                 self.actions.push(action);
                 Ok(())
@@ -155,6 +160,12 @@ impl Exchange {
                 format!("no cluster {name} is in force"),
             )
         })
+    }
+
+    /// Whether no connection serves it that has served before: a tunnel takes its connection along, and a connection that
+    /// replaces a dead one has to be alive.
+    pub(super) fn needs_fresh(&self) -> bool {
+        self.asks.connect || self.attempt.replaced
     }
 
     /// Edits that depend on the endpoint or the number of the attempt.

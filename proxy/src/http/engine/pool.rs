@@ -347,7 +347,15 @@ impl Engine {
             if room == 0 {
                 break;
             }
-            let Some(waiting) = pool.waiting.front().copied() else {
+            let used = !key.http2 && self.wires.get(id).is_some_and(is_used);
+            let fits = |waiting: &ExchangeId| {
+                let exchange = self.exchanges.get(*waiting);
+                !used || exchange.is_none_or(|exchange| !exchange.needs_fresh())
+            };
+            let Some(at) = pool.waiting.iter().position(fits) else {
+                break;
+            };
+            let Some(waiting) = pool.waiting.get(at).copied() else {
                 break;
             };
             let waits = self.exchanges.get(waiting);
@@ -356,7 +364,7 @@ impl Engine {
                 break;
             }
             let attaches = waits.is_some();
-            pool.waiting.pop_front();
+            pool.waiting.remove(at);
             if attaches {
                 self.attach(waiting, id);
                 if !key.http2 {
@@ -364,7 +372,21 @@ impl Engine {
                 }
             }
         }
+        let pool = self.pools.by_key.get(&key);
+        if !key.http2 && pool.is_some_and(|pool| !pool.waiting.is_empty() && pool.connecting == 0) {
+            // Whoever waits still needs a fresh one, whose place this one holds.
+            return self.close(id);
+        }
         self.lay_down(key, id);
+    }
+
+    /// Closes a connection at rest where a request waits that needs a fresh one, and no other may be opened.
+    pub(super) fn make_room(&mut self, key: PoolKey) {
+        let pool = self.pools.by_key.get_mut(&key);
+        let pool = pool.filter(|pool| !key.http2 && pool.connecting == 0);
+        if let Some(id) = pool.and_then(|pool| pool.free.pop()) {
+            self.close(id);
+        }
     }
 
     /// A connection that takes (further) requests waits for them.
@@ -463,6 +485,11 @@ impl Engine {
             self.retire(id);
         }
     }
+}
+
+/// Whether requests were sent on it before.
+fn is_used(connection: &Connection) -> bool {
+    matches!(&connection.role, Role::Upstream(up) if up.requests > 0)
 }
 
 /// Whether a connection made under one configuration serves under another.

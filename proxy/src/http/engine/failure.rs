@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use weft_config::flag::ResponseFlag;
 
-use super::Engine;
 use super::exchange::{Exchange, ExchangeId, Phase, UpStream};
 use super::local_reply::LocalReply;
+use super::{Action, Engine};
 use crate::balance::Outcome;
 use crate::http::codec::Reason;
 
@@ -145,12 +145,16 @@ impl Engine {
         };
         connection.streams.remove(up.stream);
         connection.active_at = self.now;
+        let tunnel = connection.codec.is_tunnel(up.stream);
         connection.codec.reset(up.stream, why);
         if connection.codec.is_multiplexed() {
             self.flush_codec(up.conn);
             self.freed.push(up.conn);
         } else {
-            // On HTTP/1 the connection is the stream.
+            // On HTTP/1 the connection is the stream. Of a tunnel nothing but a reset says that bytes are missing.
+            if tunnel {
+                self.actions.push(Action::Abort(up.conn));
+            }
             self.close(up.conn);
         }
     }

@@ -26,9 +26,7 @@ impl Engine {
         };
         let (down, stream, whole) = (exchange.down, exchange.stream, exchange.is_received());
         let tunnel = exchange.phase == Phase::Tunnel;
-        // An upgrade that was refused leaves our half of the stream open.
-        let sent = exchange.body.is_sent()
-            && (tunnel || !exchange.asks.upgrade || !exchange.attempt.http2);
+        let sent = exchange.has_told_upstream();
         if let Some(up) = exchange.attempt.up.take() {
             self.leave_upstream(up, sent, tunnel);
         }
@@ -288,6 +286,13 @@ impl Engine {
 }
 
 impl Exchange {
+    /// Whether the endpoint was told everything that it was to be told, so that its stream ends by itself.
+    pub(super) fn has_told_upstream(&self) -> bool {
+        // An upgrade that was refused leaves our half of the stream open.
+        let refused = self.asks.upgrade && self.phase != Phase::Tunnel;
+        self.body.is_sent() && !(refused && self.attempt.http2)
+    }
+
     /// From here the request is counted.
     pub(super) fn begin_log(&mut self, scope: &std::sync::Arc<Scope>) {
         let protocol = match self.head.version() {

@@ -200,11 +200,12 @@ impl Engine {
             return self.answer_ended(id);
         }
         // The endpoint has nothing to do with it any more, whatever becomes of its connection or of this stream.
-        if exchange.phase == Phase::Streaming {
+        let tunnel = exchange.phase == Phase::Tunnel;
+        let sent = exchange.has_told_upstream();
+        if exchange.phase == Phase::Streaming || (tunnel && sent) {
             exchange.deadlines.only_idle();
-            let sent = exchange.body.is_sent();
             if let Some(up) = exchange.attempt.up.take() {
-                self.leave_upstream(up, sent, false);
+                self.leave_upstream(up, sent, tunnel);
             }
         }
     }
@@ -240,8 +241,9 @@ impl Engine {
         if self.is_shared(down) {
             return self.reset_stream(down, stream, Reason::Internal);
         }
-        // A body that ends with its connection would look complete (RFC 9112 §8).
-        let ends_so = |down: &Connection| down.codec.ends_with_connection();
+        // A body that ends with its connection would look complete (RFC 9112 §8), and so would a tunnel.
+        let ends_so =
+            |down: &Connection| down.codec.ends_with_connection() || down.codec.is_tunnel(stream);
         if self.wires.get(down).is_some_and(ends_so) {
             self.actions.push(Action::Abort(down));
             self.close(down);

@@ -141,15 +141,25 @@ impl Engine {
 
     /// All that came from the downstream was passed on: if that was the last, the endpoint hears so.
     pub(super) fn tunnel_drained(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get(id) else {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        if exchange.phase == Phase::Tunnel && exchange.body.is_sent() {
-            if let Some(up) = exchange.attempt.up {
-                self.half_close(up.conn);
-            }
-            self.try_complete(id);
+        if exchange.phase != Phase::Tunnel || !exchange.body.is_sent() {
+            return;
         }
+        // What the endpoint had to say may have come whole, and wait for the downstream.
+        let over = exchange.rest.is_last() && !exchange.answer.ended;
+        let up = exchange.attempt.up;
+        if over {
+            exchange.attempt.up = None;
+        }
+        if let Some(up) = up {
+            self.half_close(up.conn);
+            if over {
+                self.leave_upstream(up, true, true);
+            }
+        }
+        self.try_complete(id);
     }
 
     /// Whether a reset of the upstream half of a tunnel is its end: nothing is wrong, or all has come that was to.

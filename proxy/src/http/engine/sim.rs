@@ -12,6 +12,7 @@ mod peer;
 mod plan;
 mod pump;
 mod terms;
+mod tunnel;
 mod world;
 
 use std::panic::catch_unwind;
@@ -28,7 +29,7 @@ fn whatever_happens_answers_are_true_and_nothing_is_left_behind() {
         return World::new(seed).run();
     }
     let from = number("WEFT_SIM_FROM").unwrap_or(0);
-    let runs = number("WEFT_SIM_RUNS").unwrap_or(300);
+    let runs = number("WEFT_SIM_RUNS").unwrap_or(200);
     let mut failed = Vec::new();
     for seed in from..from + runs {
         let run = catch_unwind(|| World::new(seed).run());

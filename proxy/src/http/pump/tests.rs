@@ -62,6 +62,8 @@ pub(in crate::http) struct Setup {
     pub(in crate::http) idle_timeout: Duration,
     pub(in crate::http) requests_max: u32,
     pub(in crate::http) path: PathMatch,
+    /// Whether `CONNECT` has a route like that of the path.
+    pub(in crate::http) connect: bool,
     pub(in crate::http) server_header: ServerHeader,
     /// Changes the one route.
     pub(in crate::http) route: Box<dyn FnOnce(&mut Route)>,
@@ -83,6 +85,7 @@ impl Setup {
             idle_timeout: Duration::from_secs(60),
             requests_max: 1024,
             path: PathMatch::Prefix("/".into()),
+            connect: false,
             server_header: ServerHeader::PassThrough,
             route: Box::new(|_| {}),
             cluster: Box::new(|_| {}),
@@ -163,10 +166,17 @@ impl Setup {
             overrides: FilterOverrides::default(),
         };
         (self.route)(&mut route);
+        let mut routes = vec![route];
+        if self.connect {
+            let mut connect = routes[0].clone();
+            connect.id = RouteId(1);
+            connect.matches.path = PathMatch::Connect;
+            routes.push(connect);
+        }
         let host = VirtualHost {
             name: "v".into(),
             domains: vec!["*".into()],
-            routes: vec![route],
+            routes,
         };
         let mut diag = Diagnostics::default();
         let table = RouteTable::build(

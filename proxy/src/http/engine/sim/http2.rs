@@ -36,6 +36,7 @@ fn draw_settings(rng: &mut Rng) -> Settings {
             .unwrap(),
         frame_max: *rng.choice(&[16_384, 16_384, 16_500, 1_000_000]).unwrap(),
         streams_max: *rng.choice(&[1, 2, 10, 100, usize::MAX]).unwrap(),
+        tunnels: true,
     }
 }
 

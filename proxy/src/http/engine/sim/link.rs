@@ -22,6 +22,8 @@ pub(super) struct Link {
     pub(super) proxy_reset: bool,
     /// The proxy has dropped its socket.
     pub(super) dropped: bool,
+    /// The proxy passes its bytes on as they are.
+    pub(super) switched: bool,
     /// The peer has closed its socket.
     pub(super) left: bool,
     /// The peer knows that the proxy closed.
@@ -44,6 +46,7 @@ impl Link {
             proxy_wrote_last: false,
             proxy_reset: false,
             dropped: false,
+            switched: false,
             left: false,
             told: false,
             waits_to_read: false,
@@ -94,11 +97,16 @@ impl Link {
     }
 
     fn think(&mut self, rng: &mut Rng, book: &mut Book) -> bool {
-        !self.told && !self.peer_wrote_last && self.peer.think(rng, book)
+        !self.is_deaf() && !self.peer_wrote_last && self.peer.think(rng, book)
+    }
+
+    /// Whether the peer knows that nobody hears it any more. In a tunnel the end of one side is not that of the other.
+    fn is_deaf(&self) -> bool {
+        self.told && (self.proxy_reset || !self.peer.in_tunnel())
     }
 
     fn send(&mut self, rng: &mut Rng) -> bool {
-        if self.told || self.peer_wrote_last || self.to_proxy.len() > 20_000 {
+        if self.is_deaf() || self.peer_wrote_last || self.to_proxy.len() > 20_000 {
             return false;
         }
         let whole = self.peer.is_whole();

@@ -4,7 +4,8 @@ use fastrand::Rng;
 
 use super::http2;
 use super::message::{End, Message};
-use super::plan::{self, Answer, Book, Fate, Framing, Manners, Request};
+use super::plan::{self, Answer, Book, Fate, Framing, Kind, Manners, Request};
+use super::tunnel::{check_downward, downward, upward};
 
 /// Who is at the other end of a connection.
 pub(super) enum Peer {
@@ -81,7 +82,8 @@ impl Peer {
         match self {
             Self::Client(client) => client.ended(reset),
             Self::Client2(client) => client.ended(reset),
-            Self::Origin(_) | Self::Origin2(_) => {}
+            Self::Origin(origin) => origin.ended(reset),
+            Self::Origin2(_) => {}
         }
     }
 
@@ -92,6 +94,15 @@ impl Peer {
             Self::Origin(origin) => origin.wish(told),
             Self::Client2(client) => client.wish(told),
             Self::Origin2(origin) => origin.wish(told),
+        }
+    }
+
+    /// Whether its connection has become a tunnel.
+    pub(super) fn in_tunnel(&self) -> bool {
+        match self {
+            Self::Client(client) => client.tunnel,
+            Self::Origin(origin) => origin.tunnel.is_some(),
+            Self::Client2(_) | Self::Origin2(_) => false,
         }
     }
 
@@ -154,6 +165,8 @@ pub(super) struct Client {
     sent: usize,
     got: Vec<u8>,
     at: usize,
+    /// The last request was granted its tunnel.
+    tunnel: bool,
     /// Statuses of complete answers, by request.
     pub(super) heard: Vec<u16>,
     /// What the proxy said itself.
@@ -174,6 +187,7 @@ impl Client {
             sent: 0,
             got: Vec::new(),
             at: 0,
+            tunnel: false,
             heard: Vec::new(),
             refusals: Vec::new(),
             told_last: false,
@@ -217,6 +231,9 @@ impl Client {
     /// The proxy closed, in order or not.
     pub(super) fn ended(&mut self, reset: bool) {
         self.reset = reset;
+        if self.tunnel {
+            check_downward(self.requests.last().unwrap(), &self.got[self.at..], !reset);
+        }
         if !reset {
             self.look(true);
         }
@@ -227,7 +244,26 @@ impl Client {
             assert_eq!(self.got.len(), self.at, "bytes behind the last answer");
             return false;
         };
+        if self.tunnel {
+            if closed {
+                self.heard.push(200);
+            }
+            return false;
+        }
         let head_only = request.method == "HEAD";
+        let head = Message::read(&self.got[self.at..], true, true);
+        let opens = |head: &Message| match request.kind {
+            Kind::Plain => false,
+            Kind::Upgrade => head.status() == 101,
+            Kind::Connect => head.status() == 200,
+        };
+        if let Some(head) = head.filter(opens) {
+            assert!(self.begun == self.requests.len(), "an answer to nothing");
+            self.at += head.taken;
+            self.tunnel = true;
+            self.out.extend(upward(request));
+            return false;
+        }
         let Some(message) = Message::read(&self.got[self.at..], head_only, true) else {
             return false;
         };
@@ -271,10 +307,21 @@ impl Client {
     }
 
     pub(super) fn wish(&self, closed: bool) -> Wish {
-        let all_sent = self.begun == self.requests.len() && self.sent == self.out.len();
+        let waits = self
+            .requests
+            .last()
+            .is_some_and(|last| last.kind != Kind::Plain);
+        let all_sent = self.begun == self.requests.len()
+            && self.sent == self.out.len()
+            && (self.tunnel || !waits);
         match self.manners {
             Manners::Leaves(at) if self.sent >= at => Wish::Close,
             Manners::Resets(at) if self.sent >= at => Wish::Reset,
+            _ if self.tunnel && !self.reset => match (all_sent, closed) {
+                (false, _) => Wish::Stay,
+                (true, false) => Wish::Shutdown,
+                (true, true) => Wish::Close,
+            },
             _ if self.is_done() || closed => Wish::Close,
             Manners::HalfCloses if all_sent => Wish::Shutdown,
             _ => Wish::Stay,
@@ -328,6 +375,9 @@ pub(super) struct Origin {
     sent: usize,
     /// The request that is being answered, and what happens behind its answer.
     answering: Option<(Fate, bool)>,
+    /// What is to come in the tunnel that it has granted.
+    tunnel: Option<Vec<u8>>,
+    reset: bool,
     pub(super) over: Option<Wish>,
 }
 
@@ -353,6 +403,9 @@ impl Origin {
         if self.over.is_some() {
             return;
         }
+        if self.tunnel.is_some() || self.begin_tunnel(book) {
+            return self.end_tunnel();
+        }
         while let Some(message) = Message::read(&self.got[self.at..], false, false) {
             let id = message.start.split(' ').nth(1).unwrap();
             let id: usize = id.strip_prefix('/').unwrap().parse().unwrap();
@@ -367,7 +420,13 @@ impl Origin {
                 if !complete && !answer.early {
                     break;
                 }
-                let told = plan::body(id, request.body);
+                // One that asks for a tunnel in vain has no body.
+                let length = if request.kind == Kind::Plain {
+                    request.body
+                } else {
+                    0
+                };
+                let told = plan::body(id, length);
                 assert!(told.starts_with(&message.body), "another request's body");
                 // The last chunk may still be on its way behind all of the data.
                 let whole = told.len() == message.body.len();
@@ -400,8 +459,87 @@ impl Origin {
         }
     }
 
+    /// Grants a tunnel, if one is asked for and it is to be granted.
+    fn begin_tunnel(&mut self, book: &mut Book) -> bool {
+        let input = &self.got[self.at..];
+        let mut head = String::new();
+        let id = if input.starts_with(b"T:") {
+            assert_eq!(self.at, 0, "a tunnel on a used connection");
+            let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
+                return false;
+            };
+            std::str::from_utf8(&input[2..end])
+                .unwrap()
+                .parse()
+                .unwrap()
+        } else {
+            let Some(message) = Message::read(input, true, false) else {
+                return false;
+            };
+            if message.field("upgrade").is_none() || self.answering.is_some() {
+                return false;
+            }
+            assert!(message.field("sec-websocket-key").is_some());
+            let path = message.start.split(' ').nth(1).unwrap();
+            let id: usize = path.strip_prefix('/').unwrap().parse().unwrap();
+            let attempt = book.tries[id].begun;
+            if book.requests[id].answer(attempt).status != 200 {
+                return false;
+            }
+            self.at += message.taken;
+            head = format!(
+                "HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Id: {id}.{attempt}\r\n\r\n"
+            );
+            id
+        };
+        let attempt = book.tries[id].begun;
+        let answer = book.requests[id].answer(attempt);
+        let mut bytes = [head.into_bytes(), downward(id, attempt, answer)].concat();
+        if let Fate::Reset(at) | Fate::Stalled(at) = answer.fate {
+            bytes.truncate(at);
+        }
+        self.out.extend(bytes);
+        self.answering = Some((answer.fate, false));
+        self.tunnel = Some(upward(&book.requests[id]));
+        book.tries[id].begun += 1;
+        true
+    }
+
+    /// Ends its half of the tunnel once all is said.
+    fn end_tunnel(&mut self) {
+        if self.sent == self.out.len()
+            && let Some((fate, _)) = self.answering
+        {
+            self.over = Some(match fate {
+                Fate::Reset(_) => Wish::Reset,
+                Fate::Stalled(_) => Wish::Stay,
+                _ => Wish::Shutdown,
+            });
+        }
+    }
+
+    /// The proxy closed, in order or not.
+    fn ended(&mut self, reset: bool) {
+        self.reset = reset;
+        if let Some(told) = &self.tunnel {
+            let got = &self.got[self.at..];
+            assert!(told.starts_with(got), "other bytes");
+            // Before the proxy has heard that it was granted, it gives up a request, and no tunnel.
+            let begun = !got.is_empty();
+            assert!(
+                reset || !begun || got.len() == told.len(),
+                "a cut tunnel looks complete"
+            );
+        }
+    }
+
     pub(super) fn wish(&self, closed: bool) -> Wish {
         match self.over {
+            None | Some(Wish::Reset) if self.tunnel.is_some() && !self.reset => {
+                self.over.unwrap_or(Wish::Stay)
+            }
+            // Who has not said all breaks off.
+            Some(Wish::Stay) if closed && self.tunnel.is_some() => Wish::Reset,
             _ if closed => Wish::Close,
             Some(wish) => wish,
             None => Wish::Stay,

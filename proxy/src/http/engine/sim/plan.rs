@@ -13,10 +13,21 @@ pub(super) enum Framing {
     Close,
 }
 
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Plain,
+    /// A WebSocket.
+    Upgrade,
+    /// A connection of its own.
+    Connect,
+}
+
 /// One request, and what becomes of each attempt at it.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) id: usize,
+    pub(super) kind: Kind,
     pub(super) method: &'static str,
     pub(super) old: bool,
     pub(super) last: bool,
@@ -97,6 +108,10 @@ fn byte(salt: usize, at: usize) -> u8 {
     b'a' + u8::try_from(mixed % 26).unwrap()
 }
 
+/// How a WebSocket is asked for.
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
 /// A body that says whose it is.
 pub(super) fn body(salt: usize, len: usize) -> Vec<u8> {
     (0..len).map(|at| byte(salt, at)).collect()
@@ -164,6 +179,7 @@ impl Request {
         let attempts = rng.usize(1..4);
         Self {
             id,
+            kind: Kind::Plain,
             method,
             old,
             last: last && !http2 && rng.bool(),
@@ -180,7 +196,51 @@ impl Request {
         }
     }
 
+    pub(super) fn draw_tunnel(rng: &mut Rng, id: usize, clean: bool) -> Self {
+        let (kind, method) = match rng.bool() {
+            true => (Kind::Upgrade, "GET"),
+            false => (Kind::Connect, "CONNECT"),
+        };
+        let attempts = rng.usize(1..4);
+        let answers = (0..attempts).map(|_| {
+            let mut answer = Answer::draw(rng, clean, false);
+            (answer.framing, answer.trailers) = (Framing::Length, false);
+            (answer.early, answer.interim, answer.says_close) = (false, false, false);
+            answer.fate = match answer.fate {
+                Fate::Cut(at) => Fate::Reset(at),
+                Fate::Closed | Fate::Surplus => Fate::Kept,
+                fate => fate,
+            };
+            if kind == Kind::Connect {
+                answer.status = 200;
+            } else if answer.status == 200 && rng.u8(..4) == 0 {
+                answer.status = 403;
+            }
+            answer
+        });
+        let answers = answers.collect();
+        Self {
+            id,
+            kind,
+            method,
+            old: false,
+            last: false,
+            framing: Framing::None,
+            body: size(rng),
+            trailers: false,
+            answers,
+        }
+    }
+
     pub(super) fn bytes(&self, rng: &mut Rng) -> Vec<u8> {
+        if self.kind == Kind::Connect {
+            return b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n".to_vec();
+        }
+        if self.kind == Kind::Upgrade {
+            let id = self.id;
+            let head = format!("GET /{id} HTTP/1.1\r\nHost: a\r\n{UPGRADE}\r\n");
+            return head.into_bytes();
+        }
         let version = if self.old { "1.0" } else { "1.1" };
         let mut head = format!("{} /{} HTTP/{version}\r\nHost: a\r\n", self.method, self.id);
         head += &framing_fields(self.framing, self.body);

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use super::link::Link;
+use super::tunnel::Relay;
 use super::world::{Connecting, World};
 use crate::http::engine::{Action, ConnId};
 
 impl World {
     fn find(&mut self, id: ConnId) -> Option<&mut Link> {
-        let mut living = self.links.iter_mut().filter(|link| !link.dropped);
+        let mut living = self
+            .links
+            .iter_mut()
+            .filter(|link| !link.dropped && !link.switched);
         living.find(|link| link.id == id)
     }
 
@@ -18,7 +22,7 @@ impl World {
         let id = self.links[at].id;
         loop {
             let link = &mut self.links[at];
-            if link.dropped {
+            if link.dropped || link.switched {
                 return;
             }
             let writable = link.to_peer.len() < link.room || link.peer_reset || link.left;
@@ -128,7 +132,16 @@ impl World {
                 }
             }
             Action::Abort(id) => self.aborted.push(id),
-            Action::Name { .. } | Action::Switch(_) => panic!("{action:?} of plain requests"),
+            Action::Switch(switched) => {
+                let place = |id| self.links.iter().position(|it| it.id == id && !it.dropped);
+                let (down, up) = (place(switched.down), place(switched.up));
+                let (down, up) = (down.unwrap(), up.unwrap());
+                for at in [down, up] {
+                    self.links[at].switched = true;
+                }
+                self.relays.push(Relay::new(down, up, switched));
+            }
+            Action::Name { .. } => panic!("{action:?}, where all names are known"),
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::http::pump::tests::Setup;
 
 /// What is in force during a run.
 pub(super) struct Terms {
+    /// Some requests ask for tunnels.
+    pub(super) tunnels: bool,
     /// Nothing fails, so that every answer is to be whole.
     pub(super) clean: bool,
     pub(super) retries: bool,
@@ -35,7 +37,11 @@ impl Terms {
         setup.limits.buffer_bytes_max = *rng.choice(&[1, 1000, 65_536, 3_000_000]).unwrap();
         setup.limits.requests_per_connection_max = *rng.choice(&[0, 0, 2]).unwrap();
         setup.forward.timeout = (!clean && rng.bool()).then_some(Duration::from_secs(10));
+        let tunnels = !clean || rng.bool();
         setup.limits.http2 = draw_http2(rng);
+        setup.upgrades = vec!["websocket".into()];
+        setup.forward.terminate_connect = true;
+        setup.connect = true;
         let retries = !clean && rng.bool();
         let body_limit_bytes = *rng.choice(&[0, 1000, 65_536]).unwrap();
         setup.forward.retry = retries.then(|| Arc::new(retry_policy(rng, body_limit_bytes)));
@@ -47,7 +53,8 @@ impl Terms {
         cluster.http2 = draw_http2(rng);
         cluster.circuit_breakers = CircuitBreakers {
             connections_max: match cluster.protocol {
-                // What is open to an endpoint over one protocol leaves none for the other.
+                // What is open to an endpoint over one protocol leaves none for the other, and a tunnel none at all.
+                _ if clean && tunnels => 1024,
                 UpstreamProtocol::Downstream if clean => 1024,
                 _ => *rng.choice(&[1, 2, 1024]).unwrap(),
             },
@@ -57,6 +64,7 @@ impl Terms {
         };
         cluster.requests_per_connection_max = *rng.choice(&[0, 0, 1, 3]).unwrap();
         Self {
+            tunnels,
             clean,
             retries,
             stream_windows: (
@@ -91,6 +99,7 @@ fn draw_http2(rng: &mut Rng) -> Http2Options {
         stream_window_bytes: *rng.choice(&[100, 5000, 65_535, 1_000_000]).unwrap(),
         connection_window_bytes: *rng.choice(&[65_535, 1_000_000]).unwrap(),
         keepalive: (rng.u8(..4) == 0).then_some(keepalive),
+        allow_connect: true,
         ..Http2Options::default()
     }
 }

@@ -3,7 +3,8 @@
 use fastrand::Rng;
 
 use super::super::peer::{Heard, Wish, check};
-use super::super::plan::{self, Framing, Manners, Request};
+use super::super::plan::{self, Framing, Kind, Manners, Request};
+use super::super::tunnel::{check_downward, upward};
 use super::end::{End, field};
 use super::frames;
 use super::{Fields, Goals, draw_settings};
@@ -32,6 +33,8 @@ struct Call {
     state: State,
     body: Vec<u8>,
     sent: usize,
+    /// Its tunnel was granted, or not.
+    granted: Option<bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +62,7 @@ impl Client {
             request,
             state: State::Waits,
             sent: 0,
+            granted: None,
         });
         Self {
             end: End::new(false, draw_settings(rng), window_max),
@@ -156,6 +160,22 @@ impl Client {
             return;
         };
         let stream = &self.end.streams[&id];
+        if call.request.kind != Kind::Plain
+            && call.granted.is_none()
+            && let Some(head) = stream.head()
+        {
+            let granted = field(head, ":status") == Some("200");
+            call.granted = Some(granted);
+            call.body = if granted {
+                upward(&call.request)
+            } else {
+                Vec::new()
+            };
+        }
+        let half = call.granted == Some(true) && !stream.done;
+        if half && stream.ended && stream.reset.is_none() && !closed {
+            return;
+        }
         if !stream.ended && stream.reset.is_none() && !closed {
             return;
         }
@@ -173,6 +193,14 @@ impl Client {
             }
             return;
         };
+        if call.granted == Some(true) {
+            check_downward(&call.request, &stream.body, stream.ended);
+            call.state = match stream.ended && stream.done {
+                true => State::Answered,
+                false => State::Lost(stream.body.len(), stream.reset),
+            };
+            return;
+        }
         let heard = Heard {
             status: field(head, ":status").unwrap().parse().unwrap(),
             id: field(head, "x-id"),
@@ -238,14 +266,17 @@ impl Client {
         let Some(at) = self.calls.iter().position(waiting) else {
             return false;
         };
-        if open >= max || self.end.goaway.is_some() {
+        let tunnels = self.end.proxy.is_some_and(|it| it.tunnels);
+        let asks = self.calls[at].request.kind == Kind::Upgrade;
+        if open >= max || self.end.goaway.is_some() || (asks && !tunnels) {
             return false;
         }
         let id = self.end.open_stream();
         let call = &mut self.calls[at];
         call.state = State::Runs(id);
-        let ends = call.request.body == 0 && !call.request.trailers && rng.bool()
-            || call.request.framing == Framing::None;
+        let tunnel = call.request.kind != Kind::Plain;
+        let ends = !tunnel && call.request.body == 0 && !call.request.trailers && rng.bool()
+            || !tunnel && call.request.framing == Framing::None;
         self.end.head(rng, id, &head(&call.request), ends);
         true
     }
@@ -256,10 +287,11 @@ impl Client {
         rng.shuffle(&mut running);
         running.into_iter().any(|(at, id)| {
             let stream = &self.end.streams[&id];
-            if stream.done || stream.is_over() {
+            let call = &mut self.calls[at];
+            let waits = call.request.kind != Kind::Plain && call.granted.is_none();
+            if stream.done || stream.is_over() || waits {
                 return false;
             }
-            let call = &mut self.calls[at];
             let (request, rest) = (&call.request, &call.body[call.sent..]);
             if rest.is_empty() && request.trailers {
                 let trailers = vec![("x-sum".to_owned(), plan::sum(request.id))];
@@ -302,6 +334,22 @@ impl End {
 }
 
 fn head(request: &Request) -> Fields {
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let path = format!("/{}", request.id);
+    match request.kind {
+        Kind::Plain => {}
+        Kind::Connect => return vec![pair(":method", "CONNECT"), pair(":authority", "a:1")],
+        Kind::Upgrade => {
+            return vec![
+                pair(":method", "CONNECT"),
+                pair(":protocol", "websocket"),
+                pair(":scheme", "http"),
+                pair(":authority", "a"),
+                pair(":path", &path),
+                pair("sec-websocket-version", "13"),
+            ];
+        }
+    }
     let mut fields = vec![
         (":method".to_owned(), request.method.to_owned()),
         (":scheme".to_owned(), "http".to_owned()),

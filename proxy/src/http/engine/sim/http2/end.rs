@@ -17,6 +17,8 @@ pub(in super::super) struct Settings {
     pub(in super::super) window: i64,
     pub(in super::super) frame_max: usize,
     pub(in super::super) streams_max: usize,
+    /// Whether tunnels may be asked for (RFC 8441).
+    pub(in super::super) tunnels: bool,
 }
 
 /// What holds before anything was told.
@@ -24,6 +26,7 @@ pub(super) const UNTOLD: Settings = Settings {
     window: WINDOW,
     frame_max: 16_384,
     streams_max: usize::MAX,
+    tunnels: false,
 };
 
 /// One end of a connection.
@@ -322,6 +325,7 @@ impl End {
                 3 => now.streams_max = value as usize,
                 4 => now.window = i64::from(value),
                 5 => now.frame_max = value as usize,
+                8 => now.tunnels = value == 1,
                 _ => {}
             }
         }

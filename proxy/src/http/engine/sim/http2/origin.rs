@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 
 use super::super::peer::Wish;
-use super::super::plan::{self, Answer, Book, Fate, Framing};
+use super::super::plan::{self, Answer, Book, Fate, Framing, Kind};
+use super::super::tunnel::{downward, upward};
 use super::end::{End, Stream, field};
 use super::frames;
 use super::{Fields, Goals, draw_settings};
@@ -40,6 +41,9 @@ struct Serve {
     asked: Vec<u8>,
     checked: usize,
     body: Vec<u8>,
+    /// A tunnel is asked for, and granted.
+    tunnel: bool,
+    grants: bool,
     stage: Stage,
 }
 
@@ -116,16 +120,31 @@ impl Origin {
         let path = field(head, ":path").unwrap();
         let at: usize = path.strip_prefix('/').unwrap().parse().unwrap();
         let request = &book.requests[at];
-        assert_eq!(field(head, ":method"), Some(request.method));
+        let tunnel = request.kind != Kind::Plain;
+        let method = if tunnel { "CONNECT" } else { request.method };
+        assert_eq!(field(head, ":method"), Some(method));
+        assert_eq!(field(head, ":protocol"), tunnel.then_some("websocket"));
         assert_eq!(field(head, ":authority"), Some("a"));
         let tries = &mut book.tries[at];
         let answer = request.answer(tries.begun).clone();
+        let grants = tunnel && answer.status == 200;
+        let asked = match (grants, tunnel) {
+            (true, _) => upward(request),
+            (false, true) => Vec::new(),
+            (false, false) => plan::body(at, request.body),
+        };
+        let body = match grants {
+            true => downward(at, tries.begun, &answer),
+            false => plan::body(Answer::salt(at, tries.begun), answer.body),
+        };
         let mut serve = Serve {
+            tunnel,
+            grants,
             request: at,
             attempt: tries.begun,
-            asked: plan::body(at, request.body),
+            asked,
             checked: 0,
-            body: plan::body(Answer::salt(at, tries.begun), answer.body),
+            body,
             answer,
             stage: Stage::Waits,
         };
@@ -276,7 +295,7 @@ impl Origin {
             Stage::Waits => 0,
             Stage::Body(at) => at,
         };
-        if serve.stage == Stage::Waits && !answer.early && !stream.ended {
+        if serve.stage == Stage::Waits && !answer.early && !stream.ended && !serve.tunnel {
             return false;
         }
         match answer.fate {
@@ -304,7 +323,10 @@ impl Origin {
                 self.end.head(rng, id, &vec![pair(":status", "103")], false);
             }
             let ends = body.is_empty() && !trailers && (bodiless || rng.bool());
-            let head = head(answer, serve.request, serve.attempt);
+            let mut head = head(answer, serve.request, serve.attempt);
+            if serve.grants {
+                head.retain(|(name, _)| name != "content-length");
+            }
             self.end.head(rng, id, &head, ends);
             serve.stage = Stage::Body(0);
             return true;
@@ -322,7 +344,7 @@ impl Origin {
         }
         let stream = &self.end.streams[&id];
         if stream.done {
-            let stop = !stream.ended && rng.bool();
+            let stop = !stream.ended && !serve.grants && rng.bool();
             match serve.answer.fate {
                 Fate::Closed => self.announce(),
                 Fate::Surplus => {

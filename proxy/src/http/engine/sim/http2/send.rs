@@ -29,6 +29,9 @@ impl End {
         if self.origin && settings.streams_max != usize::MAX {
             put(3, settings.streams_max);
         }
+        if self.origin {
+            put(8, 1);
+        }
         put(4, usize::try_from(settings.window).unwrap());
         put(5, settings.frame_max);
         frames::put(&mut self.out, frames::SETTINGS, 0, 0, &payload);

@@ -30,17 +30,20 @@ PAIR_TIMEOUT = 240  # seconds
 WAY_TIMEOUT = 600
 AUTHORITY = "echo.test"
 LARGE_CASES = {"download", "upload"}  # of 100 MB each
-ALL = ("http", "grpc")
+BOTH = ("http", "grpc")
+ALL = (*BOTH, "standard")
+MAX_AGE_MS = 300
 
 
 @dataclasses.dataclass(frozen=True)
 class Way:
-    """What stands between two peers. `without`: cases that cannot be had on this way, each with its reason."""
+    """What stands between two peers. `without`: cases that cannot be had on this way, each with its reason; `http/` or
+    `grpc/` before a name stands for those clients alone."""
 
     proxies: str
     protocols: str
     without: dict = dataclasses.field(default_factory=dict)
-    kinds: tuple = ALL
+    kinds: tuple = BOTH
 
     @property
     def name(self):
@@ -79,12 +82,12 @@ NGINX = {
 # A downstream over HTTP/1.1 that closes its side may still read: it is given three seconds, which grpc-js does not wait.
 HALF_CLOSED = {"grpc/cancel": "weft-proxy hears of a downstream over HTTP/1.1 that is gone only when nothing is read for a while"}
 WAYS = [
-    Way("direct", "h2-h2"),
+    Way("direct", "h2-h2", kinds=ALL),
     Way("direct", "h1-h1"),
-    Way("envoy", "h2-h2"),
+    Way("envoy", "h2-h2", kinds=ALL),
     Way("envoy", "h1-h2", ENVOY_SOCKETS),
     Way("envoy", "h2-h1", ENVOY_SOCKETS),
-    Way("weft", "h2-h2"),
+    Way("weft", "h2-h2", kinds=ALL),
     Way("weft", "h1-h2"),
     Way("weft", "h2-h1"),
     Way("weft", "h1-h1"),
@@ -112,19 +115,26 @@ def node(script, *words):
     return ["node", HERE / script, *words], {"NODE_PATH": str(PEERS / "node/node_modules")}
 
 
-def python(script):
-    return [PEERS / "venv/bin/python", HERE / script], {}
+def python(script, *words):
+    return [PEERS / "venv/bin/python", HERE / script, *words], {}
 
 
 # The window makes uploads wait, as downloads do for the client's own.
 HTTP_SERVER = node("http2/server.js", "--window", "4096")
 GRPC_SERVERS = {"python": python("grpc/server.py"), "node": node("grpc/server.js")}
+STANDARD_CLIENT = python("grpc/standard.py")
+STANDARD_SERVERS = {
+    "standard": (python("grpc/server.py", "--standard"), ("health", "reflection", "keepalive")),
+    "renewed": (python("grpc/server.py", "--max-age", MAX_AGE_MS), ("renewed",)),
+}
 GRPC_CLIENTS = {"python": python("grpc/client.py"), "node": node("grpc/client.js")}
 
 
-def pair(way, name, server, client, extra, folder, options):
-    """One client against one server; gives the number of failed cases."""
-    cases = [case for case in cases_of(client, options) if case not in way.without]
+def pair(way, name, server, client, extra, folder, options, only=None):
+    """One client against one server, of its cases these alone if they are named; gives the number of failed cases."""
+    kind = name.split()[0]
+    cases = [case for case in cases_of(client, options) if not {case, f"{kind}/{case}"} & way.without.keys()]
+    cases = [case for case in cases if only is None or case in only]
     if not cases:
         return 0
     options.ran += len(cases)
@@ -199,6 +209,10 @@ def run(way, options):
                         continue
                     pair_name = f"grpc {client} → {server}"
                     failed += pair(way, pair_name, GRPC_SERVERS[server], GRPC_CLIENTS[client], seconds, folder, options)
+        if "standard" in way.kinds:
+            seconds = ["--seconds", str(options.seconds)]
+            for name, (server, cases) in STANDARD_SERVERS.items():
+                failed += pair(way, f"grpc {name}", server, STANDARD_CLIENT, seconds, folder, options, cases)
     return failed
 
 

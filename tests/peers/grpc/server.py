@@ -1,8 +1,12 @@
 """A gRPC server on C-core for Weft's tests: the service Echo of echo.proto.
 
-Prints "listening PORT" and ends with its standard input.
+usage: server.py [--standard] [--max-age MILLISECONDS]
+
+--standard adds health checks and reflection, and allows clients to ping as often as they like. --max-age ends each connection
+after so long, gracefully. Prints "listening PORT" and ends with its standard input.
 """
 
+import argparse
 import asyncio
 import collections
 import math
@@ -17,6 +21,8 @@ REPLIES_MAX = 100_000
 DELAY_MS_MAX = 600_000
 KEYS_MAX = 1_000
 CANCELLED_WITHIN = 0.05  # seconds
+AGE_GRACE_MS = 10_000
+SERVICE = "weft.test.Echo"
 
 
 class Call:
@@ -106,6 +112,7 @@ class Echo(services.EchoServicer):
 
     def __init__(self):
         self.sights = collections.OrderedDict()
+        self.peers = set()
 
     def remember(self, key, sight):
         self.sights[key] = sight
@@ -113,6 +120,8 @@ class Echo(services.EchoServicer):
             self.sights.popitem(last=False)
 
     async def Unary(self, request, context):
+        if len(self.peers) < KEYS_MAX:
+            self.peers.add(context.peer())
         with Call(self, context) as call:
             await call.take(request)
             await call.pause(request)
@@ -151,7 +160,9 @@ class Echo(services.EchoServicer):
         await call.end(request.outcome)
 
     async def Seen(self, key, context):
-        return self.sights.get(key.key, protos.Sight())
+        seen = protos.Sight(connections=len(self.peers))
+        seen.MergeFrom(self.sights.get(key.key, protos.Sight()))
+        return seen
 
 
 def metadata_value(field):
@@ -162,10 +173,31 @@ def pattern(size):
     return (bytes(range(251)) * (size // 251 + 1))[:size]
 
 
+def add_standard(server):
+    """Health checks and reflection. They are not loaded where nobody asks for them."""
+    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+    from grpc_reflection.v1alpha import reflection
+
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    return servicer.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+
+
 async def main():
-    unbounded = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    server = grpc.aio.server(options=unbounded)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--standard", action="store_true")
+    parser.add_argument("--max-age", type=int)
+    options = parser.parse_args()
+    settings = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    if options.standard:
+        settings.append(("grpc.http2.min_ping_interval_without_data_ms", 1))
+    if options.max_age is not None:
+        settings += [("grpc.max_connection_age_ms", options.max_age), ("grpc.max_connection_age_grace_ms", AGE_GRACE_MS)]
+    server = grpc.aio.server(options=settings)
     services.add_EchoServicer_to_server(Echo(), server)
+    if options.standard:
+        await add_standard(server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print("listening", port, flush=True)

@@ -82,9 +82,9 @@ NGINX = {
 # A downstream over HTTP/1.1 that closes its side may still read: it is given three seconds, which grpc-js does not wait.
 HALF_CLOSED = {"grpc/cancel": "weft-proxy hears of a downstream over HTTP/1.1 that is gone only when nothing is read for a while"}
 WAYS = [
-    Way("direct", "h2-h2", kinds=ALL),
+    Way("direct", "h2-h2"),
     Way("direct", "h1-h1"),
-    Way("envoy", "h2-h2", kinds=ALL),
+    Way("envoy", "h2-h2"),
     Way("envoy", "h1-h2", ENVOY_SOCKETS),
     Way("envoy", "h2-h1", ENVOY_SOCKETS),
     Way("weft", "h2-h2", kinds=ALL),

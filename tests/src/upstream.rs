@@ -53,6 +53,28 @@ impl Upstream {
         Self::http2_with_window(name, 65_535).await
     }
 
+    /// A gRPC server that ends each call at once with this status, and answers none whose method is `Silent`.
+    pub async fn grpc_status(status: u16) -> Self {
+        Self::start(move |stream, served| async move {
+            let service = service_fn(move |request: Request<Incoming>| {
+                served.fetch_add(1, Ordering::Relaxed);
+                async move {
+                    if request.uri().path().ends_with("/Silent") {
+                        std::future::pending::<()>().await;
+                    }
+                    Response::builder()
+                        .header("content-type", "application/grpc")
+                        .header("grpc-status", status)
+                        .body(Full::<Bytes>::default())
+                }
+            });
+            let _ = http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        })
+        .await
+    }
+
     /// As [`Self::http2`], with streams whose content has this window.
     pub async fn http2_with_window(name: &str, window: u32) -> Self {
         let name: Arc<str> = name.into();

@@ -273,7 +273,7 @@ for server, checks in {
     "nghttpd --trailer=x-t:yes --no-content-length": [files, trailer],
     "nghttpd --echo-upload": [echoes],
     "nghttpd --early-response": [early],
-    "nghttpd --max-concurrent-streams=1": [files, one_by_one],
+    "nghttpd --max-concurrent-streams=1": [files, one_by_one, at_once],
     f"nghttpd --window-bits={SMALL_WINDOW} --connection-window-bits=16 --echo-upload": [echoes],
     "nghttpd --padding=255 --header-table-size=0": [files, at_once],
     "nginx": [files, at_once, h2load],

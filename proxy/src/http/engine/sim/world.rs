@@ -352,7 +352,8 @@ impl World {
     fn check_held(&self, id: ExchangeId) {
         let exchange = self.engine.exchanges.get(id).unwrap();
         let room = |shared: bool, window: i64| match shared {
-            true => usize::try_from(window).unwrap(),
+            // Beside what another attempt may need.
+            true => usize::try_from(window).unwrap() + self.stash_max,
             false => self.stash_max + READ_BYTES,
         };
         let (down, up) = self.stream_windows;

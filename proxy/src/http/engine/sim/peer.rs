@@ -315,6 +315,8 @@ impl Client {
             && self.sent == self.out.len()
             && (self.tunnel || !waits);
         match self.manners {
+            // In a tunnel that would look like its end.
+            Manners::Leaves(at) if self.sent >= at && self.tunnel => Wish::Reset,
             Manners::Leaves(at) if self.sent >= at => Wish::Close,
             Manners::Resets(at) if self.sent >= at => Wish::Reset,
             _ if self.tunnel && !self.reset => match (all_sent, closed) {
@@ -451,6 +453,9 @@ impl Origin {
                 Fate::Kept | Fate::Surplus if complete => {
                     self.answering = None;
                     self.at += message.taken;
+                    if self.begin_tunnel(book) {
+                        return self.end_tunnel();
+                    }
                     continue;
                 }
                 Fate::Kept | Fate::Surplus => {}

@@ -6,13 +6,13 @@ use tokio::time::Instant;
 use weft_config::flag::ResponseFlag;
 use weft_config::route::{Forward, RouteTimeout};
 
-use super::Engine;
 use super::downstream::HALF_CLOSED_WAIT;
 use super::exchange::{Exchange, ExchangeId};
 use super::failure::Failure;
 use super::local_reply::LocalReply;
 use super::pool::SWEEP;
 use super::timers::Owner;
+use super::{Action, Engine};
 use crate::balance::Outcome;
 use crate::http::head::Known;
 use crate::policy::{parse_grpc_timeout, write_grpc_timeout};
@@ -98,7 +98,16 @@ impl Engine {
             return;
         }
         let why = "the downstream closed and no more of the answer came in time";
+        let stream = exchange.stream;
         self.abandon(id, ResponseFlag::DC, why);
+        // It may read all the same, and would take what it has for the whole (RFC 9112 §8).
+        let looks_whole = self
+            .wires
+            .get(down)
+            .is_some_and(|down| down.codec.ends_with_connection() || down.codec.is_tunnel(stream));
+        if looks_whole {
+            self.actions.push(Action::Abort(down));
+        }
         self.close(down);
     }
 

@@ -32,9 +32,9 @@ const HELD: Duration = Duration::from_millis(200);
 const RATE: u32 = 500;
 const CONNECTIONS: u32 = 8;
 
-/// To a hostile origin, to one of HTTP/2 that floods share with the load, and to one of HTTP/1.
+/// To a hostile origin; to one that serves floods, in their process, so that it takes no time from the load; to the load's.
 const ROUTES: &str = "{match: {prefix: /evil}, route: {cluster: evil, timeout: 1s}}, {match: {prefix: /h2}, route: {cluster: \
-                      h2, timeout: 0s}}, {match: {prefix: /}, route: {cluster: h1}}";
+                      h2, timeout: 0s}}, {match: {prefix: /}, route: {cluster: honest}}";
 
 fn main() -> anyhow::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -72,7 +72,7 @@ fn word_of(side: Side) -> &'static str {
     }
 }
 
-/// Whoever floods: tells an origin's address, and floods the proxy at the address for the milliseconds that a line says.
+/// Whoever floods: tells the addresses of a hostile origin and of one for floods from clients, and floods the proxy at the address for the milliseconds that a line says.
 async fn attack(side: &str, name: &str) -> anyhow::Result<()> {
     let side = match side {
         "client" => Side::Client,
@@ -80,8 +80,11 @@ async fn attack(side: &str, name: &str) -> anyhow::Result<()> {
     };
     let flood = floods_of(side).into_iter().find(|it| it.name == name);
     let flood = flood.with_context(|| format!("no flood is called {name}"))?;
-    let origin = HostileOrigin::start(flood).await?;
-    println!("{}", origin.address());
+    let (origin, served) = (
+        HostileOrigin::start(flood).await?,
+        Upstream::http2("h2").await,
+    );
+    println!("{} {}", origin.address(), served.address());
     loop {
         let line = tokio::task::spawn_blocking(|| std::io::stdin().lines().next());
         let Some(line) = line.await? else {
@@ -142,7 +145,7 @@ async fn ask_origin(web: SocketAddr, until: Instant) -> u64 {
 
 async fn compare(proxy: &str, seconds: u64, rounds: u32, only: Option<&str>) -> anyhow::Result<()> {
     ensure!(rounds > 0, "rounds: must be above 0, got 0");
-    let honest = [Upstream::http("h1").await, Upstream::http2("h2").await];
+    let honest = Upstream::http2("honest").await;
     for side in [Side::Client, Side::Origin] {
         for flood in floods_of(side) {
             if only.is_none_or(|name| name == flood.name) {
@@ -158,23 +161,24 @@ async fn one_flood(
     proxy: &str,
     side: Side,
     flood: Flood,
-    honest: &[Upstream; 2],
+    honest: &Upstream,
     (seconds, rounds): (u64, u32),
 ) -> anyhow::Result<()> {
     let mut command = Command::new("nice");
     command.args(["-n", "19"]).arg(std::env::current_exe()?);
     command.args(["attack", word_of(side), flood.name]);
     let mut attacker = Talker::start(command)?;
-    let evil: SocketAddr = attacker.line().await?.parse()?;
-    let process = start(proxy, evil, honest).await?;
+    let line = attacker.line().await?;
+    let (evil, h2) = line.split_once(' ').context("two addresses")?;
+    let process = start(proxy, [evil.parse()?, h2.parse()?, honest.address()]).await?;
     let web = process.address_of("web").await;
     let (mut rest, mut rough) = (LoadReport::default(), LoadReport::default());
     let (mut ratios, mut said) = (Vec::new(), String::new());
     for _ in 0..rounds {
-        let running = SteadyLoad::start(web, "web", "/h2", RATE, CONNECTIONS);
+        let running = SteadyLoad::start(web, "web", "/", RATE, CONNECTIONS);
         sleep(Duration::from_secs(seconds)).await;
         let calm = running.stop().await;
-        let running = SteadyLoad::start(web, "web", "/h2", RATE, CONNECTIONS);
+        let running = SteadyLoad::start(web, "web", "/", RATE, CONNECTIONS);
         let order = format!("{web} {}", seconds * 1000);
         let limit = Duration::from_secs(seconds + 60);
         said = attacker.ask_within(&order, limit).await?;
@@ -202,22 +206,13 @@ async fn one_flood(
     Ok(())
 }
 
-async fn start(
-    proxy: &str,
-    evil: SocketAddr,
-    honest: &[Upstream; 2],
-) -> anyhow::Result<ProxyProcess> {
-    let [h1, h2] = honest;
-    let of = |name, address, http2| StaticCluster {
-        name,
-        address,
-        http2,
-    };
-    let clusters = [
-        of("h1", h1.address(), false),
-        of("h2", h2.address(), true),
-        of("evil", evil, true),
-    ];
+async fn start(proxy: &str, [evil, h2, honest]: [SocketAddr; 3]) -> anyhow::Result<ProxyProcess> {
+    let clusters =
+        [("evil", evil), ("h2", h2), ("honest", honest)].map(|(name, address)| StaticCluster {
+            name,
+            address,
+            http2: true,
+        });
     let bootstrap = one_listener("request_headers_timeout: 1s,", ROUTES, &clusters);
     let arguments = ["--concurrency", "1"];
     ProxyProcess::start_at(

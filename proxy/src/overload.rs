@@ -1,6 +1,6 @@
 //! Shedding load: refusing what is new so that what runs can end.
 //!
-//! A task of the control thread looks at resident memory and open connections, decides by [`judge`] and tells what is in
+//! A task of the control thread looks at resident memory and open connections, decides by `judge` and tells what is in
 //! force through [`Overload`], which workers ask with one relaxed load per request and connection. Before anything is
 //! refused memory is given back where that is possible. Room invariant: nothing that is under way is ever cut.
 

@@ -146,24 +146,26 @@ async fn ask_origin(web: SocketAddr, until: Instant) -> u64 {
 async fn compare(proxy: &str, seconds: u64, rounds: u32, only: Option<&str>) -> anyhow::Result<()> {
     ensure!(rounds > 0, "rounds: must be above 0, got 0");
     let honest = Upstream::http2("honest").await;
+    let mut failed = 0;
     for side in [Side::Client, Side::Origin] {
         for flood in floods_of(side) {
             if only.is_none_or(|name| name == flood.name) {
-                one_flood(proxy, side, flood, &honest, (seconds, rounds)).await?;
+                failed += one_flood(proxy, side, flood, &honest, (seconds, rounds)).await?;
             }
         }
     }
+    ensure!(failed == 0, "{failed} requests of others failed");
     Ok(())
 }
 
-/// Some rounds of rest and of one flood, through a proxy that sees no other.
+/// Some rounds of rest and of one flood, through a proxy that sees no other. How many requests failed.
 async fn one_flood(
     proxy: &str,
     side: Side,
     flood: Flood,
     honest: &Upstream,
     (seconds, rounds): (u64, u32),
-) -> anyhow::Result<()> {
+) -> anyhow::Result<u64> {
     let mut command = Command::new("nice");
     command.args(["-n", "19"]).arg(std::env::current_exe()?);
     command.args(["attack", word_of(side), flood.name]);
@@ -189,6 +191,7 @@ async fn one_flood(
     }
     ratios.sort_by(f64::total_cmp);
     let median = ratios.get(ratios.len() / 2).context("no round")?;
+    let failures = rest.failures + rough.failures;
     println!(
         "{} {}: p99 {median:.2} × that at rest (p50 {} us at rest, {} us; p99 {} us at rest, {} us), {said} in the last round, \
          {} KiB resident, {} of {} requests failed {:?}",
@@ -199,11 +202,11 @@ async fn one_flood(
         rest.latency_us(0.99),
         rough.latency_us(0.99),
         process.resident_kib()?,
-        rest.failures + rough.failures,
+        failures,
         rest.requests + rough.requests,
         rough.first_failures
     );
-    Ok(())
+    Ok(failures)
 }
 
 async fn start(proxy: &str, [evil, h2, honest]: [SocketAddr; 3]) -> anyhow::Result<ProxyProcess> {

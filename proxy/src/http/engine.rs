@@ -308,8 +308,8 @@ impl Engine {
         loop {
             if let Some(id) = self.freed.pop() {
                 self.reuse(id);
-            } else if let Some(endpoint) = self.short.pop() {
-                self.refill(endpoint);
+            } else if let Some(pool) = self.short.pop() {
+                self.refill(pool);
             } else if let Some(id) = self.ready.pop() {
                 self.resume(id);
             } else {

@@ -31,8 +31,7 @@ impl Engine {
     pub(super) fn accept(&mut self, facts: Rc<ConnectionFacts>) -> ConnId {
         let limits = self.limits_of(&facts);
         let codec = codecs::of_downstream(&facts, &limits);
-        let keepalive = limits.http2.keepalive.filter(|_| codec.is_multiplexed());
-        let keepalive = keepalive.map(|rule| Keepalive::new(rule, self.now, &mut self.rng));
+        let keepalive = Keepalive::of(&limits.http2, &codec, self.now, &mut self.rng);
         let downstream = Downstream {
             facts,
             opened_at: self.now,
@@ -42,7 +41,7 @@ impl Engine {
             draining: false,
         };
         let mut connection = Connection::downstream(codec, downstream, self.now);
-        connection.keepalive = keepalive.map(Box::new);
+        connection.keepalive = keepalive;
         let id = self.wires.insert(connection);
         self.flush_codec(id);
         // One of HTTP/1 hears so by the answer to its first request.

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weft_config::http2::Http2Keepalive;
+use weft_config::http2::{Http2Keepalive, Http2Options};
 
 use super::Engine;
 use super::connection::{ConnId, Role};
+use crate::http::codec::Codec;
 use crate::telemetry::Limit;
 
 /// When the peer is asked next, or has to have answered.
@@ -19,12 +20,19 @@ pub(super) struct Keepalive {
 }
 
 impl Keepalive {
-    pub(super) fn new(rule: Http2Keepalive, now: Instant, rng: &mut fastrand::Rng) -> Self {
-        Self {
+    /// What `options` ask for on a connection of `codec`; `None`: nothing, or it cannot be asked.
+    pub(super) fn of(
+        options: &Http2Options,
+        codec: &Codec,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+    ) -> Option<Box<Self>> {
+        let rule = options.keepalive.filter(|_| codec.is_multiplexed())?;
+        Some(Box::new(Self {
             rule,
             ask_at: now + pause(rule, rng),
             answer_by: None,
-        }
+        }))
     }
 
     /// When it is to be looked at.

@@ -258,8 +258,7 @@ impl Engine {
             streams = pool.streams;
         }
         let codec = codecs::of_upstream(key.http2, streams, &made.config);
-        let keepalive = made.config.http2.keepalive.filter(|_| key.http2);
-        let keepalive = keepalive.map(|rule| Keepalive::new(rule, now, &mut self.rng));
+        let keepalive = Keepalive::of(&made.config.http2, &codec, now, &mut self.rng);
         let upstream = Upstream {
             cluster: made.cluster,
             config: made.config,
@@ -269,7 +268,7 @@ impl Engine {
             _open: made.open,
         };
         let mut connection = Connection::upstream(codec, upstream, now);
-        connection.keepalive = keepalive.map(Box::new);
+        connection.keepalive = keepalive;
         let id = self.wires.insert(connection);
         self.flush_codec(id);
         self.offer(key, id);

@@ -151,10 +151,12 @@ impl End {
         frames::put(&mut self.out, frames::PRIORITY, 0, id, &[0, 0, 0, 0, 9]);
     }
 
-    /// Lets the proxy send more, up to `goal` at a time. Whether anything was to be said.
+    /// Lets the proxy send more, up to `goal` at a time, once half of it is used: who says so more often than there is data
+    /// meets a bound (RFC 9113 §10.5). Whether anything was to be said.
     pub(super) fn credit(&mut self, rng: &mut Rng, goal: i64, connection_goal: i64) -> bool {
-        let missing = connection_goal - (self.given - self.got);
-        if missing > 0 {
+        let open = self.given - self.got;
+        if open <= connection_goal / 2 {
+            let missing = connection_goal - open;
             self.given += missing;
             self.update(0, missing);
             return true;
@@ -165,7 +167,7 @@ impl End {
             .iter_mut()
             .filter(|(_, it)| !it.ended && !it.is_over());
         let mut wanting: Vec<_> = wanting
-            .filter(|(_, it)| goal - (window + it.updates - it.got) > 0)
+            .filter(|(_, it)| window + it.updates - it.got <= goal / 2)
             .collect();
         if wanting.is_empty() {
             return false;

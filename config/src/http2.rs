@@ -30,7 +30,8 @@ pub struct Http2Options {
     pub connection_window_bytes: u32,
     /// Bytes of the table that compresses what the peer sends. At most 65,536, default 4,096 (`hpack_table_size`).
     pub header_table_bytes: u32,
-    /// Whether peers may open WebSockets by extended CONNECT (RFC 8441). Default false (`allow_connect`).
+    /// Whether WebSockets may be opened by extended CONNECT (RFC 8441): by peers that come to us, or at endpoints that take it.
+    /// Default false (`allow_connect`).
     pub allow_connect: bool,
     /// Answers to the peer's own frames that may wait to be written. Above 0, default 1,000 (`max_outbound_control_frames`).
     pub control_frames_max: u32,

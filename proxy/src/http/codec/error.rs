@@ -143,8 +143,10 @@ pub enum Refused {
     /// The content ended before what was announced. The connection must be closed.
     #[error("the content is shorter than its Content-Length (RFC 9112 §6.3)")]
     TooShort,
-    /// An upgrade on a connection whose peer has not allowed extended CONNECT.
-    #[error("the endpoint takes no upgrades over HTTP/2 (RFC 8441 §3)")]
+    /// An upgrade on a connection where extended CONNECT is not allowed by us, or not by the peer.
+    #[error(
+        "upgrades over HTTP/2 are not allowed by allow_connect, or not taken by the endpoint (RFC 8441 §3)"
+    )]
     NoWebSockets,
     /// A switch of protocols that was not asked for.
     #[error("a switch of protocols that was not asked for (RFC 9110 §7.8)")]

@@ -23,7 +23,8 @@ pub struct H2Limits {
     pub header_table_bytes: u32,
     /// Interim responses to one request. Default 16.
     pub interim_max: u32,
-    /// Whether a server takes extended CONNECT (SETTINGS_ENABLE_CONNECT_PROTOCOL, RFC 8441). Default yes.
+    /// Whether a server takes extended CONNECT (SETTINGS_ENABLE_CONNECT_PROTOCOL, RFC 8441), and a client asks for it where its
+    /// peer does. Default yes.
     pub connect_protocol: bool,
     /// CONTINUATION frames of one field block. Default 8.
     pub continuations_max: u32,

@@ -63,7 +63,7 @@ impl Conn {
         let request = request_of(head)?;
         let tunnel = matches!(request, Request::Connect | Request::Extended);
         let extended = request == Request::Extended;
-        if extended && !self.peer.connect_protocol {
+        if extended && !(self.limits.connect_protocol && self.peer.connect_protocol) {
             return Err(Refused::NoWebSockets);
         }
         let hop = Hop {

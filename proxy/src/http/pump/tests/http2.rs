@@ -71,14 +71,14 @@ fn an_endpoint_that_takes_one_stream_at_a_time_refuses_nobody() {
 }
 
 #[test]
-fn an_upgrade_waits_until_the_endpoint_has_said_that_it_takes_it() {
+fn an_upgrade_waits_for_the_endpoint_to_take_it_and_goes_where_it_is_allowed() {
     const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    for allowed in [true, false] {
+    for (taken, allowed) in [(true, true), (false, true), (true, false)] {
         local(async move {
             let to = endpoint(
                 move |builder| {
-                    if allowed {
+                    if taken {
                         builder.enable_connect_protocol();
                     }
                 },
@@ -96,12 +96,16 @@ fn an_upgrade_waits_until_the_endpoint_has_said_that_it_takes_it() {
             )
             .await;
             let mut setup = over_http2(to);
+            setup.cluster = Box::new(move |cluster| {
+                cluster.protocol = UpstreamProtocol::Http2;
+                cluster.http2.allow_connect = allowed;
+            });
             setup.upgrades.push("websocket".into());
             let rig = setup.start().await;
             let mut client = rig.connect().await;
             client.send(UPGRADE).await;
             let head = client.head().await;
-            if allowed {
+            if taken && allowed {
                 assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
                 let accept = "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
                 assert!(

@@ -349,7 +349,8 @@ fn status_of(text: &[u8]) -> Result<u16, ProtocolError> {
     }
 }
 
-/// Makes one field of several `Cookie` (RFC 9113 §8.2.3).
+/// Makes one field of several `Cookie` (RFC 9113 §8.2.3). One that is empty adds nothing: a separator that ends the value would
+/// be white space that the next hop takes off.
 fn join_cookies(head: &mut Head) {
     let start = head.bytes.len();
     let mut flags = Flags::default();
@@ -357,8 +358,8 @@ fn join_cookies(head: &mut Head) {
         .fields
         .iter()
         .filter(|field| field.known == Known::Cookie);
-    for (number, field) in cookies.enumerate() {
-        if number > 0 {
+    for field in cookies {
+        if head.bytes.len() > start && !field.value.is_empty() {
             head.bytes.extend_from_slice(b"; ");
         }
         head.bytes

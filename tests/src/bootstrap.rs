@@ -104,7 +104,7 @@ fn static_cluster(cluster: &StaticCluster<'_>) -> String {
     let StaticCluster { name, address, .. } = cluster;
     let (ip, port) = (address.ip(), address.port());
     let protocol = match cluster.http2 {
-        true => "http2_protocol_options: {}",
+        true => "http2_protocol_options: {allow_connect: true}",
         false => "http_protocol_options: {}",
     };
     format!(

@@ -18,6 +18,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 use crate::content::Content;
+use crate::http2::Http2;
 
 /// Bound of one request of a test.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,7 +42,7 @@ impl Http1 {
         let (sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(async move {
-            let _ = connection.await;
+            let _ = connection.with_upgrades().await;
         });
         Ok(Self { sender, connection })
     }
@@ -92,6 +93,43 @@ impl Http1 {
 impl Drop for Http1 {
     fn drop(&mut self) {
         self.connection.abort();
+    }
+}
+
+/// A kept connection of either protocol.
+pub enum Client {
+    /// HTTP/1.1: one exchange at a time.
+    Http1(Http1),
+    /// HTTP/2.
+    Http2(Http2),
+}
+
+impl Client {
+    /// Sends `request` and gives what comes back, whose content is still to be read.
+    ///
+    /// # Errors
+    /// If the connection or the stream ends.
+    pub async fn begin(&mut self, request: Request<Content>) -> anyhow::Result<Response<Incoming>> {
+        match self {
+            Self::Http1(client) => client.begin(request).await,
+            Self::Http2(client) => client.begin(request).await,
+        }
+    }
+
+    /// What a request for a path of `web` asks for, in the client's form.
+    pub fn target(&self, path: &str) -> String {
+        match self {
+            Self::Http1(_) => path.to_owned(),
+            Self::Http2(_) => format!("http://web{path}"),
+        }
+    }
+
+    /// Whether the other side has closed it, or said that it will.
+    pub fn is_closed(&self) -> bool {
+        match self {
+            Self::Http1(client) => client.is_closed(),
+            Self::Http2(client) => client.is_closed(),
+        }
     }
 }
 

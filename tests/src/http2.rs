@@ -116,24 +116,15 @@ impl Http2 {
         path: &str,
         content_type: Option<&str>,
     ) -> anyhow::Result<Exchange> {
-        let (to, pieces) = mpsc::channel(PIECES);
-        let pieces = ReceiverStream::new(pieces).map(|piece| Ok(Frame::data(piece)));
+        let (to, content) = bit_by_bit();
         let mut request = Request::post(format!("http://{authority}{path}"));
         if let Some(kind) = content_type {
             request = request
                 .header("content-type", kind)
                 .header("te", "trailers");
         }
-        let request = request.body(StreamBody::new(pieces).boxed_unsync())?;
-        let (head, from) = self.begin(request).await?.into_parts();
-        ensure!(head.status == 200, "{head:?}");
-        Ok(Exchange {
-            to: Some(to),
-            answer: Response::from_parts(head, ()),
-            from,
-            heard: BytesMut::new(),
-            trailers: HeaderMap::new(),
-        })
+        let answer = self.begin(request.body(content)?).await?;
+        Exchange::begun(to, answer)
     }
 
     /// Whether the other side has closed it, or said that it will.
@@ -149,6 +140,22 @@ impl Drop for Http2 {
 }
 
 impl Exchange {
+    /// What goes on behind a request whose content is that of [`bit_by_bit`], once its answer has begun.
+    ///
+    /// # Errors
+    /// If the answer has not status 200.
+    pub fn begun(to: mpsc::Sender<Bytes>, answer: Response<Incoming>) -> anyhow::Result<Self> {
+        let (head, from) = answer.into_parts();
+        ensure!(head.status == 200, "{head:?}");
+        Ok(Self {
+            to: Some(to),
+            answer: Response::from_parts(head, ()),
+            from,
+            heard: BytesMut::new(),
+            trailers: HeaderMap::new(),
+        })
+    }
+
     /// The head of the answer.
     pub fn answer(&self) -> &Response<()> {
         &self.answer
@@ -212,6 +219,13 @@ impl Exchange {
         }
         Ok(true)
     }
+}
+
+/// Content that is what is sent, until the sender is dropped.
+pub fn bit_by_bit() -> (mpsc::Sender<Bytes>, Content) {
+    let (to, pieces) = mpsc::channel(PIECES);
+    let pieces = ReceiverStream::new(pieces).map(|piece| Ok(Frame::data(piece)));
+    (to, StreamBody::new(pieces).boxed_unsync())
 }
 
 /// What a connection is opened with: the defaults of hyper.

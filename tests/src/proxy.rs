@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -131,6 +132,16 @@ impl ProxyProcess {
         let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:"));
         let kib = line.and_then(|it| it.split_whitespace().next());
         Ok(kib.context("no VmRSS")?.parse()?)
+    }
+
+    /// Asks it to end, as whoever runs it does: it drains first.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        let id = self.process.id().context("it has ended")?;
+        let id = Pid::from_raw(id.try_into()?).context("no process has this id")?;
+        Ok(kill_process(id, Signal::TERM)?)
     }
 
     /// How many lines of the log hold so.

@@ -11,8 +11,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 use weft_tests::bootstrap::{StaticCluster, one_listener};
-use weft_tests::client::Http1;
-use weft_tests::content::{self, Checker, Content};
+use weft_tests::client::{Client, Http1};
+use weft_tests::content::{self, Checker};
 use weft_tests::http2::{Http2, options};
 use weft_tests::proxy::ProxyProcess;
 use weft_tests::upstream::Upstream;
@@ -81,29 +81,6 @@ impl Scene {
             "h1" => Client::Http1(Http1::connect(self.web).await?),
             _ => Client::Http2(self.http2().await?),
         })
-    }
-}
-
-/// A connection of either protocol.
-enum Client {
-    Http1(Http1),
-    Http2(Http2),
-}
-
-impl Client {
-    async fn begin(&mut self, request: Request<Content>) -> anyhow::Result<Response<Incoming>> {
-        match self {
-            Self::Http1(client) => client.begin(request).await,
-            Self::Http2(client) => client.begin(request).await,
-        }
-    }
-
-    /// What a request asks for, in the client's form.
-    fn target(&self, path: &str) -> String {
-        match self {
-            Self::Http1(_) => path.to_owned(),
-            Self::Http2(_) => format!("http://web{path}"),
-        }
     }
 }
 

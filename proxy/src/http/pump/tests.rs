@@ -41,6 +41,9 @@ mod rewrites;
 mod shed;
 mod timeouts;
 mod upstreams;
+mod wires;
+
+use self::wires::Wires;
 
 /// A worker with one listener whose every request goes to `origin`, unless a test says otherwise.
 struct Rig {
@@ -132,7 +135,7 @@ impl Setup {
             discovery: Discovery::Static(set),
             balancer: Default::default(),
             connect_timeout: self.connect_timeout,
-            protocol: Default::default(),
+            protocol: Wires::now().upstream(),
             http2: Default::default(),
             circuit_breakers: weft_config::cluster::CircuitBreakers {
                 requests_max: self.requests_max,
@@ -245,12 +248,13 @@ impl Rig {
                     local: address,
                     original_dst: None,
                     direction: Direction::Inbound,
-                    protocol: None,
+                    protocol: Wires::now().downstream(),
                 };
                 let worker = serving.clone();
                 spawn_local(async move { serve(&worker, stream, Vec::new(), facts).await });
             }
         });
+        let address = Wires::now().before(address).await;
         Self {
             worker,
             builder,
@@ -363,7 +367,7 @@ async fn origin<F: Future<Output = ()> + 'static>(
             count += 1;
         }
     });
-    address
+    Wires::now().behind(address).await
 }
 
 /// Nobody listens there.

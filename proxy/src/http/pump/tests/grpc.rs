@@ -1,10 +1,11 @@
-//! Calls, over HTTP/1 chunked: heads, messages and trailers are the same over HTTP/2.
+//! Calls, written as HTTP/1, chunked, and made over both protocols on each side.
 
 use std::cell::Cell;
 
 use weft_config::cluster::OutlierDetection;
 use weft_config::grpc::GrpcStatus;
 
+use super::wires::in_each_pairing;
 use super::*;
 
 pub(super) const CALL: &str = "POST /s/m HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\n\
@@ -40,7 +41,7 @@ pub(super) async fn answers(answers: Vec<String>) -> SocketAddr {
     origin(move |_, mut peer| {
         let (answers, next) = (answers.clone(), next.clone());
         async move {
-            loop {
+            while peer.asks().await {
                 peer.until("0\r\n\r\n").await;
                 let answer = answers.get(next.get()).or(answers.last());
                 next.set(next.get() + 1);
@@ -63,6 +64,11 @@ pub(super) async fn call(rig: &Rig) -> String {
 }
 
 impl Peer {
+    /// Whether more comes before the other side closes.
+    async fn asks(&mut self) -> bool {
+        self.0.peek(&mut [0]).await.is_ok_and(|more| more > 0)
+    }
+
     /// Reads an answer with its trailers, or as much as there is of it.
     pub(super) async fn answer(&mut self) -> String {
         let head = self.head().await;
@@ -114,7 +120,7 @@ fn a_call_is_counted_by_the_status_that_its_caller_heard() {
         (cut(), "UNAVAILABLE", 1),
     ] {
         let said = said.as_str();
-        local(async {
+        in_each_pairing(async || {
             let rig = Setup::to([answers(vec![said.to_owned()]).await])
                 .start()
                 .await;
@@ -130,7 +136,7 @@ fn a_call_is_counted_by_the_status_that_its_caller_heard() {
 
 #[test]
 fn what_is_no_call_has_no_status() {
-    local(async {
+    in_each_pairing(async || {
         let rig = Setup::to([answers(vec![answer(13)]).await]).start().await;
         let mut client = rig.connect().await;
         client
@@ -143,7 +149,7 @@ fn what_is_no_call_has_no_status() {
 
 #[test]
 fn an_answer_of_the_proxy_is_counted_by_its_status_too() {
-    local(async {
+    in_each_pairing(async || {
         let rig = Setup::to([nobody().await]).start().await;
         let answer = call(&rig).await;
         assert_eq!(field(&answer, "grpc-status"), "14", "{answer}");
@@ -156,14 +162,17 @@ fn an_answer_of_the_proxy_is_counted_by_its_status_too() {
 
 #[test]
 fn an_answer_that_is_not_grpc_passes_as_it_is() {
-    local(async {
+    in_each_pairing(async || {
         let page = "HTTP/1.1 502 Bad\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\noops";
         let rig = Setup::to([answers(vec![page.to_owned()]).await])
             .start()
             .await;
         let mut client = rig.connect().await;
         client.send(CALL).await;
-        assert_eq!(client.message().await, page);
+        let heard = client.message().await;
+        assert!(heard.starts_with("HTTP/1.1 502 "), "{heard}");
+        assert_eq!(field(&heard, "content-type"), "text/html", "{heard}");
+        assert!(heard.ends_with("\r\n\r\noops"), "{heard}");
         assert_eq!(
             counted(&rig).await,
             (vec![("UNAVAILABLE".to_owned(), 1)], 1)
@@ -173,7 +182,7 @@ fn an_answer_that_is_not_grpc_passes_as_it_is() {
 
 #[test]
 fn a_caller_that_leaves_has_cancelled_its_call_and_nobody_failed() {
-    local(async {
+    in_each_pairing(async || {
         let to = origin(|_, mut peer| async move {
             peer.until("0\r\n\r\n").await;
             peer.send(HEAD).await;
@@ -224,7 +233,7 @@ fn a_status_ejects_like_the_http_status_that_says_the_same_wherever_it_comes() {
         (5, 0),
         (8, 0),
     ] {
-        local(async move {
+        in_each_pairing(async || {
             assert_eq!(
                 ejections(vec![answer(status); 3]).await,
                 ejected,
@@ -241,7 +250,7 @@ fn a_status_ejects_like_the_http_status_that_says_the_same_wherever_it_comes() {
 
 #[test]
 fn an_attempt_counts_once_and_by_how_it_ended() {
-    local(async {
+    in_each_pairing(async || {
         assert_eq!(ejections(vec![answer(14); 2]).await, 0, "each counts once");
         assert_eq!(
             ejections(vec![cut(); 3]).await,

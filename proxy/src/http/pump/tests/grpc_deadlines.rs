@@ -4,6 +4,7 @@ use weft_config::policy::{Fault, FaultDelay};
 use weft_config::route::{GrpcTimeout, RouteTimeout};
 
 use super::grpc::{CALL, answer, counted, trailers_only};
+use super::wires::in_each_pairing;
 use super::*;
 use crate::policy::parse_grpc_timeout;
 
@@ -61,7 +62,7 @@ async fn told_of_five_seconds(change: impl FnOnce(&mut Setup)) -> u128 {
 
 #[test]
 fn the_upstream_is_told_what_is_left_of_the_callers_time_and_never_more() {
-    local(async {
+    in_each_pairing(async || {
         let left = told_of_five_seconds(|_| {}).await;
         assert!((4000..=5000).contains(&left), "{left}");
         let left =
@@ -93,7 +94,7 @@ fn the_upstream_is_told_what_is_left_of_the_callers_time_and_never_more() {
 
 #[test]
 fn each_attempt_is_told_less_than_the_one_before() {
-    local(async {
+    in_each_pairing(async || {
         let (to, mut told) = telling(Duration::from_millis(50)).await;
         let mut setup = Setup::to([to]);
         setup.forward.timeout = None;
@@ -119,7 +120,7 @@ fn each_attempt_is_told_less_than_the_one_before() {
 
 #[test]
 fn what_is_no_deadline_of_a_call_passes_as_it_is_and_ends_nothing() {
-    local(async {
+    in_each_pairing(async || {
         let odd = within("5s").replace("\r\nGrpc-Timeout", "\r\nX-A: b\r\nGrpc-Timeout");
         let web = within("1m").replace("application/grpc", "application/grpc-web");
         for (request, passed) in [(odd, "5s"), (web, "1m")] {
@@ -135,7 +136,7 @@ fn what_is_no_deadline_of_a_call_passes_as_it_is_and_ends_nothing() {
 
 #[test]
 fn a_call_whose_time_is_over_is_answered_so_and_its_upstream_hears_that_it_is() {
-    local(async {
+    in_each_pairing(async || {
         let (tell, mut told) = mpsc::unbounded_channel();
         let to = origin(move |_, mut peer| {
             let tell = tell.clone();
@@ -173,7 +174,7 @@ fn a_call_whose_time_is_over_is_answered_so_and_its_upstream_hears_that_it_is() 
 
 #[test]
 fn a_call_that_comes_too_late_reaches_nobody() {
-    local(async {
+    in_each_pairing(async || {
         let (to, mut told) = telling(Duration::ZERO).await;
         let mut setup = Setup::to([to]);
         setup.forward.grpc_timeout = OBEYED;
@@ -187,7 +188,7 @@ fn a_call_that_comes_too_late_reaches_nobody() {
 
 #[test]
 fn the_routes_own_time_out_holds_beside_the_callers_unless_it_is_replaced() {
-    local(async {
+    in_each_pairing(async || {
         for (timeout, status) in [(RouteTimeout::Holds, "4"), (RouteTimeout::Replaced, "14")] {
             let (to, _told) = telling(Duration::from_millis(300)).await;
             let mut setup = Setup::to([to]);

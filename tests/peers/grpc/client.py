@@ -6,43 +6,21 @@ CASE is one name, several with commas between, or "all"; --list prints them. Eac
 whether it passed, and what it saw or what was wrong. The exit code is 1 if one failed. Each is bounded in time.
 """
 
-import argparse
 import asyncio
-import json
-import sys
 import time
 import uuid
 
 import grpc
 
+from cases import Wrong, case, equal, main
+
 protos, services = grpc.protos_and_services("echo.proto")
 
 CALL_TIMEOUT = 20  # seconds, of a call that has no deadline of its own
-CASE_TIMEOUT = 60
 LARGE = 4 << 20
 CALLS, CONCURRENCY = 1_000, 50
 MESSAGE = "naïve: 100 % of 日本 ☂,\ttab\nand line"
 BINARY = bytes(range(256))
-CASES = {}
-
-
-class Wrong(Exception):
-    """What was seen is not what should have been."""
-
-
-def case(function):
-    CASES[function.__name__.replace("_", "-")] = function
-    return function
-
-
-def equal(what, got, wanted):
-    if got != wanted:
-        raise Wrong(f"{what}: got {short(got)}, not {short(wanted)}")
-
-
-def short(value):
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}… ({len(text)} characters)"
 
 
 def pattern(size):
@@ -314,58 +292,4 @@ async def open(stub, options):
     return {"seconds": options.seconds}
 
 
-async def run(name, stub, options):
-    """Runs one case; gives its line."""
-    try:
-        saw = await asyncio.wait_for(CASES[name](stub, options), CASE_TIMEOUT + options.seconds)
-        return {"case": name, "passed": True, "saw": saw}
-    except Wrong as wrong:
-        return {"case": name, "passed": False, "error": str(wrong)}
-    except asyncio.TimeoutError:
-        return {"case": name, "passed": False, "error": f"not over after {CASE_TIMEOUT + options.seconds} s"}
-    except grpc.RpcError as error:
-        return {"case": name, "passed": False, "error": f"{error.code().name}: {error.details()}"}
-    except Exception as error:  # whatever it is, the case has its line and the others follow
-        return {"case": name, "passed": False, "error": f"{type(error).__name__}: {error}"}
-
-
-async def main():
-    options = read_options()
-    settings = [
-        ("grpc.default_authority", options.authority),
-        ("grpc.max_receive_message_length", -1),
-        ("grpc.max_send_message_length", -1),
-    ]
-    passed = True
-    async with grpc.aio.insecure_channel(options.target, options=settings) as channel:
-        for name in options.case:
-            line = await run(name, services.EchoStub(channel), options)
-            print(json.dumps(line, ensure_ascii=False), flush=True)
-            passed = passed and line["passed"]
-    return 0 if passed else 1
-
-
-def read_options():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("--target")
-    parser.add_argument("--authority")
-    parser.add_argument("--case")
-    parser.add_argument("--seconds", type=int, default=2)
-    options = parser.parse_args()
-    if options.list:
-        print("\n".join(CASES))
-        sys.exit(0)
-    for name in ("target", "authority", "case"):
-        if not getattr(options, name):
-            parser.error(f"--{name}: is required")
-    options.case = list(CASES) if options.case == "all" else options.case.split(",")
-    for name in options.case:
-        if name not in CASES:
-            parser.error(f"--case: must be one of {', '.join(CASES)} or all, got {name!r}")
-    if not 0 <= options.seconds <= 600:
-        parser.error(f"--seconds: must be 0 to 600, got {options.seconds}")
-    return options
-
-
-sys.exit(asyncio.run(main()))
+main(__doc__, services.EchoStub)

@@ -7,15 +7,14 @@ CASE is one name, several with commas between, or "all"; --list prints them. Eac
 whether it passed, and what it saw or what was wrong. The exit code is 1 if one failed. Each is bounded in time.
 """
 
-import argparse
 import asyncio
-import json
-import sys
 import time
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from cases import Wrong, case, equal, main
 
 protos, services = grpc.protos_and_services("echo.proto")
 
@@ -24,21 +23,6 @@ CONCURRENCY = 20
 KEEPALIVE_MS = 200  # C-core does not ping more than once a second all the same
 KEEPALIVE_SECONDS = 6  # a server of its own defaults ends the connection at the fifth ping
 SERVICE = "weft.test.Echo"
-CASES = {}
-
-
-class Wrong(Exception):
-    """What was seen is not what should have been."""
-
-
-def case(function):
-    CASES[function.__name__.replace("_", "-")] = function
-    return function
-
-
-def equal(what, got, wanted):
-    if got != wanted:
-        raise Wrong(f"{what}: got {got!r:.300}, not {wanted!r:.300}")
 
 
 @case
@@ -134,54 +118,4 @@ async def renewed(channel, options):
     return {"calls": sum(counts), "connections": seen.connections}
 
 
-async def run(name, channel, options):
-    """Runs one case; gives its line."""
-    limit = CALL_TIMEOUT * 2 + options.seconds
-    try:
-        saw = await asyncio.wait_for(CASES[name](channel, options), limit)
-        return {"case": name, "passed": True, "saw": saw}
-    except Wrong as wrong:
-        return {"case": name, "passed": False, "error": str(wrong)}
-    except asyncio.TimeoutError:
-        return {"case": name, "passed": False, "error": f"not over after {limit} s"}
-    except grpc.RpcError as error:
-        return {"case": name, "passed": False, "error": f"{error.code().name}: {error.details()}"}
-    except Exception as error:  # whatever it is, the case has its line and the others follow
-        return {"case": name, "passed": False, "error": f"{type(error).__name__}: {error}"}
-
-
-async def main():
-    options = read_options()
-    passed = True
-    async with grpc.aio.insecure_channel(options.target, options=[("grpc.default_authority", options.authority)]) as channel:
-        for name in options.case:
-            line = await run(name, channel, options)
-            print(json.dumps(line), flush=True)
-            passed = passed and line["passed"]
-    return 0 if passed else 1
-
-
-def read_options():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("--target")
-    parser.add_argument("--authority")
-    parser.add_argument("--case")
-    parser.add_argument("--seconds", type=int, default=2)
-    options = parser.parse_args()
-    if options.list:
-        print("\n".join(CASES))
-        sys.exit(0)
-    for name in ("target", "authority", "case"):
-        if not getattr(options, name):
-            parser.error(f"--{name}: is required")
-    options.case = list(CASES) if options.case == "all" else options.case.split(",")
-    for name in options.case:
-        if name not in CASES:
-            parser.error(f"--case: must be one of {', '.join(CASES)} or all, got {name!r}")
-    if not 0 <= options.seconds <= 600:
-        parser.error(f"--seconds: must be 0 to 600, got {options.seconds}")
-    return options
-
-
-sys.exit(asyncio.run(main()))
+main(__doc__)

@@ -3,11 +3,13 @@
 //! Everything here decides and nothing waits: the time and the random numbers come with the call, and what is
 //! shared between workers is atomics.
 
+mod caller_terms;
 mod fault;
 mod grpc_timeout;
 mod rate_limit;
 mod retry;
 
+pub use caller_terms::CallerTerms;
 pub use fault::{FaultDecision, FaultGuard, FaultInjector};
 pub use grpc_timeout::{parse_grpc_timeout, write_grpc_timeout};
 pub use rate_limit::{LocalRateLimiter, RateDecision};

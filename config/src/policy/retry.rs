@@ -139,13 +139,27 @@ impl RetryOn {
                     .filter_map(|code| u16::try_from(*code).ok());
                 self.status_codes.extend(codes);
             }
-            "cancelled" => self.grpc_codes.push(1),
-            "deadline-exceeded" => self.grpc_codes.push(4),
-            "resource-exhausted" => self.grpc_codes.push(8),
-            "internal" => self.grpc_codes.push(13),
-            "unavailable" => self.grpc_codes.push(14),
+            "cancelled" => self.add_grpc(1),
+            "deadline-exceeded" => self.add_grpc(4),
+            "resource-exhausted" => self.add_grpc(8),
+            "internal" => self.add_grpc(13),
+            "unavailable" => self.add_grpc(14),
             _ => return false,
         }
         true
+    }
+
+    fn add_grpc(&mut self, code: u8) {
+        if !self.grpc_codes.contains(&code) {
+            self.grpc_codes.push(code);
+        }
+    }
+
+    /// Adds the conditions of a list as `x-envoy-retry-on` and `x-envoy-retry-grpc-on` have it; what is not known is passed
+    /// over. `retriable-status-codes` stands for `status_codes`.
+    pub fn add_listed(&mut self, list: &str, status_codes: &[u32]) {
+        for name in list.split(',').map(str::trim) {
+            self.add(name, status_codes);
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weft_config::policy::{RetryOn, RetryPolicy};
 
+use super::CallerTerms;
 use crate::balance::{BreakerGuard, CircuitBreakers};
 
 /// How an attempt failed, or what it was answered.
@@ -81,6 +82,15 @@ impl RetryState {
             policy: policy.unwrap_or(&*DEFAULT).clone(),
             retries: 0,
         }
+    }
+
+    /// As [`Self::new`], by a policy changed as the caller asks.
+    pub fn on_terms(policy: Option<&Arc<RetryPolicy>>, terms: Option<&CallerTerms>) -> Self {
+        let mut state = Self::new(policy);
+        if let Some(terms) = terms {
+            terms.apply(Arc::make_mut(&mut state.policy));
+        }
+        state
     }
 
     /// Request body bytes worth keeping for another attempt; 0 once there will be none.

@@ -169,7 +169,11 @@ impl Exchange {
         let replaced = forward.grpc_timeout.is_some_and(|rule| {
             rule.timeout == RouteTimeout::Replaced && self.told_timeout().is_some()
         });
-        let timeout = forward.timeout.filter(|_| !replaced);
+        let asked = self.terms.as_ref().and_then(|terms| terms.timeout);
+        let timeout = match asked {
+            Some(asked) => Some(asked).filter(|it| !it.is_zero()),
+            None => forward.timeout.filter(|_| !replaced),
+        };
         self.deadlines.whole = timeout.map(|timeout| now + timeout);
         if self.attempt.began_at.is_some() {
             self.bound_attempt(now);
@@ -237,6 +241,8 @@ impl Exchange {
     pub(super) fn bound_attempt(&mut self, now: Instant) {
         let policy = self.routed.as_ref().and_then(Routed::forward);
         let timeout = policy.and_then(|forward| forward.retry.as_ref()?.per_try_timeout);
+        let asked = self.terms.as_ref().and_then(|terms| terms.per_try_timeout);
+        let timeout = asked.or(timeout).filter(|it| !it.is_zero());
         if self.body.ended && !self.answer.begun {
             self.deadlines.attempt = timeout.map(|timeout| now + timeout);
         }

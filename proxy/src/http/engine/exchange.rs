@@ -17,7 +17,7 @@ use crate::balance::{ActiveGuard, BreakerGuard, EndpointId, EndpointState};
 use crate::http::codec::StreamId;
 use crate::http::head::Head;
 use crate::listener::ConnectionFacts;
-use crate::policy::RetryState;
+use crate::policy::{CallerTerms, RetryState};
 use crate::route::Routed;
 use crate::telemetry::RequestLog;
 
@@ -38,6 +38,8 @@ pub(crate) struct Exchange {
     pub(super) routed: Option<Routed>,
     pub(super) attempt: Attempt,
     pub(super) retry: Option<RetryState>,
+    /// What its caller asks for of time-outs and retries, where it may.
+    pub(super) terms: Option<Box<CallerTerms>>,
     /// A fault under way.
     pub(super) held: Option<Held>,
     /// Endpoints that failed this request.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use weft_config::flag::ResponseFlag;
 use weft_config::grpc::is_grpc;
+use weft_config::listener::Direction;
 use weft_config::route::{Route, RouteAction};
 
 use super::body::{AnswerRest, RequestBody};
@@ -17,6 +18,7 @@ use super::shed::check_load;
 use super::{Action, Engine};
 use crate::http::codec::StreamId;
 use crate::http::head::{Head, Known, Method, Scheme};
+use crate::policy::CallerTerms;
 use crate::route::{self, Lookup, Routed};
 use crate::snapshot::{Absence, ListenerView, Ticket};
 use crate::telemetry::Limit;
@@ -122,6 +124,7 @@ impl Engine {
             routed: None,
             attempt: Attempt::default(),
             retry: None,
+            terms: None,
             held: None,
             avoid: smallvec::SmallVec::new(),
             answer: Answer::default(),
@@ -264,11 +267,18 @@ impl Engine {
             worn = max > 0 && down.requests >= max;
         }
         exchange.receive_forwarded(&view.hcm, &mut self.rng, &mut self.text);
+        // Others' callers do not say how often a workload is tried; their sidecars do (Envoy's sanitizing of external
+        // requests). Routes see what remains.
+        let ours = listener.config.direction == Direction::Outbound && !view.hcm.use_remote_address;
+        if !ours {
+            CallerTerms::take(&mut exchange.head);
+        }
         route::normalize(&mut exchange.head, &view.hcm, &mut self.bytes)
             .map_err(|error| refuse(400, ResponseFlag::DPE, error.to_string()))?;
         let routed = route::find(view.clone(), &exchange.head, random, self.rng.u64(..))
             .map_err(|why| refuse(why.status(), ResponseFlag::NR, why.to_string()))?;
         exchange.take_route(routed)?;
+        exchange.terms = CallerTerms::take(&mut exchange.head);
         exchange.bound_request(self.now);
         self.arm_exchange(id);
         if worn {

@@ -212,7 +212,8 @@ impl Exchange {
     /// A request that may be tried again keeps its body, up to the limit.
     pub(super) fn expect_retries(&mut self) {
         let forward = self.routed.as_ref().and_then(Routed::forward);
-        let state = RetryState::new(forward.and_then(|forward| forward.retry.as_ref()));
+        let policy = forward.and_then(|forward| forward.retry.as_ref());
+        let state = RetryState::on_terms(policy, self.terms.as_deref());
         self.body.keep_up_to(state.body_limit_bytes());
         self.retry = Some(state);
     }

@@ -84,6 +84,7 @@ known_names! {
     XEnvoyMaxRetries = "x-envoy-max-retries",
     XEnvoyOriginalPath = "x-envoy-original-path",
     XEnvoyOverloaded = "x-envoy-overloaded",
+    XEnvoyRetriableStatusCodes = "x-envoy-retriable-status-codes",
     XEnvoyRetryGrpcOn = "x-envoy-retry-grpc-on",
     XEnvoyRetryOn = "x-envoy-retry-on",
     XEnvoyUpstreamRqPerTryTimeoutMs = "x-envoy-upstream-rq-per-try-timeout-ms",
@@ -181,7 +182,7 @@ const fn slot_of(name: &[u8]) -> Option<usize> {
         .wrapping_add((*last as u32 | 0x20).wrapping_mul(0xD687))
         .wrapping_add((middle as u32 | 0x20).wrapping_mul(0x7343))
         .wrapping_add((third as u32 | 0x20).wrapping_mul(0x6117))
-        .wrapping_add((len as u32).wrapping_mul(0x401F));
+        .wrapping_add((len as u32).wrapping_mul(0x1071));
     Some(((mixed ^ (mixed >> 10)) as usize) % SLOTS)
 }
 

@@ -28,6 +28,7 @@ use crate::telemetry::{Limit, Metrics};
 use crate::tunnel::{Pools, TunnelLimits};
 
 mod bodies;
+mod caller_terms;
 mod failures;
 mod grpc;
 mod grpc_answers;
@@ -68,6 +69,8 @@ pub(in crate::http) struct Setup {
     /// Whether `CONNECT` has a route like that of the path.
     pub(in crate::http) connect: bool,
     pub(in crate::http) server_header: ServerHeader,
+    /// Whether the listener is for what our workload asks.
+    pub(in crate::http) outbound: bool,
     /// Changes the one route.
     pub(in crate::http) route: Box<dyn FnOnce(&mut Route)>,
     /// Changes the cluster `c`.
@@ -90,6 +93,7 @@ impl Setup {
             path: PathMatch::Prefix("/".into()),
             connect: false,
             server_header: ServerHeader::PassThrough,
+            outbound: false,
             route: Box::new(|_| {}),
             cluster: Box::new(|_| {}),
             other: None,
@@ -197,7 +201,7 @@ impl Setup {
             filters: self.filters.clone(),
             limits: self.limits,
             access_log: Vec::new(),
-            use_remote_address: true,
+            use_remote_address: !self.outbound,
             xff_num_trusted_hops: 0,
             upgrades: self.upgrades.clone(),
             server_name: "weft".into(),
@@ -208,7 +212,10 @@ impl Setup {
         Listener {
             name: "in".into(),
             address: Some("127.0.0.1:1".parse().unwrap()),
-            direction: Direction::Inbound,
+            direction: match self.outbound {
+                true => Direction::Outbound,
+                false => Direction::Inbound,
+            },
             use_original_dst: false,
             detection: Detection::default(),
             filter_chains: vec![FilterChain {

@@ -2,12 +2,16 @@
 //!
 //! A run draws clients, origins and a configuration from its seed, and then lets whatever may happen next happen in a
 //! random order: a task looks at its socket, a peer moves a few bytes or goes away, a connection opens or fails, time
-//! passes. The pump of a run does what [`Worker`](crate::http::pump::Worker) does, task by task, and wakes nobody whom
+//! passes, another snapshot comes into force, readers sleep and wake. The pump of a run does what [`Worker`](crate::http::pump::Worker) does, task by task, and wakes nobody whom
 //! that would not wake. `WEFT_SIM_SEED=17` replays a run, `WEFT_SIM_RUNS=20000` makes more, `WEFT_SIM_FROM=400` others.
 
+mod changes;
+mod checks;
+mod client;
 mod http2;
 mod link;
 mod message;
+mod origin;
 mod peer;
 mod plan;
 mod pump;

@@ -31,6 +31,10 @@ pub(super) struct Link {
     pub(super) waits_to_read: bool,
     pub(super) blocked: bool,
     pub(super) scheduled: bool,
+    /// Bytes that the peer has read.
+    read: usize,
+    /// From so many on it reads nothing more until it is woken.
+    sleeps_at: usize,
 }
 
 impl Link {
@@ -52,7 +56,30 @@ impl Link {
             waits_to_read: false,
             blocked: false,
             scheduled: true,
+            read: 0,
+            sleeps_at: if rng.u8(..3) == 0 {
+                rng.usize(..5000)
+            } else {
+                usize::MAX
+            },
         }
+    }
+
+    /// Whether the peer reads nothing before it is woken.
+    pub(super) fn is_asleep(&self) -> bool {
+        self.sleeps() && !self.left && !self.told
+    }
+
+    fn sleeps(&self) -> bool {
+        self.read >= self.sleeps_at
+    }
+
+    /// It reads on, for a while at least.
+    pub(super) fn wake(&mut self, rng: &mut Rng) {
+        self.sleeps_at = match rng.bool() {
+            true => self.read + rng.usize(1..20_000),
+            false => usize::MAX,
+        };
     }
 
     /// The proxy drops its socket: with bytes unread that is a reset, which takes away what the peer has not read.
@@ -131,12 +158,14 @@ impl Link {
     }
 
     fn read(&mut self, rng: &mut Rng, book: &mut Book) -> bool {
-        if !self.peer.reads() && !self.proxy_reset {
+        let reads = self.peer.reads() && !self.sleeps();
+        if !reads && !self.proxy_reset {
             return false;
         }
         let n = piece(rng, self.to_peer.len());
         if n > 0 {
             let bytes: Vec<u8> = self.to_peer.drain(..n).collect();
+            self.read += n;
             self.peer.received(&bytes, rng, book);
             self.stir_writer();
             return true;

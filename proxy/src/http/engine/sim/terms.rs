@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use weft_config::cluster::{CircuitBreakers, Cluster, UpstreamProtocol};
+use weft_config::cluster::{CircuitBreakers, Cluster, Discovery, UpstreamProtocol};
 use weft_config::http2::{Http2Keepalive, Http2Options};
 use weft_config::listener::Listener;
 use weft_config::policy::{RetryOn, RetryPolicy};
+use weft_config::route::Forward;
 
 use crate::http::pump::tests::Setup;
 
@@ -24,8 +25,12 @@ pub(super) struct Terms {
     pub(super) stream_windows: (i64, i64),
     /// Bytes of an exchange that may be held, per direction.
     pub(super) stash_max: usize,
+    /// The clusters of a run are like this one.
     pub(super) cluster: Cluster,
-    pub(super) listener: Listener,
+    /// One whose requests go to each of [`CLUSTERS`].
+    pub(super) listeners: [Arc<Listener>; 2],
+    /// Whether the endpoints of a cluster may become others.
+    pub(super) endpoints_change: bool,
 }
 
 impl Terms {
@@ -76,10 +81,34 @@ impl Terms {
                 cluster.http2.connection_window_bytes.into(),
             ),
             stash_max,
+            // Where connections are few, those to an endpoint that is gone leave none for another.
+            endpoints_change: !clean || cluster.circuit_breakers.connections_max == 1024,
             cluster,
-            listener: setup.listener(),
+            listeners: CLUSTERS.map(|name| Arc::new(listener_to(name, &setup))),
         }
     }
+}
+
+/// The clusters that there are in a run, not always all of them.
+pub(super) const CLUSTERS: [&str; 2] = ["c", "d"];
+
+/// Endpoints like these and no others, as a cluster has them.
+pub(super) fn discovery(endpoints: &[&str]) -> Discovery {
+    let addresses = endpoints.iter().map(|address| address.parse().unwrap());
+    Setup::to(addresses).cluster().discovery
+}
+
+fn listener_to(cluster: &str, setup: &Setup) -> Listener {
+    let mut forward = setup.forward.clone();
+    forward.clusters = Forward::to(cluster.into()).clusters;
+    let other = Setup {
+        forward,
+        limits: setup.limits,
+        upgrades: setup.upgrades.clone(),
+        connect: setup.connect,
+        ..Setup::to([])
+    };
+    other.listener()
 }
 
 const PROTOCOLS: [UpstreamProtocol; 3] = [

@@ -1,52 +1,52 @@
 //! One run: the engine, its pump, and everything around it.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
 use tokio::time::Instant;
 use weft_config::listener::Direction;
 
+use super::changes::Changes;
+use super::client::Client;
 use super::http2;
 use super::link::Link;
-use super::peer::{Client, Origin, Peer};
+use super::origin::Origin;
+use super::peer::Peer;
 use super::plan::{Book, Manners, Request, Tries};
 use super::terms::Terms;
 use super::tunnel::Relay;
-use crate::balance::Cluster;
 use crate::detect::Protocol;
 use crate::endpoint::ConnectError;
-use crate::http::codec::Codec;
-use crate::http::engine::connection::Role;
-use crate::http::engine::wires::READ_BYTES;
+use crate::http::engine::connection::{Closing, Role};
 use crate::http::engine::{AttemptId, ConnId, Engine, EngineOptions, ExchangeId};
 use crate::listener::ConnectionFacts;
 use crate::overload::Overload;
-use crate::snapshot::{Builder, SnapshotStore};
-use crate::telemetry::{Metrics, Resource, Scope};
+use crate::telemetry::{Metrics, Scope};
 
 pub(super) struct World {
     pub(super) rng: Rng,
     pub(super) now: Instant,
     pub(super) engine: Engine,
-    cluster: Arc<Cluster>,
+    pub(super) changes: Changes,
+    /// Exchanges that were seen to have a route.
+    pub(super) routed: Vec<ExchangeId>,
     pub(super) links: Vec<Link>,
     pub(super) aborted: Vec<ConnId>,
     pub(super) connects: Vec<Connecting>,
     pub(super) relays: Vec<Relay>,
-    book: Book,
+    pub(super) book: Book,
     /// Clients that have not come yet.
     coming: Vec<Peer>,
     /// Nothing fails, so that every answer is to be whole.
     pub(super) clean: bool,
     tunnels: bool,
-    retries: bool,
-    stash_max: usize,
+    pub(super) retries: bool,
+    pub(super) stash_max: usize,
     /// What may be under way on an HTTP/2 connection, downstream and upstream.
     windows: (i64, i64),
     /// The same of a stream.
-    stream_windows: (i64, i64),
+    pub(super) stream_windows: (i64, i64),
 }
 
 pub(super) struct Connecting {
@@ -62,6 +62,8 @@ enum Step {
     Connect(usize),
     Accept,
     Drain,
+    /// Another snapshot comes into force.
+    Change,
     Pass(Duration),
 }
 
@@ -71,14 +73,9 @@ impl World {
         let now = Instant::now();
         let terms = Terms::draw(&mut rng, seed.is_multiple_of(3));
         let metrics = Metrics::new();
-        let store = SnapshotStore::new();
-        let mut builder = Builder::new(store.clone(), metrics.clone());
-        builder.put_cluster(Arc::new(terms.cluster), now);
-        builder.put_listener(Arc::new(terms.listener), now);
-        builder.commit(now);
-        let cluster = store.current().cluster("c").unwrap().clone();
+        let changes = Changes::new(&terms, metrics.clone(), now);
         let engine = Engine::new(EngineOptions {
-            snapshots: store,
+            snapshots: changes.store(),
             scope: Scope::build(&metrics, &"none".into(), Direction::Inbound, &[]).unwrap(),
             overload: Overload::new(&metrics),
             rng: Rng::with_seed(seed),
@@ -87,7 +84,8 @@ impl World {
         let mut world = Self {
             engine,
             now,
-            cluster,
+            changes,
+            routed: Vec::new(),
             links: Vec::new(),
             aborted: Vec::new(),
             connects: Vec::new(),
@@ -142,16 +140,25 @@ impl World {
         for at in 0.. {
             assert!(at < 400_000, "never comes to rest");
             self.check_bounds();
+            self.check_routes();
             if let Some(step) = self.draw_step() {
                 self.take(step);
+                continue;
+            }
+            // Where nothing is to fail, nobody sleeps longer than the proxy waits.
+            if (self.clean || self.rng.bool()) && self.wake() {
                 continue;
             }
             if self.coming.is_empty() && self.clients().all(|link| link.left) {
                 break;
             }
-            if !self.pass_time() {
+            if !self.pass_time() && !self.wake() {
                 break;
             }
+        }
+        // Whoever still sleeps has not heard yet what was said.
+        while self.wake() {
+            self.settle();
         }
         self.check_clients();
         for link in &mut self.links {
@@ -161,7 +168,7 @@ impl World {
         }
         for round in 0.. {
             assert!(round < 10_000, "never comes to an end");
-            if !self.settle() && !self.pass_time() {
+            if !self.settle() && !self.wake() && !self.pass_time() {
                 break;
             }
         }
@@ -196,6 +203,12 @@ impl World {
         }
         if !self.clean && self.rng.u16(..4000) == 0 {
             return Some(Step::Drain);
+        }
+        if self.rng.u16(..200) == 0 && !self.coming.is_empty() {
+            return Some(Step::Change);
+        }
+        if self.rng.u16(..100) == 0 {
+            self.wake();
         }
         if self.rng.bool() && self.relay() {
             return Some(Step::Act);
@@ -250,11 +263,41 @@ impl World {
                 self.engine.drain(self.now);
                 self.end_turn();
             }
+            Step::Change => self.change(),
             Step::Pass(time) => {
                 self.now += time;
                 self.expire();
             }
         }
+    }
+
+    /// Another snapshot comes into force: nothing that is in use is closed.
+    fn change(&mut self) {
+        let used = self.engine.wires.ids();
+        let used: Vec<ConnId> = used.into_iter().filter(|id| self.in_use(*id)).collect();
+        self.changes.make(&mut self.rng, self.now);
+        self.engine.sweep(self.now);
+        self.end_turn();
+        for id in used {
+            assert!(self.engine.is_open(id), "a change closed {id:?}");
+        }
+    }
+
+    /// Whether a downstream may go on asking on a connection, or an upstream answers on it.
+    fn in_use(&self, id: ConnId) -> bool {
+        let connection = self.engine.wires.get(id).unwrap();
+        connection.closing == Closing::No
+            && (matches!(connection.role, Role::Downstream(_)) || !connection.streams.is_empty())
+    }
+
+    /// Wakes one of the peers that do not read. Whether there is any.
+    fn wake(&mut self) -> bool {
+        let asleep = self.links.iter_mut().filter(|link| link.is_asleep());
+        let Some(link) = self.rng.choice(asleep.collect::<Vec<_>>()) else {
+            return false;
+        };
+        link.wake(&mut self.rng);
+        true
     }
 
     /// Time passes until something is due. Whether there is anything to wait for.
@@ -320,107 +363,6 @@ impl World {
             Peer::Origin2(http2::Origin::new(&mut self.rng, self.clean, window))
         } else {
             Peer::Origin(Origin::new(self.rng.bool()))
-        }
-    }
-
-    /// What waits in memory is bounded, whatever the peers do.
-    fn check_bounds(&self) {
-        let most = self.stash_max + 4 * READ_BYTES + 400_000;
-        for link in &self.links {
-            let waiting = self.engine.pending(link.id).len();
-            assert!(
-                waiting <= most,
-                "{waiting} bytes wait to be written, {most} may"
-            );
-        }
-        for id in self.engine.wires.ids() {
-            let connection = self.engine.wires.get(id).unwrap();
-            if let (Role::Upstream(_), Codec::H2(codec)) = (&connection.role, &connection.codec) {
-                let served = connection.streams.all().len();
-                assert!(
-                    codec.streams() <= served,
-                    "a stream that nobody has to do with"
-                );
-            }
-        }
-        for id in self.engine.exchanges.keys() {
-            self.check_held(id);
-        }
-    }
-
-    /// What an exchange holds back is what its sender could send before it is held up itself.
-    fn check_held(&self, id: ExchangeId) {
-        let exchange = self.engine.exchanges.get(id).unwrap();
-        let room = |shared: bool, window: i64| match shared {
-            // Beside what another attempt may need.
-            true => usize::try_from(window).unwrap() + self.stash_max,
-            false => self.stash_max + READ_BYTES,
-        };
-        let (down, up) = self.stream_windows;
-        let from_down = exchange.body.waiting() + exchange.raw_from_down.len();
-        let most = room(self.engine.is_shared(exchange.down), down);
-        assert!(
-            from_down <= most,
-            "{from_down} of a request wait, {most} may"
-        );
-        let from_up = exchange.rest.waiting() + exchange.raw_from_up.len();
-        let most = room(exchange.attempt.http2, up);
-        assert!(from_up <= most, "{from_up} of an answer wait, {most} may");
-    }
-
-    /// Everybody has heard what was to be heard, or found the connection closed.
-    fn check_clients(&self) {
-        for link in &self.links {
-            let peer = &link.peer;
-            assert!(
-                !peer.is_client() || !peer.is_tame() || peer.is_done() || link.told,
-                "a client waits for ever"
-            );
-            let closed = link.told || link.left || link.dropped;
-            assert!(
-                closed || !peer.is_tame() || peer.is_acknowledged(),
-                "settings or a PING were not answered"
-            );
-            if self.clean {
-                let complaints = peer.complaints();
-                assert!(complaints.is_empty(), "{complaints:?}");
-                assert!(
-                    peer.is_done(),
-                    "closed before the last answer: {:?}",
-                    link.id
-                );
-            }
-        }
-        for (request, tries) in self.book.requests.iter().zip(&self.book.tries) {
-            let repeats = self.retries || request.method != "POST";
-            assert!(
-                tries.begun <= 1 || repeats,
-                "{} was begun twice",
-                request.id
-            );
-            assert!(tries.begun <= 4, "{}: {tries:?}", request.id);
-        }
-    }
-
-    fn check_empty(&self) {
-        assert_eq!(self.engine.population(), (0, 0), "connections, exchanges");
-        assert!(
-            self.links.iter().all(|link| link.dropped),
-            "a socket was kept"
-        );
-        assert!(self.engine.pools.by_key.is_empty(), "a pool was kept");
-        assert_eq!(self.engine.pools.attempts.len(), 0, "a connect was kept");
-        assert_eq!(self.engine.next_deadline(), None);
-        for resource in [
-            Resource::Connection,
-            Resource::Pending,
-            Resource::Request,
-            Resource::Retry,
-        ] {
-            assert_eq!(self.cluster.stats.active(resource), 0, "{resource:?}");
-        }
-        for endpoint in self.cluster.endpoints(self.now) {
-            assert_eq!(endpoint.state.active(), 0, "requests of an endpoint");
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use fastrand::Rng;
 
-use super::super::peer::{Heard, Wish, check};
+use super::super::client::{Heard, check};
+use super::super::peer::Wish;
 use super::super::plan::{self, Framing, Kind, Manners, Request};
 use super::super::tunnel::{check_downward, upward};
 use super::end::{End, field};

@@ -29,7 +29,7 @@ pub(super) struct Changes {
     newest: usize,
     /// Whether the other one is there.
     other: bool,
-    endpoints_change: bool,
+    replaces: bool,
     one_endpoint: bool,
     /// All that ever were in force.
     clusters: Vec<Arc<Cluster>>,
@@ -50,7 +50,7 @@ impl Changes {
             configs,
             newest: 0,
             other: false,
-            endpoints_change: terms.endpoints_change,
+            replaces: terms.replaces,
             one_endpoint: terms.clean,
             clusters: Vec::new(),
         };
@@ -81,11 +81,11 @@ impl Changes {
                 self.put(other, now);
                 self.route(other, now);
                 (self.newest, self.other) = (other, true);
-                if rng.bool() {
+                if self.replaces && rng.bool() {
                     self.remove(1 - other, now);
                 }
             }
-            2 if self.endpoints_change => {
+            2 if self.replaces => {
                 let sets = if self.one_endpoint {
                     2
                 } else {
@@ -95,7 +95,7 @@ impl Changes {
                 self.configs[self.newest].discovery = discovery(endpoints);
                 self.put(self.newest, now);
             }
-            _ if self.other => self.remove(other, now),
+            _ if self.other && self.replaces => self.remove(other, now),
             _ => {
                 self.put(other, now);
                 self.other = true;

@@ -29,8 +29,8 @@ pub(super) struct Terms {
     pub(super) cluster: Cluster,
     /// One whose requests go to each of [`CLUSTERS`].
     pub(super) listeners: [Arc<Listener>; 2],
-    /// Whether the endpoints of a cluster may become others.
-    pub(super) endpoints_change: bool,
+    /// Whether others may take the place of endpoints, and a cluster may go and come again.
+    pub(super) replaces: bool,
 }
 
 impl Terms {
@@ -81,8 +81,8 @@ impl Terms {
                 cluster.http2.connection_window_bytes.into(),
             ),
             stash_max,
-            // Where connections are few, those to an endpoint that is gone leave none for another.
-            endpoints_change: !clean || cluster.circuit_breakers.connections_max == 1024,
+            // Where connections are few, those to an endpoint that is gone leave none for what takes its place.
+            replaces: !clean || cluster.circuit_breakers.connections_max == 1024,
             cluster,
             listeners: CLUSTERS.map(|name| Arc::new(listener_to(name, &setup))),
         }

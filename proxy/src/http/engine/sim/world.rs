@@ -187,7 +187,7 @@ impl World {
             let Some(step) = self.draw_step() else {
                 break;
             };
-            if !matches!(step, Step::Pass(_) | Step::Drain) {
+            if !matches!(step, Step::Pass(_) | Step::Drain | Step::Change) {
                 any = true;
             }
             self.take(step);
@@ -204,7 +204,7 @@ impl World {
         if !self.clean && self.rng.u16(..4000) == 0 {
             return Some(Step::Drain);
         }
-        if self.rng.u16(..200) == 0 && !self.coming.is_empty() {
+        if self.rng.u16(..200) == 0 {
             return Some(Step::Change);
         }
         if self.rng.u16(..100) == 0 {

@@ -74,6 +74,12 @@ pub enum Event<'a> {
         /// The rule.
         error: ProtocolError,
     },
+    /// A head or trailers were read that nobody is told of: their exchange is refused, or over. Whoever counts work counts
+    /// this too. Never on HTTP/1.
+    Ignored {
+        /// The exchange.
+        stream: StreamId,
+    },
 }
 
 impl Event<'_> {
@@ -86,7 +92,8 @@ impl Event<'_> {
             | Self::Raw { stream, .. }
             | Self::Trailers { stream, .. }
             | Self::Reset { stream, .. }
-            | Self::Malformed { stream, .. } => *stream,
+            | Self::Malformed { stream, .. }
+            | Self::Ignored { stream } => *stream,
         }
     }
 }

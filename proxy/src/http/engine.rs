@@ -31,6 +31,7 @@ mod sim;
 mod streams;
 mod switching;
 mod timers;
+mod turn;
 mod upstream;
 mod websocket;
 mod wires;
@@ -270,29 +271,6 @@ impl Engine {
             self.drain_connection(id);
         }
         self.settle();
-    }
-
-    /// Takes events out of `input` until it holds nothing more to tell now.
-    fn drive(&mut self, id: ConnId, mut input: ReadBuf) {
-        while let Some(connection) = self.wires.get_mut(id) {
-            // Answers that downstream does not take hold up the requests behind them.
-            if connection.closing != Closing::No || connection.out.len() > OUT_BYTES_MAX {
-                break;
-            }
-            match connection.codec.next(&mut input, &mut self.heads) {
-                Ok(Some(event)) => self.on_event(id, event),
-                Ok(None) => break,
-                Err(error) => {
-                    self.on_protocol_error(id, error);
-                    break;
-                }
-            }
-        }
-        self.wires.settle_input(id, input);
-        if self.is_shared(id) {
-            self.proceed_with_asked();
-            self.settle_shared(id);
-        }
     }
 
     fn on_event(&mut self, id: ConnId, event: Event<'_>) {

@@ -12,7 +12,7 @@ pub(in crate::http) mod tests;
 mod tunnels;
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use std::task::{Context, Poll};
 
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
-use tokio::task::spawn_local;
+use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, sleep_until};
 
 pub use self::side::{HttpParts, factory};
@@ -34,6 +34,9 @@ use crate::overload::Overload;
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::Scope;
 use crate::tunnel;
+
+/// Reads of one connection before others have their turn.
+const TURNS_MAX: u32 = 4;
 
 /// What a worker's HTTP side is made from.
 pub struct WorkerOptions {
@@ -214,6 +217,7 @@ impl Worker {
     /// Carries one connection until it is over.
     fn poll(self: &Rc<Self>, id: ConnId, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state.borrow_mut();
+        let mut turns = 0;
         loop {
             let State {
                 engine, sockets, ..
@@ -222,6 +226,16 @@ impl Worker {
                 return Poll::Ready(());
             };
             socket.remember(cx.waker());
+            if engine.is_paused(id) {
+                if turns > 0 {
+                    return after_others(cx);
+                }
+                turns += 1;
+                let now = Instant::now();
+                engine.go_on(id, now);
+                self.end_turn(&mut state, now);
+                continue;
+            }
             if socket.is_blocked() {
                 match socket.poll_unblocked(cx) {
                     Poll::Ready(()) => {
@@ -236,6 +250,9 @@ impl Worker {
             if !engine.wants_read(id) {
                 return Poll::Pending;
             }
+            if turns >= TURNS_MAX {
+                return after_others(cx);
+            }
             let mut input = engine.lend_input(id);
             match socket.poll_read(cx, input.spare_mut()) {
                 Poll::Pending => {
@@ -243,6 +260,7 @@ impl Worker {
                     return Poll::Pending;
                 }
                 Poll::Ready(read) => {
+                    turns += 1;
                     let now = Instant::now();
                     match read {
                         Ok(0) => {
@@ -263,6 +281,11 @@ impl Worker {
             }
         }
     }
+}
+
+/// Has the task polled again when all sockets were asked, and the tasks of those that became readable came first.
+fn after_others(cx: &mut Context<'_>) -> Poll<()> {
+    pin!(yield_now()).poll(cx)
 }
 
 impl State {

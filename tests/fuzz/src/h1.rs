@@ -207,7 +207,9 @@ fn note(outcome: &mut Outcome, event: Event<'_>, onward: &mut Conn) -> bool {
             message.trailers = fields(&head);
             message.ended = true;
         }
-        Event::Reset { .. } | Event::Malformed { .. } => panic!("not on HTTP/1"),
+        Event::Reset { .. } | Event::Malformed { .. } | Event::Ignored { .. } => {
+            panic!("not on HTTP/1")
+        }
     }
     let ended = message.ended;
     let written = outcome.written.last_mut().expect("one for each message");

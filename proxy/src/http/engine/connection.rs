@@ -33,6 +33,8 @@ pub(crate) struct Connection {
     pub(super) dirty: bool,
     /// The pump was told not to read, and waits to be told otherwise.
     pub(super) starved: bool,
+    /// Its turn was over before its input was: it goes on when others had theirs.
+    pub(super) paused: bool,
     pub(super) closing: Closing,
     /// The write side is closed once everything pending is written; the peer may go on sending.
     pub(super) half_closes: bool,
@@ -112,6 +114,7 @@ impl Connection {
             eof: false,
             dirty: false,
             starved: false,
+            paused: false,
             closing: Closing::No,
             half_closes: false,
             keepalive: None,

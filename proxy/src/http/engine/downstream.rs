@@ -110,6 +110,7 @@ impl Engine {
                 self.heads.give(head)
             }
             (Event::Data { .. } | Event::Raw { .. } | Event::Reset { .. }, _) => {}
+            (Event::Ignored { .. }, _) => {}
         }
     }
 
@@ -284,13 +285,16 @@ impl Engine {
             return;
         };
         let busy = !connection.codec.is_multiplexed() && !connection.streams.is_empty();
-        if busy || connection.closing != Closing::No {
+        if busy || connection.paused || connection.closing != Closing::No {
             return;
         }
         if connection.input.is_some() {
             self.note_first_byte(id);
             let input = self.wires.lend_input(id);
             self.drive(id, input);
+            if self.wires.is_paused(id) {
+                return self.wires.wake(id);
+            }
         }
         self.rest(id);
     }

@@ -41,6 +41,7 @@ impl Engine {
             Event::Malformed { error, .. } => {
                 self.upstream_failed(exchange, &Failure::Protocol(error.to_string()));
             }
+            Event::Ignored { .. } => {}
         }
     }
 

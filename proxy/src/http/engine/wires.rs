@@ -10,6 +10,9 @@ pub(crate) const READ_BYTES: usize = 32 * 1024;
 /// Buffers kept for reuse, of each kind.
 const SPARE_MAX: usize = 64;
 
+/// Connections whose input waits for their next turn. Each holds a buffer of [`READ_BYTES`].
+const PAUSED_MAX: usize = 128;
+
 /// Larger output buffers are freed after use.
 const SPARE_BYTES_MAX: usize = 128 * 1024;
 
@@ -23,6 +26,7 @@ pub(crate) struct Wires {
     woken: Vec<ConnId>,
     outs: Vec<Vec<u8>>,
     inputs: Vec<ReadBuf>,
+    paused: usize,
 }
 
 impl Wires {
@@ -53,6 +57,7 @@ impl Wires {
 
     /// Takes a connection out, and back what it had borrowed.
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Connection> {
+        self.unpause(id);
         let mut connection = self.connections.remove(id)?;
         self.give_out(std::mem::take(&mut connection.out));
         if let Some(input) = connection.input.take() {
@@ -140,6 +145,28 @@ impl Wires {
 
     pub(super) fn len(&self) -> usize {
         self.connections.len()
+    }
+
+    /// What is left of the input of `id` is looked at when others had their turn; no, if too many hold input already.
+    pub(super) fn pause(&mut self, id: ConnId) -> bool {
+        let room = self.paused < PAUSED_MAX;
+        if let Some(connection) = self.connections.get_mut(id).filter(|_| room) {
+            connection.paused = true;
+            self.paused += 1;
+        }
+        room
+    }
+
+    /// Whether the input of `id` waits for its next turn.
+    pub(super) fn is_paused(&self, id: ConnId) -> bool {
+        self.get(id).is_some_and(|connection| connection.paused)
+    }
+
+    /// The turn of `id` has come again.
+    pub(super) fn unpause(&mut self, id: ConnId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            self.paused -= usize::from(std::mem::take(&mut connection.paused));
+        }
     }
 
     /// Frees the buffers that are kept for reuse.

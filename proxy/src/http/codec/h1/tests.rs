@@ -83,7 +83,9 @@ fn note(seen: &mut Vec<Seen>, event: Event<'_>) {
             }
             Seen::Raw(text(bytes))
         }
-        Event::Reset { .. } | Event::Malformed { .. } => panic!("not on HTTP/1"),
+        Event::Reset { .. } | Event::Malformed { .. } | Event::Ignored { .. } => {
+            panic!("not on HTTP/1")
+        }
     };
     seen.push(piece);
 }

@@ -105,11 +105,11 @@ impl Conn {
             Some(Read::Body) => Ok(Some(self.trailers_in(id, end, message, heads))),
             Some(Read::Discard) => {
                 self.discard(id, end);
-                Ok(None)
+                Ok(Some(Step::Ignored { stream: id }))
             }
             // RFC 9113 §5.1, half-closed (remote).
             Some(Read::Done) => Ok(self.reset_for(id, ProtocolError::ClosedStream)),
-            None => after_the_end(message, heads),
+            None => after_the_end(id, message, heads),
         }
     }
 
@@ -153,7 +153,7 @@ impl Conn {
             if !too_late {
                 self.refuse(id);
             }
-            return Ok(None);
+            return Ok(Some(Step::Ignored { stream: id }));
         }
         let message = self.decode(Expected::Request, block, heads)?;
         let read = if end { Read::Done } else { Read::Body };
@@ -317,13 +317,17 @@ impl Conn {
 
 /// Fields on a closed stream are passed over, but no number is used twice, or after a higher one (RFC 9113 §5.1.1): what
 /// begins with pseudo-fields is a request.
-fn after_the_end(message: Message, heads: &mut HeadPool) -> Result<Option<Step>, ProtocolError> {
+fn after_the_end(
+    stream: u32,
+    message: Message,
+    heads: &mut HeadPool,
+) -> Result<Option<Step>, ProtocolError> {
     match message {
         Ok((head, _)) => heads.give(head),
         Err(ProtocolError::BadPseudoField) => return Err(ProtocolError::StreamOrder),
         Err(_) => {}
     }
-    Ok(None)
+    Ok(Some(Step::Ignored { stream }))
 }
 
 fn request_of(head: &Head, facts: Facts) -> Request {

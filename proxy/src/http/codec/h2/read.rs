@@ -67,6 +67,9 @@ pub(super) enum Step {
         stream: u32,
         why: Reason,
     },
+    Ignored {
+        stream: u32,
+    },
 }
 
 /// A frame at the front of the input.
@@ -284,6 +287,9 @@ fn event(step: Step, input: &mut ReadBuf) -> Event<'_> {
         Step::Reset { stream, why } => Event::Reset {
             stream: StreamId(stream),
             why,
+        },
+        Step::Ignored { stream } => Event::Ignored {
+            stream: StreamId(stream),
         },
     }
 }

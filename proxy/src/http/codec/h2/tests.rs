@@ -70,6 +70,7 @@ fn note(seen: &mut Vec<Seen>, event: Event<'_>) {
         }
         Event::Reset { stream, why } => Seen::Reset(stream.0, why),
         Event::Malformed { stream, error } => Seen::Malformed(stream.0, error),
+        Event::Ignored { .. } => return,
         Event::Raw { .. } => panic!("not on HTTP/2"),
     };
     seen.push(piece);

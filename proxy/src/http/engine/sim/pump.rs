@@ -20,6 +20,7 @@ impl World {
     pub(super) fn poll(&mut self, at: usize) {
         self.links[at].scheduled = false;
         let id = self.links[at].id;
+        let mut worked = false;
         loop {
             let link = &mut self.links[at];
             if link.dropped || link.switched {
@@ -29,6 +30,16 @@ impl World {
             if link.blocked && writable {
                 link.blocked = false;
                 self.write(id);
+                self.end_turn();
+                continue;
+            }
+            if self.engine.is_paused(id) {
+                if worked {
+                    self.links[at].scheduled = true;
+                    return;
+                }
+                worked = true;
+                self.engine.go_on(id, self.now);
                 self.end_turn();
                 continue;
             }
@@ -45,6 +56,7 @@ impl World {
                 let bytes: Vec<u8> = link.to_proxy.drain(..n).collect();
                 input.spare_mut()[..n].copy_from_slice(&bytes);
                 input.filled_by(n);
+                worked = true;
                 self.engine.received(id, input, self.now);
             } else {
                 let (reset, ended) = (link.peer_reset, link.peer_wrote_last);

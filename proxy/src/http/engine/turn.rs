@@ -1,0 +1,81 @@
+//! How much of what one connection sent is looked at before others have their turn.
+//!
+//! One read can bring the heads of a thousand requests, each of which costs what a request costs. Whoever shares the worker
+//! would wait for all of them.
+
+use super::connection::{Closing, ConnId};
+use super::{Engine, OUT_BYTES_MAX};
+use crate::http::codec::{Event, ReadBuf};
+
+/// What a connection may still cost in this turn.
+struct Turn(u32);
+
+/// What a turn may cost.
+const COST_MAX: u32 = 256;
+
+/// What a head costs: it is decoded, routed, sent on or thrown away. A piece of a body costs one.
+const HEAD_COST: u32 = 8;
+
+impl Turn {
+    /// Counts `event`; whether the turn is over behind it.
+    ///
+    /// A head is not the last of a turn as long as that can be helped: a reset that stands right behind it is to be seen
+    /// before the request is sent on.
+    fn ends_with(&mut self, event: &Event<'_>) -> bool {
+        let head = matches!(event, Event::Head { .. });
+        let cost = match event {
+            Event::Data { .. } | Event::Raw { .. } | Event::Reset { .. } => 1,
+            _ => HEAD_COST,
+        };
+        self.0 += cost;
+        self.0 >= if head { 2 * COST_MAX } else { COST_MAX }
+    }
+}
+
+impl Engine {
+    /// Takes events out of `input` until it holds nothing more to tell now, or the turn of `id` is over.
+    pub(super) fn drive(&mut self, id: ConnId, mut input: ReadBuf) {
+        let mut turn = Turn(0);
+        while let Some(connection) = self.wires.get_mut(id) {
+            // Answers that downstream does not take hold up the requests behind them.
+            if connection.closing != Closing::No || connection.out.len() > OUT_BYTES_MAX {
+                break;
+            }
+            let shared = connection.codec.is_multiplexed();
+            match connection.codec.next(&mut input, &mut self.heads) {
+                Ok(Some(event)) => {
+                    let over = shared && turn.ends_with(&event);
+                    self.on_event(id, event);
+                    if over && !input.is_empty() && self.wires.pause(id) {
+                        break;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.on_protocol_error(id, error);
+                    break;
+                }
+            }
+        }
+        self.wires.settle_input(id, input);
+        if self.is_shared(id) {
+            self.proceed_with_asked();
+            self.settle_shared(id);
+        }
+    }
+
+    /// Whether the connection is to be told by [`Self::go_on`] to look at the rest of its input, after others had their
+    /// turn. Until then it is not read.
+    pub(crate) fn is_paused(&self, id: ConnId) -> bool {
+        self.wires.is_paused(id)
+    }
+
+    /// The turn of a connection that was paused has come again.
+    pub(crate) fn go_on(&mut self, id: ConnId, now: tokio::time::Instant) {
+        self.now = now;
+        self.wires.unpause(id);
+        let input = self.wires.lend_input(id);
+        self.drive(id, input);
+        self.settle();
+    }
+}

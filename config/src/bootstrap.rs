@@ -3,12 +3,14 @@
 mod dynamic;
 pub mod overload;
 mod parse;
+pub mod runtime;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::overload::Overload;
+use self::runtime::Runtime;
 use crate::cluster::{Cluster, ClusterName};
 use crate::listener::Listener;
 
@@ -29,6 +31,8 @@ pub struct Bootstrap {
     pub drain_time: Duration,
     /// When load is shed; `None`: nothing is said of it.
     pub overload: Option<Overload>,
+    /// What runtime keys say.
+    pub runtime: Runtime,
 }
 
 /// Where dynamic resources come from.

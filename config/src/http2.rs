@@ -179,7 +179,8 @@ fn warn_ignored(proto: &core::Http2ProtocolOptions, at: &FieldPath, diag: &mut D
     ignored(
         "stream_reset_burst",
         proto.stream_reset_burst.is_some() || proto.stream_reset_rate.is_some(),
-        "is ignored: a connection ends when of more than 500 streams over half were reset before their answer",
+        "is ignored: a connection ends when half of its streams, and 250 at least, were reset before their answer; the runtime \
+         key overload.premature_reset_total_stream_count says otherwise",
     );
     let closes = proto.override_stream_error_on_invalid_http_message;
     ignored(

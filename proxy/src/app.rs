@@ -5,6 +5,7 @@
 
 pub mod cli;
 
+mod bounds;
 mod cgroup;
 mod config;
 mod control;

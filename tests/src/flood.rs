@@ -119,7 +119,12 @@ impl Flood {
     fn of_both() -> Vec<Self> {
         let unread = "http2_control_frames";
         vec![
-            Self::new("CONTINUATION", "header_bytes", End::Calm, continuations),
+            Self::new(
+                "CONTINUATION",
+                "http2_continuations",
+                End::Calm,
+                continuations,
+            ),
             Self::new("SETTINGS", unread, End::Calm, many_settings),
             Self::new("PING", unread, End::Calm, many_pings),
             Self::new(

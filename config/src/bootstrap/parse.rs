@@ -9,6 +9,7 @@ use weft_xds_proto::pb::envoy::config::bootstrap::v3 as pb;
 use weft_xds_proto::pb::envoy::config::core::v3 as core;
 
 use super::overload::Overload;
+use super::runtime::Runtime;
 use super::{Bootstrap, DynamicResources};
 use crate::cluster::{Cluster, Discovery};
 use crate::diag::{Diagnostics, FieldPath};
@@ -65,6 +66,8 @@ fn read(proto: &pb::Bootstrap, at: &FieldPath, diag: &mut Diagnostics) -> Bootst
     }
     let overload = proto.overload_manager.as_ref();
     let overload = overload.map(|it| Overload::parse(it, &at.field("overload_manager"), diag));
+    let runtime = proto.layered_runtime.as_ref();
+    let runtime = runtime.map(|it| Runtime::parse(it, &at.field("layered_runtime"), diag));
     Bootstrap {
         node: proto.node.clone().unwrap_or_default(),
         admin: admin(proto, at, diag),
@@ -73,6 +76,7 @@ fn read(proto: &pb::Bootstrap, at: &FieldPath, diag: &mut Diagnostics) -> Bootst
         dynamic,
         drain_time: DRAIN_TIME,
         overload,
+        runtime: runtime.unwrap_or_default(),
     }
 }
 
@@ -168,7 +172,6 @@ fn warn_ignored(proto: &pb::Bootstrap, at: &FieldPath, diag: &mut Diagnostics) {
     };
     ignored("cluster_manager", proto.cluster_manager.is_some());
     ignored("stats_sinks", !proto.stats_sinks.is_empty());
-    ignored("layered_runtime", proto.layered_runtime.is_some());
     ignored(
         "typed_dns_resolver_config",
         proto.typed_dns_resolver_config.is_some(),

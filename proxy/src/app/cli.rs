@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use weft_config::bootstrap::Bootstrap;
 use weft_config::bootstrap::overload::Overload;
+use weft_config::bootstrap::runtime::Runtime;
 use weft_config::diag::Diagnostics;
 use weft_config::gateway_api::Span;
 use weft_config::gateway_api::names::is_dns_label;
@@ -205,6 +206,7 @@ struct Said {
     admin: Option<SocketAddr>,
     drain: Option<Duration>,
     overload: Overload,
+    runtime: Runtime,
 }
 
 impl RunArgs {
@@ -232,6 +234,7 @@ impl RunArgs {
             }),
             demand: DemandLimits::default(),
             overload: self.limits.overload(said.overload),
+            http: self.limits.http.bounds(said.runtime),
             logging: None,
         })
     }
@@ -245,6 +248,7 @@ impl RunArgs {
                     admin: bootstrap.admin,
                     drain: Some(bootstrap.drain_time),
                     overload: bootstrap.overload.clone().unwrap_or_default(),
+                    runtime: bootstrap.runtime,
                     source: Source::Bootstrap(Box::new(bootstrap)),
                 })
             }
@@ -255,6 +259,7 @@ impl RunArgs {
                     admin: None,
                     drain: None,
                     overload: Overload::default().with_memory(budget),
+                    runtime: Runtime::default(),
                 })
             }
             (None, None) => {

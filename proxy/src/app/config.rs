@@ -11,6 +11,7 @@ use weft_config::bootstrap::overload::Overload;
 
 use super::mesh::MeshConfig;
 use crate::drain::DrainTimes;
+use crate::http::Bounds;
 use crate::listener::BindError;
 use crate::snapshot::DemandLimits;
 use crate::xds::Protocol;
@@ -37,6 +38,8 @@ pub struct Config {
     pub demand: DemandLimits,
     /// When load is shed, and how many connections there may be.
     pub overload: Overload,
+    /// What peers may do for nothing.
+    pub http: Bounds,
     /// Changes what is logged, for `/logging`; `None`: whoever embeds the proxy decides that alone.
     pub logging: Option<SetLevel>,
 }
@@ -73,6 +76,7 @@ impl Config {
             protocol: None,
             demand: DemandLimits::default(),
             overload: Overload::default(),
+            http: Bounds::default(),
             logging: None,
         }
     }

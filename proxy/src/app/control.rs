@@ -256,7 +256,13 @@ fn reserve(listeners: &Rc<RefCell<ListenerSet>>) -> Reserve {
 
 impl Rooms {
     fn build_workers(&self, config: &Config) -> Result<Workers, StartError> {
-        let http = super::http::factory(&self.store, &self.metrics, &self.drain, &self.overload);
+        let http = super::http::factory(
+            &self.store,
+            &self.metrics,
+            &self.drain,
+            &self.overload,
+            config.http,
+        );
         let given = config.overload.connections_max;
         let connections_max = given.map_or_else(
             || default_connections_max(cgroup::memory_bytes()),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use weft_config::listener::Direction;
 
 use crate::drain::Drain;
+use crate::http::Bounds;
 use crate::http::pump::{self, HttpParts};
 use crate::overload::Overload;
 use crate::snapshot::SnapshotStore;
@@ -18,6 +19,7 @@ pub(super) fn factory(
     metrics: &Arc<Metrics>,
     drain: &Drain,
     overload: &Arc<Overload>,
+    bounds: Bounds,
 ) -> HttpFactory {
     let scope = Scope::build(metrics, &"-".into(), Direction::Unspecified, &[])
         .expect("no access log has no format that could fail to compile");
@@ -26,6 +28,7 @@ pub(super) fn factory(
         scope,
         drain: drain.clone(),
         overload: overload.clone(),
+        bounds,
         tunnel: TunnelLimits::default(),
     })
 }

@@ -8,6 +8,7 @@ use weft_config::bootstrap::overload::Overload;
 use weft_config::byte_size;
 use weft_config::gateway_api::Span;
 
+use super::bounds::HttpBoundArgs;
 use super::mesh::OutboundLimits;
 
 /// Bounds of the proxy.
@@ -34,6 +35,9 @@ pub struct LimitArgs {
     #[arg(long, env = "WEFT_DETECTION_TIMEOUT", value_name = "DURATION", value_parser = detection_timeout,
           conflicts_with = "bootstrap")]
     pub detection_timeout: Option<Duration>,
+    /// What peers may do for nothing.
+    #[command(flatten)]
+    pub http: HttpBoundArgs,
 }
 
 /// A budget of memory.

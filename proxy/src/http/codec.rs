@@ -318,6 +318,14 @@ impl Codec {
         }
     }
 
+    /// The peer gave up an exchange that was open for long, and before its answer began: this is nothing to hold against it.
+    pub fn forgive(&mut self) {
+        match self {
+            Self::H1(_) => {}
+            Self::H2(conn) => conn.forgive(),
+        }
+    }
+
     /// Takes no further exchange after those there are: on HTTP/1 the next head says `Connection: close`.
     pub fn drain(&mut self, out: &mut Out) {
         match self {

@@ -55,6 +55,7 @@ use self::pool::{PoolKey, Pools};
 pub(crate) use self::switching::Switched;
 use self::timers::Timers;
 use self::wires::Wires;
+use crate::http::bounds::Bounds;
 use crate::http::codec::{Event, ReadBuf};
 use crate::http::head::HeadPool;
 use crate::listener::ConnectionFacts;
@@ -71,6 +72,7 @@ pub(crate) struct EngineOptions {
     /// What requests are counted by that reach no listener.
     pub(crate) scope: Arc<Scope>,
     pub(crate) overload: Arc<Overload>,
+    pub(crate) bounds: Bounds,
     pub(crate) rng: fastrand::Rng,
     pub(crate) now: Instant,
 }
@@ -80,6 +82,7 @@ pub(crate) struct Engine {
     snapshots: Arc<SnapshotStore>,
     scope: Arc<Scope>,
     overload: Arc<Overload>,
+    bounds: Bounds,
     rng: fastrand::Rng,
     now: Instant,
     wires: Wires,
@@ -132,6 +135,7 @@ impl Engine {
             snapshots: options.snapshots,
             scope: options.scope,
             overload: options.overload,
+            bounds: options.bounds,
             rng: options.rng,
             now: options.now,
             wires: Wires::default(),

@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep_until};
 pub use self::side::{HttpParts, factory};
 use self::socket::Sockets;
 use self::tunnels::Tunnel;
+use super::bounds::Bounds;
 use super::engine::{Action, AttemptId, ConnId, Engine, EngineOptions};
 use crate::drain::{DrainWatch, Phase};
 use crate::endpoint::{self, Stream};
@@ -48,6 +49,8 @@ pub struct WorkerOptions {
     pub drain: DrainWatch,
     /// What of new load is refused.
     pub overload: Arc<Overload>,
+    /// What peers may do for nothing.
+    pub bounds: Bounds,
     /// Pipes and buffers of upgraded connections.
     pub tunnels: tunnel::Pools,
     /// Random numbers: routes' shares, balancing, request ids.
@@ -81,6 +84,7 @@ impl Worker {
             snapshots: options.snapshots.clone(),
             scope: options.scope,
             overload: options.overload,
+            bounds: options.bounds,
             rng: options.rng,
             now: Instant::now(),
         });

@@ -37,6 +37,8 @@ limits! {
     HeaderTime "header_time" "A head was not complete in time.";
     IdleTime "idle_time" "A connection or request was silent for its bound.";
     Interims "interim_responses" "An upstream sent more interim responses to one request than the bound.";
+    Http2Continuations "http2_continuations" "A connection was closed because of a head in more frames than the bound.";
+    Http2Settings "http2_settings" "A connection was closed because its peer did not acknowledge the settings in time.";
     Http2Streams "http2_streams" "A stream was refused because its connection had as many open as it may.";
     Http2PrematureResets "http2_premature_resets" "A connection was closed because its peer reset too many streams before their answer.";
     Http2EmptyFrames "http2_empty_frames" "A connection was closed because of frames in a row that carried nothing and ended nothing.";

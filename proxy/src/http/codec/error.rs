@@ -100,7 +100,8 @@ protocol_errors! {
     TrailersNotLast => 400, "trailers, or an interim response, at the wrong end of a message (RFC 9113 §8.1)";
     DataBeforeHead => 400, "content before the head of a response (RFC 9113 §8.1)";
 
-    BlockTooLarge => 431, "a field block in more bytes or frames than the limit (RFC 9113 §10.5.1)";
+    BlockTooLarge => 431, "a field block in more bytes than the limit (RFC 9113 §10.5.1)";
+    TooManyContinuations => 431, "a field block in more frames than the limit (RFC 9113 §10.5.1)";
     EmptyFrames => 400, "more empty frames in a row than the limit (RFC 9113 §10.5)";
     PriorityFlood => 400, "more PRIORITY frames than the limit (RFC 9113 §10.5)";
     WindowUpdateFlood => 400, "more WINDOW_UPDATE frames than the limit (RFC 9113 §10.5)";

@@ -238,6 +238,11 @@ impl Conn {
         }
     }
 
+    /// A stream that the peer has just reset before its answer began was open for long: it does not count as a reset.
+    pub fn forgive(&mut self) {
+        self.guard.forgive();
+    }
+
     /// Gives credit to a stream, unless its peer has ended.
     fn credit(&mut self, id: u32, bytes: u32) {
         let window = self.stream_window();

@@ -5,6 +5,7 @@ use weft_config::http2::Http2Options;
 use weft_config::listener::HttpLimits;
 
 use crate::detect::Protocol;
+use crate::http::bounds::Bounds;
 use crate::http::codec::h1::{self, H1Limits};
 use crate::http::codec::h2::{self, H2Limits, Hit};
 use crate::http::codec::{Codec, ProtocolError};
@@ -12,19 +13,23 @@ use crate::listener::ConnectionFacts;
 use crate::telemetry::Limit;
 
 /// The codec of a connection from a peer, by what its first bytes said.
-pub(super) fn of_downstream(facts: &ConnectionFacts, limits: &HttpLimits) -> Codec {
+pub(super) fn of_downstream(
+    facts: &ConnectionFacts,
+    limits: &HttpLimits,
+    bounds: &Bounds,
+) -> Codec {
     let header_bytes_max = u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX);
     let header_count_max = u32::try_from(limits.header_count_max).unwrap_or(u32::MAX);
     match facts.protocol {
         Some(Protocol::Http2) => Codec::H2(Box::new(h2::Conn::server(H2Limits {
             header_bytes_max,
             header_count_max,
-            ..h2_limits(&limits.http2)
+            ..h2_limits(&limits.http2, bounds)
         }))),
         _ => Codec::H1(h1::Conn::server(H1Limits {
             header_bytes_max,
             header_count_max,
-            ..H1Limits::default()
+            ..h1_limits(bounds)
         })),
     }
 }
@@ -32,18 +37,30 @@ pub(super) fn of_downstream(facts: &ConnectionFacts, limits: &HttpLimits) -> Cod
 /// The codec of a connection to an endpoint.
 ///
 /// `streams` is what the endpoint took at once over its last connection, which is what it will say again.
-pub(super) fn of_upstream(http2: bool, streams: usize, cluster: &config::Cluster) -> Codec {
+pub(super) fn of_upstream(
+    http2: bool,
+    streams: usize,
+    cluster: &config::Cluster,
+    bounds: &Bounds,
+) -> Codec {
     if http2 {
-        let limits = h2_limits(&cluster.http2);
+        let limits = h2_limits(&cluster.http2, bounds);
         let mut conn = h2::Conn::client(limits);
         conn.expect_streams(u32::try_from(streams).unwrap_or(u32::MAX));
         Codec::H2(Box::new(conn))
     } else {
-        Codec::H1(h1::Conn::client(H1Limits::default()))
+        Codec::H1(h1::Conn::client(h1_limits(bounds)))
     }
 }
 
-fn h2_limits(options: &Http2Options) -> H2Limits {
+fn h1_limits(bounds: &Bounds) -> H1Limits {
+    H1Limits {
+        interim_max: bounds.interims_max,
+        ..H1Limits::default()
+    }
+}
+
+fn h2_limits(options: &Http2Options, bounds: &Bounds) -> H2Limits {
     H2Limits {
         streams_max: options.streams_max,
         stream_window: options.stream_window_bytes,
@@ -54,6 +71,11 @@ fn h2_limits(options: &Http2Options) -> H2Limits {
         empty_frames_max: options.empty_frames_max,
         priority_frames_per_stream_max: options.priority_frames_per_stream_max,
         window_updates_per_data_frame_max: options.window_updates_per_data_frame_max,
+        interim_max: bounds.interims_max,
+        continuations_max: bounds.continuations_max,
+        premature_reset_streams_min: bounds.premature_reset_streams_min,
+        closed_stream_frames_max: bounds.closed_stream_frames_max,
+        unknown_frames_max: bounds.unknown_frames_max,
         ..H2Limits::default()
     }
 }
@@ -76,6 +98,7 @@ pub(super) fn limit_of(hit: Hit) -> Limit {
         Hit::Streams => Limit::Http2Streams,
         Hit::HeaderBytes | Hit::Trailers => Limit::HeaderBytes,
         Hit::HeaderCount => Limit::HeaderCount,
+        Hit::Continuations => Limit::Http2Continuations,
         Hit::Interims => Limit::Interims,
         Hit::EmptyFrames => Limit::Http2EmptyFrames,
         Hit::Priorities => Limit::Http2PriorityFrames,

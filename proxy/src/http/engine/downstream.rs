@@ -30,7 +30,7 @@ pub(super) const HALF_CLOSED_WAIT: Duration = Duration::from_secs(3);
 impl Engine {
     pub(super) fn accept(&mut self, facts: Rc<ConnectionFacts>) -> ConnId {
         let limits = self.limits_of(&facts);
-        let codec = codecs::of_downstream(&facts, &limits);
+        let codec = codecs::of_downstream(&facts, &limits, &self.bounds);
         let keepalive = Keepalive::of(&limits.http2, &codec, self.now, &mut self.rng);
         let downstream = Downstream {
             facts,
@@ -100,6 +100,7 @@ impl Engine {
                 self.on_malformed_request(id, stream, exchange, error);
             }
             (Event::Reset { .. }, Some(exchange)) => {
+                self.forgive_patient(id, exchange);
                 self.abandon(
                     exchange,
                     ResponseFlag::DR,
@@ -111,6 +112,17 @@ impl Engine {
             }
             (Event::Data { .. } | Event::Raw { .. } | Event::Reset { .. }, _) => {}
             (Event::Ignored { .. }, _) => {}
+        }
+    }
+
+    /// Who gives up what has gone unanswered for long is no flood.
+    fn forgive_patient(&mut self, id: ConnId, exchange: ExchangeId) {
+        let life = self.bounds.premature_reset_life;
+        let waited = self.exchanges.get(exchange).is_some_and(|exchange| {
+            !exchange.answer.begun && self.now.saturating_duration_since(exchange.started_at) > life
+        });
+        if let Some(connection) = self.wires.get_mut(id).filter(|_| waited) {
+            connection.codec.forgive();
         }
     }
 

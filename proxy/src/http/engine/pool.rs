@@ -257,7 +257,7 @@ impl Engine {
             pool.open += 1;
             streams = pool.streams;
         }
-        let codec = codecs::of_upstream(key.http2, streams, &made.config);
+        let codec = codecs::of_upstream(key.http2, streams, &made.config, &self.bounds);
         let keepalive = Keepalive::of(&made.config.http2, &codec, now, &mut self.rng);
         let upstream = Upstream {
             cluster: made.cluster,

@@ -8,6 +8,7 @@ use tokio::task::spawn_local;
 
 use super::{Worker, WorkerOptions, serve};
 use crate::drain::Drain;
+use crate::http::bounds::Bounds;
 use crate::overload::Overload;
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::Scope;
@@ -25,6 +26,8 @@ pub struct HttpParts {
     pub drain: Drain,
     /// What of new load is refused.
     pub overload: Arc<Overload>,
+    /// What peers may do for nothing.
+    pub bounds: Bounds,
     /// Bounds on tunnels, per worker.
     pub tunnel: TunnelLimits,
 }
@@ -47,6 +50,7 @@ impl Side {
             scope: parts.scope.clone(),
             drain: parts.drain.watch(),
             overload: parts.overload.clone(),
+            bounds: parts.bounds,
             tunnels: Pools::new(parts.tunnel),
             rng: fastrand::Rng::new(),
         });

@@ -240,6 +240,7 @@ impl Rig {
             scope,
             drain: drain.watch(),
             overload: overload.clone(),
+            bounds: Bounds::default(),
             tunnels: Pools::new(TunnelLimits::default()),
             rng: fastrand::Rng::with_seed(7),
         });

@@ -40,6 +40,7 @@ impl ErrorCode {
                 Self::Compression
             }
             E::BlockTooLarge
+            | E::TooManyContinuations
             | E::EmptyFrames
             | E::PriorityFlood
             | E::WindowUpdateFlood

@@ -30,7 +30,7 @@ impl Guard {
     /// The peer has opened a stream.
     pub(super) fn peer_opened(&mut self, limits: &H2Limits) -> Result<(), ProtocolError> {
         self.opened();
-        if self.opened > limits.premature_reset_streams_min && self.premature > self.opened / 2 {
+        if self.premature > self.opened.max(limits.premature_reset_streams_min) / 2 {
             return Err(ProtocolError::ResetFlood);
         }
         Ok(())
@@ -39,6 +39,11 @@ impl Guard {
     /// A stream was reset by the peer before its answer began, or for a fault of the peer.
     pub(super) fn premature(&mut self) {
         self.premature = self.premature.saturating_add(1);
+    }
+
+    /// The last of those was not premature.
+    pub(super) fn forgive(&mut self) {
+        self.premature = self.premature.saturating_sub(1);
     }
 
     /// A frame of DATA was sent.

@@ -40,8 +40,9 @@ pub struct H2Limits {
     /// Answers to the peer's frames (acknowledgements, resets) that wait to be written. Default 1,000, as Envoy's
     /// `max_outbound_control_frames`.
     pub control_frames_max: u32,
-    /// Streams after which the connection ends if more than half of all were reset before their answer began. Default 500,
-    /// as Envoy's `overload.premature_reset_total_stream_count`.
+    /// The connection ends when more streams than half of this, and than half of all, were reset before their answer began,
+    /// but for those that [`Conn::forgive`](super::Conn::forgive) takes out. Default 500, as Envoy's
+    /// `overload.premature_reset_total_stream_count`.
     pub premature_reset_streams_min: u32,
     /// Frames in a row on streams that are closed. Default 10,000: what is under way when a stream is reset may be many
     /// small ones.
@@ -106,6 +107,8 @@ hits! {
     HeaderCount = TooManyFields;
     /// Either of the two, in trailers.
     Trailers = TrailersTooLarge;
+    /// [`H2Limits::continuations_max`].
+    Continuations = TooManyContinuations;
     /// [`H2Limits::interim_max`].
     Interims = TooManyInterims;
     /// [`H2Limits::empty_frames_max`].

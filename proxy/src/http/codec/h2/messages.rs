@@ -61,9 +61,10 @@ impl Conn {
         let bytes_max = (self.limits.header_bytes_max.saturating_mul(2) as usize)
             .max(self.limits.frame_bytes_max as usize);
         block.continuations += 1;
-        if block.continuations > self.limits.continuations_max
-            || block.bytes.len() + payload.len() > bytes_max
-        {
+        if block.continuations > self.limits.continuations_max {
+            return Err(ProtocolError::TooManyContinuations);
+        }
+        if block.bytes.len() + payload.len() > bytes_max {
             return Err(ProtocolError::BlockTooLarge);
         }
         block.bytes.extend_from_slice(payload);

@@ -18,6 +18,7 @@ use super::terms::Terms;
 use super::tunnel::Relay;
 use crate::detect::Protocol;
 use crate::endpoint::ConnectError;
+use crate::http::bounds::Bounds;
 use crate::http::engine::connection::{Closing, Role};
 use crate::http::engine::{AttemptId, ConnId, Engine, EngineOptions, ExchangeId};
 use crate::listener::ConnectionFacts;
@@ -78,6 +79,7 @@ impl World {
             snapshots: changes.store(),
             scope: Scope::build(&metrics, &"none".into(), Direction::Inbound, &[]).unwrap(),
             overload: Overload::new(&metrics),
+            bounds: Bounds::default(),
             rng: Rng::with_seed(seed),
             now,
         });

@@ -236,6 +236,22 @@ impl Codec {
         }
     }
 
+    /// Whether the peer has yet to acknowledge what it was told of us, where it has to.
+    pub fn awaits_settings(&self) -> bool {
+        match self {
+            Self::H1(_) => false,
+            Self::H2(conn) => conn.awaits_settings(),
+        }
+    }
+
+    /// The peer has not acknowledged that in time: gives the error for which the connection cannot go on.
+    pub fn miss_settings(&mut self) -> Option<ProtocolError> {
+        match self {
+            Self::H1(_) => None,
+            Self::H2(conn) => Some(conn.miss_settings()),
+        }
+    }
+
     /// The bounds of HTTP/2 that were met since this was asked last. Those of HTTP/1 are errors of [`Self::next`].
     pub fn hits(&mut self) -> impl Iterator<Item = h2::Hit> + use<> {
         match self {

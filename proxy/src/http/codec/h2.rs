@@ -316,9 +316,16 @@ impl Conn {
         !self.pending.is_empty()
     }
 
-    /// Whether the peer has acknowledged our settings. The caller has the clock (RFC 9113 §6.5.3).
-    pub fn settings_acked(&self) -> bool {
-        self.settings_acked
+    /// Whether the peer has yet to acknowledge our settings. The caller has the clock (RFC 9113 §6.5.3).
+    pub fn awaits_settings(&self) -> bool {
+        !self.settings_acked && !self.failed
+    }
+
+    /// The peer has not acknowledged our settings in time: as after an error of [`Self::next`], which this gives.
+    pub fn miss_settings(&mut self) -> ProtocolError {
+        let error = ProtocolError::SettingsTimeout;
+        self.fail(error);
+        error
     }
 
     /// Whether bytes from the peer can be used now: as long as nothing has failed.

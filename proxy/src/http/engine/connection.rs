@@ -42,6 +42,8 @@ pub(crate) struct Connection {
     pub(super) written: u64,
     /// Asks the peer for signs of life, where that is configured.
     pub(super) keepalive: Option<Box<Keepalive>>,
+    /// When the peer has to have acknowledged our settings; looked at when that time has come, and not before.
+    pub(super) settings_by: Option<Instant>,
     /// When the connection came to rest or last moved.
     pub(super) active_at: Instant,
 }
@@ -118,6 +120,7 @@ impl Connection {
             closing: Closing::No,
             half_closes: false,
             keepalive: None,
+            settings_by: None,
             written: 0,
             active_at: now,
         }

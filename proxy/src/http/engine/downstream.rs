@@ -42,6 +42,7 @@ impl Engine {
         };
         let mut connection = Connection::downstream(codec, downstream, self.now);
         connection.keepalive = keepalive;
+        self.bound_settings(&mut connection);
         let id = self.wires.insert(connection);
         self.flush_codec(id);
         // One of HTTP/1 hears so by the answer to its first request.
@@ -446,7 +447,10 @@ impl Engine {
             Closing::Linger(_) | Closing::Flush { .. } => return self.arm_connection(id),
             Closing::No => {}
         }
-        if connection.keepalive.is_some() {
+        if connection.settings_by.is_some_and(|by| by <= self.now) {
+            self.settings_due(id);
+        }
+        if self.wires.get(id).is_some_and(|it| it.keepalive.is_some()) {
             self.keep_alive(id);
         }
         let Some(connection) = self.wires.get(id) else {
@@ -511,13 +515,15 @@ fn due(connection: &Connection) -> Option<Instant> {
                 None => after(connection.active_at, down.limits.idle_timeout),
             };
             let asked = connection.keepalive.as_ref().map(|it| it.next());
-            [life, silence, asked].into_iter().flatten().min()
+            let all = [life, silence, asked, connection.settings_by];
+            all.into_iter().flatten().min()
         }
         (Closing::No, Role::Upstream(up)) => {
             let rests = connection.streams.is_empty();
             let silence = after(connection.active_at, up.config.idle_timeout).filter(|_| rests);
             let asked = connection.keepalive.as_ref().map(|it| it.next());
-            [silence, asked].into_iter().flatten().min()
+            let all = [silence, asked, connection.settings_by];
+            all.into_iter().flatten().min()
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Whether a peer that shares its connection still lives: it is asked by PING, and heard of by whatever it sends.
+//! Whether a peer that shares its connection still lives: it is asked by PING, and heard of by whatever it sends. And
+//! whether it says that it knows our settings.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use tokio::time::Instant;
 use weft_config::http2::{Http2Keepalive, Http2Options};
 
 use super::Engine;
-use super::connection::{ConnId, Role};
+use super::connection::{ConnId, Connection, Role};
 use crate::http::codec::Codec;
 use crate::telemetry::Limit;
 
@@ -55,6 +56,39 @@ fn pause(rule: Http2Keepalive, rng: &mut fastrand::Rng) -> Duration {
 }
 
 impl Engine {
+    /// Bounds how long the peer may take to acknowledge our settings (RFC 9113 §6.5.3).
+    pub(super) fn bound_settings(&self, connection: &mut Connection) {
+        if connection.codec.awaits_settings() {
+            connection.settings_by = Some(self.now + self.bounds.settings_timeout);
+        }
+    }
+
+    /// The time for our settings is over: the connection ends, unless they were acknowledged.
+    pub(super) fn settings_due(&mut self, id: ConnId) {
+        let Some(connection) = self.wires.get_mut(id) else {
+            return;
+        };
+        connection.settings_by = None;
+        if !connection.codec.awaits_settings() {
+            return;
+        }
+        if connection.starved {
+            // It may have been said, and we have not read it.
+            return self.bound_settings_again(id);
+        }
+        if let Some(error) = connection.codec.miss_settings() {
+            self.scope.limits.hit(Limit::Http2Settings);
+            self.fail_streams(id, error);
+        }
+    }
+
+    fn bound_settings_again(&mut self, id: ConnId) {
+        let by = self.now + self.bounds.settings_timeout;
+        if let Some(connection) = self.wires.get_mut(id) {
+            connection.settings_by = Some(by);
+        }
+    }
+
     /// Asks the peer of a connection for a sign of life, or ends the connection because none came.
     pub(super) fn keep_alive(&mut self, id: ConnId) {
         let now = self.now;

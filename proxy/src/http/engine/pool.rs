@@ -269,8 +269,10 @@ impl Engine {
         };
         let mut connection = Connection::upstream(codec, upstream, now);
         connection.keepalive = keepalive;
+        self.bound_settings(&mut connection);
         let id = self.wires.insert(connection);
         self.flush_codec(id);
+        self.arm_connection(id);
         self.offer(key, id);
         self.settle();
         Some(id)

@@ -14,6 +14,8 @@ pub enum ErrorCode {
     Internal = 0x02,
     /// FLOW_CONTROL_ERROR.
     FlowControl = 0x03,
+    /// SETTINGS_TIMEOUT.
+    SettingsTimeout = 0x04,
     /// STREAM_CLOSED.
     StreamClosed = 0x05,
     /// FRAME_SIZE_ERROR.
@@ -34,6 +36,7 @@ impl ErrorCode {
         use ProtocolError as E;
         match error {
             E::FrameTooLarge | E::BadFrameLength => Self::FrameSize,
+            E::SettingsTimeout => Self::SettingsTimeout,
             E::ClosedStream => Self::StreamClosed,
             E::WindowOverflow | E::WindowExceeded => Self::FlowControl,
             E::BadIndex | E::BadInteger | E::BadHuffman | E::BadTableSize | E::TruncatedBlock => {

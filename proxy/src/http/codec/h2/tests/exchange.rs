@@ -6,7 +6,7 @@ fn both() -> (End, End) {
     let mut client = End::new(Conn::client(H2Limits::default()));
     let mut server = End::new(Conn::server(H2Limits::default()));
     assert_eq!(talk(&mut client, &mut server), (vec![], vec![]));
-    assert!(client.conn.settings_acked() && server.conn.settings_acked());
+    assert!(!client.conn.awaits_settings() && !server.conn.awaits_settings());
     (client, server)
 }
 

@@ -150,6 +150,16 @@ pub enum Refused {
         "upgrades over HTTP/2 are not allowed by allow_connect, or not taken by the endpoint (RFC 8441 §3)"
     )]
     NoWebSockets,
+    /// A head larger than the peer has said that it takes.
+    #[error(
+        "the head holds {bytes} bytes, the peer takes {max} (SETTINGS_MAX_HEADER_LIST_SIZE, RFC 9113 §6.5.2)"
+    )]
+    HeadTooLarge {
+        /// As HTTP/2 counts them, 32 for each field among them.
+        bytes: usize,
+        /// What the peer takes.
+        max: u32,
+    },
     /// A switch of protocols that was not asked for.
     #[error("a switch of protocols that was not asked for (RFC 9110 §7.8)")]
     Switch,

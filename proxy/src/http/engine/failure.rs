@@ -8,7 +8,7 @@ use super::exchange::{Exchange, ExchangeId, Phase, UpStream};
 use super::local_reply::LocalReply;
 use super::{Action, Engine};
 use crate::balance::Outcome;
-use crate::http::codec::Reason;
+use crate::http::codec::{Reason, Refused};
 
 /// How an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,18 +27,39 @@ pub(crate) enum Failure {
     TimedOut,
     /// What the endpoint sent is not HTTP.
     Protocol(String),
+    /// The request's head is larger than the endpoint takes.
+    RequestTooLarge(String),
+    /// The answer's head is larger than the downstream takes.
+    AnswerTooLarge(String),
     /// Our side of it could not be written: edits made the request malformed.
     Refused(String),
 }
 
 impl Failure {
+    /// A request's head was not written.
+    pub(super) fn of_request(refused: Refused) -> Self {
+        match refused {
+            Refused::HeadTooLarge { .. } => Self::RequestTooLarge(refused.to_string()),
+            _ => Self::Refused(refused.to_string()),
+        }
+    }
+
+    /// An answer's head was not written.
+    pub(super) fn of_answer(refused: Refused) -> Self {
+        match refused {
+            Refused::HeadTooLarge { .. } => Self::AnswerTooLarge(refused.to_string()),
+            _ => Self::Protocol(refused.to_string()),
+        }
+    }
+
     fn flag(&self) -> ResponseFlag {
         match self {
             Self::Connect(_) => ResponseFlag::UF,
             Self::Closed => ResponseFlag::UC,
             Self::Reset | Self::NotBegun => ResponseFlag::UR,
             Self::TryTimedOut | Self::TimedOut => ResponseFlag::UT,
-            Self::Protocol(_) => ResponseFlag::UPE,
+            Self::Protocol(_) | Self::AnswerTooLarge(_) => ResponseFlag::UPE,
+            Self::RequestTooLarge(_) => ResponseFlag::DPE,
             Self::Refused(_) => ResponseFlag::LR,
         }
     }
@@ -47,7 +68,8 @@ impl Failure {
         match self {
             Self::Connect(_) | Self::Closed | Self::Reset | Self::NotBegun => 503,
             Self::TryTimedOut | Self::TimedOut => 504,
-            Self::Protocol(_) => 502,
+            Self::Protocol(_) | Self::AnswerTooLarge(_) => 502,
+            Self::RequestTooLarge(_) => 431,
             Self::Refused(_) => 500,
         }
     }
@@ -57,6 +79,8 @@ impl Failure {
         match self {
             // Whoever goes away in order has done nothing wrong.
             Self::Connect(_) | Self::Refused(_) | Self::NotBegun => None,
+            // What one takes the other does not: neither is to blame.
+            Self::RequestTooLarge(_) | Self::AnswerTooLarge(_) => None,
             Self::Closed | Self::Reset => Some(Outcome::Reset),
             Self::TryTimedOut | Self::TimedOut => Some(Outcome::TimedOut),
             Self::Protocol(_) => Some(Outcome::Status(502)),
@@ -78,6 +102,12 @@ impl Failure {
                 format!("upstream {endpoint} did not answer within the route's time-out")
             }
             Self::Protocol(why) => format!("upstream {endpoint} sent what is not HTTP: {why}"),
+            Self::RequestTooLarge(why) => {
+                format!("the request is too large for upstream {endpoint}: {why}")
+            }
+            Self::AnswerTooLarge(why) => {
+                format!("the answer of upstream {endpoint} is too large for the downstream: {why}")
+            }
             Self::Refused(why) => format!("the edited request cannot be sent: {why}"),
         }
     }

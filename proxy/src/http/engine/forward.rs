@@ -15,7 +15,7 @@ use super::pool::Offer;
 use super::request::{Refusal, refuse};
 use super::websocket;
 use crate::balance::{Cluster, EndpointState, PickContext};
-use crate::http::codec::{Codec, Refused, h1};
+use crate::http::codec::{Codec, h1};
 use crate::http::head::Version;
 use crate::route::Routed;
 
@@ -220,13 +220,12 @@ impl Exchange {
         if self.asks.connect {
             return Ok(());
         }
-        let refused = |refused: Refused| Failure::Refused(refused.to_string());
         // The stream that is asked for stays open, and nothing is sent on it before it is granted.
         let opens = self.asks.upgrade && up.codec.is_multiplexed();
         let end = self.body.is_empty() && !opens;
         up.codec
             .head(stream, &self.head, end, &mut up.out)
-            .map_err(refused)?;
+            .map_err(Failure::of_request)?;
         if !end && !opens {
             let sink = Sink {
                 codec: &mut up.codec,
@@ -234,7 +233,7 @@ impl Exchange {
                 out: &mut up.out,
                 room: self.limits.buffer_bytes_max,
             };
-            self.body.replay(sink).map_err(refused)?;
+            self.body.replay(sink).map_err(Failure::of_request)?;
         }
         Ok(())
     }

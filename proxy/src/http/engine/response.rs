@@ -108,7 +108,7 @@ impl Engine {
         }
         down.codec
             .head(exchange.stream, head, end, &mut down.out)
-            .map_err(|refused| Failure::Protocol(refused.to_string()))?;
+            .map_err(Failure::of_answer)?;
         exchange.begin_answer(head);
         Ok(())
     }

@@ -40,6 +40,51 @@ pub(super) fn check(head: &Head) -> Result<(), Refused> {
     Ok(())
 }
 
+/// Whether `head` is as small as the peer wants heads to be (RFC 9113 §10.5.1).
+pub(super) fn check_size(head: &Head, max: u32) -> Result<(), Refused> {
+    // What is not written counts here too, and names in full.
+    let at_most = head.bytes.len() + (head.fields.len() + PSEUDO_FIELDS) * (FIELD_BYTES + NAME_BYTES);
+    if at_most <= max as usize {
+        return Ok(());
+    }
+    let bytes = size_of(head);
+    match bytes <= max as usize {
+        true => Ok(()),
+        false => Err(Refused::HeadTooLarge { bytes, max }),
+    }
+}
+
+/// Bytes of `head` as RFC 9113 §6.5.2 counts them.
+fn size_of(head: &Head) -> usize {
+    let field = |name: &[u8], value: &[u8]| name.len() + value.len() + FIELD_BYTES;
+    let pseudo = match head.start() {
+        Start::Request { scheme, .. } => {
+            let scheme = match scheme {
+                Scheme::Http => b"http".as_slice(),
+                Scheme::Https => b"https",
+            };
+            field(b":method", head.method_bytes())
+                + field(b":scheme", scheme)
+                + field(b":authority", head.authority())
+                + field(b":path", head.path())
+        }
+        Start::Response { .. } => field(b":status", b"200"),
+        Start::Trailers => 0,
+    };
+    let written = head.forwarded().filter(|it| !is_left_out(it, Hop::default()));
+    let fields = written.map(|it| field(it.name, chars::trim(it.value)));
+    pseudo + fields.sum::<usize>()
+}
+
+/// What a field counts beside name and value (RFC 9113 §6.5.2).
+const FIELD_BYTES: usize = 32;
+
+/// No name that heads do not hold themselves is longer.
+const NAME_BYTES: usize = 48;
+
+/// A message has so many at most.
+const PSEUDO_FIELDS: usize = 5;
+
 /// The pseudo-fields of a request (RFC 9113 §8.3.1), which are all in order.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target<'h> {

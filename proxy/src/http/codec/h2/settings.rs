@@ -28,6 +28,8 @@ pub(super) struct Settings {
     pub(super) window: u32,
     pub(super) frame_bytes_max: u32,
     pub(super) connect_protocol: bool,
+    /// Bytes of a head, 32 for each field among them.
+    pub(super) header_bytes_max: u32,
 }
 
 impl Default for Settings {
@@ -38,6 +40,7 @@ impl Default for Settings {
             window: window::DEFAULT,
             frame_bytes_max: FRAME_BYTES_MIN,
             connect_protocol: false,
+            header_bytes_max: u32::MAX,
         }
     }
 }
@@ -76,6 +79,7 @@ impl Settings {
             (INITIAL_WINDOW_SIZE, _) => return Err(ProtocolError::WindowOverflow),
             (MAX_FRAME_SIZE, FRAME_BYTES_MIN..=FRAME_BYTES_MAX) => self.frame_bytes_max = value,
             (MAX_FRAME_SIZE, _) => return Err(ProtocolError::BadSetting),
+            (MAX_HEADER_LIST_SIZE, _) => self.header_bytes_max = value,
             // RFC 8441 §3: it is not taken back once said.
             (ENABLE_CONNECT_PROTOCOL, 0) if !self.connect_protocol => {}
             (ENABLE_CONNECT_PROTOCOL, 1) => self.connect_protocol = true,

@@ -43,6 +43,7 @@ impl Conn {
             return Err(Refused::OutOfTurn);
         }
         emit::check(head)?;
+        emit::check_size(head, self.peer.header_bytes_max)?;
         match self.role {
             Role::Client => self.request_head(stream.0, head, end, out),
             Role::Server => self.response_head(stream.0, head, end, out),

@@ -9,6 +9,7 @@ mod body;
 mod calls;
 mod codecs;
 mod connection;
+mod crowding;
 mod deadlines;
 mod downstream;
 mod edits;
@@ -176,9 +177,7 @@ impl Engine {
         self.now = now;
         match self.wires.get_mut(id) {
             Some(connection) if connection.closing == Closing::No => {
-                if let Some(keepalive) = &mut connection.keepalive {
-                    keepalive.heard(now);
-                }
+                connection.heard(now);
                 self.note_first_byte(id);
                 self.drive(id, input);
                 self.arm_unfinished_head(id);

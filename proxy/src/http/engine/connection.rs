@@ -93,6 +93,10 @@ pub(crate) struct Upstream {
     pub(super) requests: u32,
     /// Takes no further request, and is closed after those that run on it.
     pub(super) retired: bool,
+    /// When anything was last read.
+    pub(super) heard_at: Instant,
+    /// When the first request was sent since then; `None`: none was.
+    pub(super) asked_at: Option<Instant>,
     /// Held for the circuit breaker's count of connections.
     pub(super) _open: BreakerGuard,
 }

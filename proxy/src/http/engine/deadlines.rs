@@ -68,8 +68,10 @@ impl Engine {
         } else if past(deadlines.life) {
             self.outlived(id);
         } else if past(deadlines.whole) {
+            self.suspect(id);
             self.upstream_failed(id, &Failure::TimedOut);
         } else if past(deadlines.attempt) && !exchange.answer.begun {
+            self.suspect(id);
             self.upstream_failed(id, &Failure::TryTimedOut);
         } else if past(deadlines.request) && !exchange.body.ended {
             let reply = LocalReply::new(
@@ -127,6 +129,7 @@ impl Engine {
             ),
         };
         self.scope.limits.hit(Limit::IdleTime);
+        self.suspect(id);
         self.reply(id, &LocalReply::new(status, ResponseFlag::SI, reason));
     }
 
@@ -139,6 +142,7 @@ impl Engine {
             exchange.report(Outcome::TimedOut, self.now);
         }
         let reply = exchange.too_old();
+        self.suspect(id);
         self.reply(id, &reply);
     }
 }

@@ -109,11 +109,21 @@ impl Engine {
                 }
                 Ok(())
             }
+            Offer::Full => {
+                if self.crowd_out(pool) {
+                    self.short.push(pool);
+                } else if self.pools.waits_in_vain(pool) {
+                    self.pools.leave(pool, id);
+                    return Err(overflow(cluster, "connections"));
+                } else if fresh {
+                    self.make_room(pool);
+                }
+                Ok(())
+            }
             Offer::Connect(action) => {
                 self.actions.push(action);
                 Ok(())
             }
-            Offer::Overflow => Err(overflow(cluster, "connections")),
         }
     }
 
@@ -132,7 +142,10 @@ impl Engine {
         exchange.edit_upgrade(&mut self.rng);
         let sent = exchange.send_to(id, up, self.wires.writer(up));
         match sent {
-            Ok(()) => self.credit_request(id),
+            Ok(()) => {
+                self.note_asked(up);
+                self.credit_request(id);
+            }
             Err(failure) => return self.upstream_failed(id, &failure),
         }
         if self

@@ -1,5 +1,5 @@
 //! Whether a peer that shares its connection still lives: it is asked by PING, and heard of by whatever it sends. And
-//! whether it says that it knows our settings.
+//! whether it says that it knows our settings, and anything at all.
 
 use std::time::Duration;
 
@@ -8,8 +8,13 @@ use weft_config::http2::{Http2Keepalive, Http2Options};
 
 use super::Engine;
 use super::connection::{ConnId, Connection, Role};
+use super::exchange::ExchangeId;
 use crate::http::codec::Codec;
 use crate::telemetry::Limit;
+
+/// How long an endpoint may say nothing at all on a shared connection, though it was asked, before a request that times out
+/// has the connection take no further ones: the others would wait in vain where it is stuck in the midst of a frame.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// When the peer is asked next, or has to have answered.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +60,53 @@ fn pause(rule: Http2Keepalive, rng: &mut fastrand::Rng) -> Duration {
         .mul_f64(1.0 + rng.f64() * rule.jitter_percent / 100.0)
 }
 
+impl Connection {
+    /// Something came from the peer.
+    pub(super) fn heard(&mut self, now: Instant) {
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.heard(now);
+        }
+        if let Role::Upstream(up) = &mut self.role {
+            up.heard_at = now;
+            up.asked_at = None;
+        }
+    }
+}
+
 impl Engine {
+    /// A request was sent on a connection.
+    pub(super) fn note_asked(&mut self, id: ConnId) {
+        let now = self.now;
+        let up = self.wires.get_mut(id).and_then(Connection::as_upstream);
+        if let Some(up) = up {
+            up.asked_at.get_or_insert(now);
+        }
+    }
+
+    /// A request has timed out: a shared connection on which nothing whatever was heard for long gets no other.
+    pub(super) fn suspect(&mut self, exchange: ExchangeId) {
+        let now = self.now;
+        let attempt = self.exchanges.get(exchange).map(|it| &it.attempt);
+        let sent = attempt.and_then(|it| Some((it.up?.conn, it.began_at?)));
+        let Some((id, began_at)) = sent else {
+            return;
+        };
+        let Some(connection) = self.wires.get_mut(id) else {
+            return;
+        };
+        let shared = connection.codec.is_multiplexed();
+        let Some(up) = connection.as_upstream().filter(|up| shared && !up.retired) else {
+            return;
+        };
+        let silent_since = match up.asked_at {
+            Some(asked_at) if began_at > up.heard_at => asked_at,
+            _ => up.heard_at.max(began_at),
+        };
+        if silent_since + SILENCE_MAX <= now {
+            self.retire(id);
+        }
+    }
+
     /// Bounds how long the peer may take to acknowledge our settings (RFC 9113 §6.5.3).
     pub(super) fn bound_settings(&self, connection: &mut Connection) {
         if connection.codec.awaits_settings() {

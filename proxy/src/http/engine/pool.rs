@@ -46,6 +46,8 @@ pub(crate) struct PoolKey {
 pub(super) struct Pools {
     pub(super) by_key: HashMap<PoolKey, Pool, foldhash::fast::RandomState>,
     pub(super) attempts: Arena<ConnectAttempt>,
+    /// Those in which requests wait for a connection that others of the cluster leave no room for, as far as known.
+    pub(super) crowded: Vec<PoolKey>,
 }
 
 /// A connection in the making.
@@ -59,13 +61,13 @@ pub(crate) struct ConnectAttempt {
 
 /// The connections to one endpoint.
 pub(super) struct Pool {
-    cluster: Arc<Cluster>,
+    pub(super) cluster: Arc<Cluster>,
     endpoint: Arc<EndpointState>,
     /// Those that a request may take: at rest, or shared.
-    free: Vec<ConnId>,
-    waiting: VecDeque<ExchangeId>,
-    connecting: usize,
-    open: usize,
+    pub(super) free: Vec<ConnId>,
+    pub(super) waiting: VecDeque<ExchangeId>,
+    pub(super) connecting: usize,
+    pub(super) open: usize,
     /// Exchanges that one connection is taken to have room for, before its endpoint has said.
     streams: usize,
 }
@@ -76,8 +78,8 @@ pub(super) enum Offer {
     Waits,
     /// It waits, and this is to be done.
     Connect(Action),
-    /// Nothing: no connection may be opened and none will become free.
-    Overflow,
+    /// It is in line, and no connection may be opened.
+    Full,
 }
 
 /// What a pool needs that lost a connection.
@@ -86,8 +88,8 @@ enum Refill {
     Enough,
     /// Another connection; there may be more to open.
     Connect(Action),
-    /// No connection may be opened and none will become free: this request is refused; there may be more.
-    Refuse(ExchangeId),
+    /// Another connection, and none may be opened.
+    Full,
 }
 
 impl Pools {
@@ -108,11 +110,7 @@ impl Pools {
             return Offer::Waits;
         }
         let Some(open) = cluster.breakers.try_acquire_connection() else {
-            if pool.connecting + pool.open > 0 {
-                return Offer::Waits;
-            }
-            pool.waiting.pop_back();
-            return Offer::Overflow;
+            return Offer::Full;
         };
         pool.connecting += 1;
         Offer::Connect(self.open(key, cluster, endpoint, open))
@@ -132,11 +130,7 @@ impl Pools {
                 pool.connecting += 1;
                 Refill::Connect(self.open(key, &cluster, &endpoint, open))
             }
-            None if pool.connecting + pool.open > 0 => Refill::Enough,
-            None => pool
-                .waiting
-                .pop_front()
-                .map_or(Refill::Enough, Refill::Refuse),
+            None => Refill::Full,
         }
     }
 
@@ -209,7 +203,7 @@ impl Pool {
     }
 
     /// Whether the connections in the making will do for all that wait.
-    fn has_enough(&self) -> bool {
+    pub(super) fn has_enough(&self) -> bool {
         self.connecting.saturating_mul(self.streams.max(1)) >= self.waiting.len()
     }
 
@@ -265,6 +259,8 @@ impl Engine {
             pool: key,
             requests: 0,
             retired: false,
+            heard_at: now,
+            asked_at: None,
             _open: made.open,
         };
         let mut connection = Connection::upstream(codec, upstream, now);
@@ -321,7 +317,13 @@ impl Engine {
             match self.pools.refill(key) {
                 Refill::Enough => return self.pools.forget_empty(key),
                 Refill::Connect(action) => self.actions.push(action),
-                Refill::Refuse(id) => {
+                Refill::Full => {
+                    if self.crowd_out(key) {
+                        continue;
+                    }
+                    let Some(id) = self.pools.first_in_vain(key) else {
+                        return;
+                    };
                     let cluster = self.exchanges.get(id).and_then(|exchange| {
                         exchange.routed.as_ref().and_then(Routed::cluster).cloned()
                     });
@@ -381,15 +383,6 @@ impl Engine {
         self.lay_down(key, id);
     }
 
-    /// Closes a connection at rest where a request waits that needs a fresh one, and no other may be opened.
-    pub(super) fn make_room(&mut self, key: PoolKey) {
-        let pool = self.pools.by_key.get_mut(&key);
-        let pool = pool.filter(|pool| !key.http2 && pool.connecting == 0);
-        if let Some(id) = pool.and_then(|pool| pool.free.pop()) {
-            self.close(id);
-        }
-    }
-
     /// A connection that takes (further) requests waits for them.
     fn lay_down(&mut self, key: PoolKey, id: ConnId) {
         let Some(connection) = self.wires.get(id) else {
@@ -400,7 +393,7 @@ impl Engine {
         {
             pool.free.push(id);
         }
-        if connection.streams.is_empty() {
+        if connection.streams.is_empty() && !self.leaves_room(key, id) {
             self.wires.unblock(id);
             self.arm_connection(id);
         }
@@ -448,7 +441,7 @@ impl Engine {
     }
 
     /// A connection serves no further request: it is closed, once those that share it are over.
-    fn retire(&mut self, id: ConnId) {
+    pub(super) fn retire(&mut self, id: ConnId) {
         let Some(connection) = self.wires.get_mut(id) else {
             return;
         };

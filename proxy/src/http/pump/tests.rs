@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use weft_config::route::{
 };
 
 use super::*;
+use crate::detect::Protocol;
 use crate::drain::{Drain, DrainTimes};
 use crate::snapshot::Builder;
 use crate::telemetry::{Limit, Metrics};
@@ -29,12 +31,14 @@ use crate::tunnel::{Pools, TunnelLimits};
 
 mod bodies;
 mod caller_terms;
+mod crowding;
 mod failures;
 mod grpc;
 mod grpc_answers;
 mod grpc_deadlines;
 mod grpc_retries;
 mod http2;
+mod http2_peers;
 mod names;
 mod policies;
 mod reuse;
@@ -51,6 +55,8 @@ struct Rig {
     worker: Rc<Worker>,
     builder: Builder,
     address: SocketAddr,
+    /// What connections are taken to speak from now on.
+    protocol: Rc<Cell<Option<Protocol>>>,
     drain: Drain,
     overload: Arc<Overload>,
     metrics: Arc<Metrics>,
@@ -68,6 +74,7 @@ pub(in crate::http) struct Setup {
     pub(in crate::http) path: PathMatch,
     /// Whether `CONNECT` has a route like that of the path.
     pub(in crate::http) connect: bool,
+    pub(in crate::http) bounds: Bounds,
     pub(in crate::http) server_header: ServerHeader,
     /// Whether the listener is for what our workload asks.
     pub(in crate::http) outbound: bool,
@@ -92,6 +99,7 @@ impl Setup {
             requests_max: 1024,
             path: PathMatch::Prefix("/".into()),
             connect: false,
+            bounds: Bounds::default(),
             server_header: ServerHeader::PassThrough,
             outbound: false,
             route: Box::new(|_| {}),
@@ -103,6 +111,7 @@ impl Setup {
     async fn start(self) -> Rig {
         let metrics = Metrics::new();
         let store = SnapshotStore::new();
+        let bounds = self.bounds;
         let mut builder = Builder::new(store.clone(), metrics.clone());
         let now = Instant::now();
         builder.put_cluster(Arc::new(self.cluster()), now);
@@ -113,7 +122,7 @@ impl Setup {
         }
         builder.put_listener(Arc::new(self.listener()), now);
         builder.commit(now);
-        Rig::start(builder, store, metrics).await
+        Rig::start(builder, store, metrics, bounds).await
     }
 
     pub(in crate::http) fn cluster(&self) -> Cluster {
@@ -231,7 +240,12 @@ impl Setup {
 
 impl Rig {
     /// A worker that serves what `builder` has put in force.
-    async fn start(builder: Builder, store: Arc<SnapshotStore>, metrics: Arc<Metrics>) -> Self {
+    async fn start(
+        builder: Builder,
+        store: Arc<SnapshotStore>,
+        metrics: Arc<Metrics>,
+        bounds: Bounds,
+    ) -> Self {
         let drain = Drain::new(DrainTimes::default());
         let scope = Scope::build(&metrics, &"none".into(), Direction::Inbound, &[]).unwrap();
         let overload = Overload::new(&metrics);
@@ -240,7 +254,7 @@ impl Rig {
             scope,
             drain: drain.watch(),
             overload: overload.clone(),
-            bounds: Bounds::default(),
+            bounds,
             tunnels: Pools::new(TunnelLimits::default()),
             rng: fastrand::Rng::with_seed(7),
         });
@@ -248,6 +262,8 @@ impl Rig {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = worker.clone();
+        let protocol = Rc::new(Cell::new(Wires::now().downstream()));
+        let spoken = protocol.clone();
         spawn_local(async move {
             while let Ok((stream, peer)) = listener.accept().await {
                 let facts = ConnectionFacts {
@@ -256,7 +272,7 @@ impl Rig {
                     local: address,
                     original_dst: None,
                     direction: Direction::Inbound,
-                    protocol: Wires::now().downstream(),
+                    protocol: spoken.get(),
                 };
                 let worker = serving.clone();
                 spawn_local(async move { serve(&worker, stream, Vec::new(), facts).await });
@@ -267,6 +283,7 @@ impl Rig {
             worker,
             builder,
             address,
+            protocol,
             drain,
             overload,
             metrics,

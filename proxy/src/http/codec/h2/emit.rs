@@ -43,7 +43,8 @@ pub(super) fn check(head: &Head) -> Result<(), Refused> {
 /// Whether `head` is as small as the peer wants heads to be (RFC 9113 §10.5.1).
 pub(super) fn check_size(head: &Head, max: u32) -> Result<(), Refused> {
     // What is not written counts here too, and names in full.
-    let at_most = head.bytes.len() + (head.fields.len() + PSEUDO_FIELDS) * (FIELD_BYTES + NAME_BYTES);
+    let at_most =
+        head.bytes.len() + (head.fields.len() + PSEUDO_FIELDS) * (FIELD_BYTES + NAME_BYTES);
     if at_most <= max as usize {
         return Ok(());
     }
@@ -71,7 +72,9 @@ fn size_of(head: &Head) -> usize {
         Start::Response { .. } => field(b":status", b"200"),
         Start::Trailers => 0,
     };
-    let written = head.forwarded().filter(|it| !is_left_out(it, Hop::default()));
+    let written = head
+        .forwarded()
+        .filter(|it| !is_left_out(it, Hop::default()));
     let fields = written.map(|it| field(it.name, chars::trim(it.value)));
     pseudo + fields.sum::<usize>()
 }

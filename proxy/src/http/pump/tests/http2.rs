@@ -6,7 +6,7 @@ use weft_config::cluster::UpstreamProtocol;
 use super::*;
 
 /// An endpoint of HTTP/2, made by `build`; `answer` answers each request.
-async fn endpoint<F: Future<Output = ()> + 'static>(
+pub(super) async fn endpoint<F: Future<Output = ()> + 'static>(
     build: impl Fn(&mut h2::server::Builder) + 'static,
     answer: impl Fn(http::Request<h2::RecvStream>, h2::server::SendResponse<bytes::Bytes>) -> F
     + Clone
@@ -32,7 +32,7 @@ async fn endpoint<F: Future<Output = ()> + 'static>(
     address
 }
 
-fn over_http2(to: SocketAddr) -> Setup {
+pub(super) fn over_http2(to: SocketAddr) -> Setup {
     Setup {
         cluster: Box::new(|cluster| cluster.protocol = UpstreamProtocol::Http2),
         ..Setup::to([to])

@@ -19,7 +19,7 @@ async fn mesh(to: SocketAddr) -> Mesh {
     builder.put_on_demand(listener, demand.clone(), Instant::now());
     builder.commit(Instant::now());
     Mesh {
-        rig: Rig::start(builder, store.clone(), metrics).await,
+        rig: Rig::start(builder, store.clone(), metrics, Bounds::default()).await,
         demand,
         store,
         cluster: Setup::to([to]),

@@ -30,7 +30,7 @@ pub struct DemandLimits {
     pub pending_max: usize,
     /// A question that nobody answers is given up after this. Default 5 s.
     pub answer_timeout: Duration,
-    /// How long a name stays absent before it is asked for again. Default 10 s.
+    /// How long a name stays absent; whoever wants it after that asks the control plane again. Default 10 s.
     pub absent_for: Duration,
     /// A name not asked for during this time is given up. Default 10 min.
     pub idle_after: Duration,
@@ -149,8 +149,10 @@ pub struct Expired {
     pub idle: Vec<Arc<str>>,
     /// Nobody answered: waiters have been told, an answer may still come.
     pub timed_out: Vec<Arc<str>>,
-    /// Absent for long enough: unsubscribe.
+    /// Absent for long enough: unsubscribe, so that whoever asks next makes the server answer anew.
     pub forgotten: Vec<Arc<str>>,
+    /// When there will be more, if nobody asks for anything until then.
+    pub next: Option<Instant>,
 }
 
 impl Demand {
@@ -175,9 +177,10 @@ impl Demand {
         let mut state = self.lock();
         match state.names.get_mut(name) {
             Some(Entry::Pending { waiters, .. }) => return pending(waiters),
-            Some(Entry::Absent { why, until }) if *until > now => return Wanted::Absent(*why),
-            // Ready, but its listener went between the two looks: it is being given up or replaced. Ask again.
-            Some(_) => state.forget(name),
+            // It is subscribed to until the control thread forgets it, so that an end of its absence would be told.
+            Some(Entry::Absent { why, .. }) => return Wanted::Absent(*why),
+            // Ready, but its listener came or went between the two looks. Ask again.
+            Some(Entry::Ready(_)) => state.forget(name),
             None => {}
         }
         if state.pending >= self.limits.pending_max
@@ -257,28 +260,27 @@ impl Demand {
         }
     }
 
+    /// Whether `name` is noted as absent.
+    pub fn is_absent(&self, name: &str) -> bool {
+        matches!(self.lock().names.get(name), Some(Entry::Absent { .. }))
+    }
+
     /// Gives up what is idle or was not answered, and forgets old refusals.
     pub fn expire(&self, now: Instant) -> Expired {
         let mut expired = Expired::default();
-        let now_millis = self.millis(now);
-        let idle_millis = u64::try_from(self.limits.idle_after.as_millis()).unwrap_or(u64::MAX);
         let mut state = self.lock();
         for (name, entry) in &state.names {
-            match entry {
-                Entry::Pending { until, .. } if *until <= now => {
-                    expired.timed_out.push(name.clone());
-                }
-                Entry::Ready(last) => {
-                    let idle = now_millis.saturating_sub(last.0.load(Ordering::Relaxed));
-                    if idle >= idle_millis {
-                        expired.idle.push(name.clone());
-                    }
-                }
-                Entry::Absent { until, .. } if *until <= now => {
-                    expired.forgotten.push(name.clone());
-                }
-                Entry::Pending { .. } | Entry::Absent { .. } => {}
+            let until = self.until(entry);
+            if until.is_none_or(|until| until > now) {
+                expired.next = expired.next.into_iter().chain(until).min();
+                continue;
             }
+            let over = match entry {
+                Entry::Pending { .. } => &mut expired.timed_out,
+                Entry::Ready(_) => &mut expired.idle,
+                Entry::Absent { .. } => &mut expired.forgotten,
+            };
+            over.push(name.clone());
         }
         for name in expired.forgotten.iter().chain(&expired.idle) {
             state.forget(name);
@@ -287,7 +289,24 @@ impl Demand {
         for name in &expired.timed_out {
             self.absent(name, Absence::TimedOut, now);
         }
+        if !expired.timed_out.is_empty() {
+            let forgotten = now + self.limits.absent_for;
+            expired.next = expired.next.into_iter().chain([forgotten]).min();
+        }
         expired
+    }
+
+    /// When something is done about an entry if nobody touches it; `None`: at no time that a clock can count.
+    fn until(&self, entry: &Entry) -> Option<Instant> {
+        match entry {
+            Entry::Pending { until, .. } | Entry::Absent { until, .. } => Some(*until),
+            Entry::Ready(last) => {
+                let since = Duration::from_millis(last.0.load(Ordering::Relaxed));
+                self.epoch
+                    .checked_add(since)?
+                    .checked_add(self.limits.idle_after)
+            }
+        }
     }
 
     /// The names in use or asked for, to be kept for the next start.

@@ -283,16 +283,18 @@ impl Core {
     /// Goes as far as possible: names in use, snapshot, answers. To be called after each of the others, and when the time that
     /// it says has come.
     pub fn step(&mut self, now: Instant) -> Step {
-        self.take_demand(now);
+        // A resource whose time to live is over may be a name in demand, which is absent from now on.
         self.expire(now);
-        let next = self.settle(now);
+        let demand = self.take_demand(now);
+        let commit = self.settle(now);
         self.answer_workers(now);
         self.answer_server();
         self.note_ready();
         Step {
             requests: self.take_requests(),
-            next: next
+            next: commit
                 .into_iter()
+                .chain(demand)
                 .chain(self.expiries.values().copied())
                 .min(),
         }

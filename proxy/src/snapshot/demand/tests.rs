@@ -43,15 +43,22 @@ async fn all_who_wait_for_a_name_hear_one_answer_and_the_name_is_asked_for_once(
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_absent_name_is_asked_for_again_after_its_time() {
+async fn an_absent_name_is_absent_until_it_is_forgotten_and_is_then_asked_for_again() {
     let demand = demand();
     let _ticket = ticket(demand.want("a:80"));
-    demand.absent(&"a:80".into(), Absence::Unknown, Instant::now());
-    tokio::time::advance(Duration::from_millis(9_999)).await;
-    assert!(matches!(demand.want("a:80"), Wanted::Absent(_)));
-    tokio::time::advance(Duration::from_millis(1)).await;
-    assert_eq!(demand.expire(Instant::now()).forgotten, ["a:80".into()]);
+    let absent_at = Instant::now();
+    demand.absent(&"a:80".into(), Absence::Unknown, absent_at);
     drop(demand.take_asked());
+    let forgotten_at = absent_at + limits().absent_for;
+    assert_eq!(demand.expire(absent_at).next, Some(forgotten_at));
+    tokio::time::advance(limits().absent_for).await;
+    assert!(
+        matches!(demand.want("a:80"), Wanted::Absent(Absence::Unknown)),
+        "it is still subscribed to, so that asking again would change nothing"
+    );
+    let expired = demand.expire(Instant::now());
+    assert_eq!(expired.forgotten, ["a:80".into()]);
+    assert_eq!(expired.next, None);
     assert!(matches!(demand.want("a:80"), Wanted::Pending(_)));
     assert_eq!(demand.take_asked(), ["a:80".into()]);
 }
@@ -59,10 +66,15 @@ async fn an_absent_name_is_asked_for_again_after_its_time() {
 #[tokio::test(start_paused = true)]
 async fn a_question_that_nobody_answers_is_given_up() {
     let demand = demand();
+    let asked_at = Instant::now();
     let mut ticket = pin!(ticket(demand.want("a:80")));
-    tokio::time::advance(Duration::from_secs(5)).await;
+    let over_at = asked_at + limits().answer_timeout;
+    assert_eq!(demand.expire(asked_at).next, Some(over_at));
+    tokio::time::advance(limits().answer_timeout).await;
     assert!(poll!(&mut ticket).is_pending());
-    assert_eq!(demand.expire(Instant::now()).timed_out, ["a:80".into()]);
+    let expired = demand.expire(over_at);
+    assert_eq!(expired.timed_out, ["a:80".into()]);
+    assert_eq!(expired.next, Some(over_at + limits().absent_for));
     assert_eq!(ticket.await.unwrap_err(), Absence::TimedOut);
 }
 

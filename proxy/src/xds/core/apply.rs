@@ -203,10 +203,19 @@ impl Core {
                 let listener = self.placed(listener);
                 (self.reserve.0)(&listener)
                     .map_err(|fault| Refusal::new(&*listener.name, format!("address: {fault}")))?;
+                self.note_appearance(&listener.name);
                 self.builder.put_listener(listener, now);
             }
         }
         Ok(())
+    }
+
+    /// A name that was said to be absent is there now: whoever asked for it is told once it is in force.
+    fn note_appearance(&mut self, name: &Arc<str>) {
+        let demand = self.options.demand.as_ref();
+        if demand.is_some_and(|demand| demand.is_absent(name)) {
+            self.asked.insert(name.clone());
+        }
     }
 
     /// Mesh mode binds what it was told to bind on the command line, and nothing else.

@@ -14,11 +14,9 @@ impl Core {
         self.options.clusters == Source::AdsByName
     }
 
-    /// Names that workers came to ask for and ceased to ask for.
-    pub(super) fn take_demand(&mut self, now: Instant) {
-        let Some(demand) = self.options.demand.clone() else {
-            return;
-        };
+    /// Names that workers came to ask for and ceased to ask for; when time alone changes something about them again.
+    pub(super) fn take_demand(&mut self, now: Instant) -> Option<Instant> {
+        let demand = self.options.demand.clone()?;
         for name in demand.take_asked() {
             self.wire
                 .wanted_mut(Kind::Listener)
@@ -36,6 +34,7 @@ impl Core {
         for name in &expired.timed_out {
             info!(%name, "asked for on demand, and not answered in time");
         }
+        expired.next
     }
 
     /// Tells workers about names that are in force now.

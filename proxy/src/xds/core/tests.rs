@@ -10,6 +10,8 @@ use crate::snapshot::{Absence, DemandLimits, Wanted};
 use crate::telemetry::Metrics;
 use crate::xds::wire::Incoming;
 
+mod names;
+
 /// A resource written as YAML, packed.
 fn packed(kind: Kind, yaml: &str) -> Any {
     use weft_xds_proto::pb::envoy::config;
@@ -97,9 +99,13 @@ impl Client {
     }
 
     fn mesh() -> Self {
+        Self::mesh_over(Protocol::Delta)
+    }
+
+    fn mesh_over(protocol: Protocol) -> Self {
         let store = SnapshotStore::new();
         let demand = Demand::new(store.clone(), DemandLimits::default());
-        Self::build(Protocol::Delta, Source::AdsByName, Some(demand), store)
+        Self::build(protocol, Source::AdsByName, Some(demand), store)
     }
 
     fn new(protocol: Protocol, source: Source, demand: Option<Arc<Demand>>) -> Self {
@@ -142,6 +148,14 @@ impl Client {
     /// A step; the requests it makes.
     fn step(&mut self) -> Vec<Request> {
         self.core.step(self.now).requests
+    }
+
+    /// Waits until the step that is due next although nothing happens; the requests it makes.
+    async fn step_when_due(&mut self) -> Vec<Request> {
+        let due = self.core.step(self.now).next.expect("a step is due");
+        tokio::time::sleep_until(due).await;
+        self.now = Instant::now();
+        self.step()
     }
 
     /// A response with these resources; the requests that follow.
@@ -378,55 +392,6 @@ async fn an_acknowledgement_leaves_when_the_routes_are_in_force() {
     assert_eq!(reply(&requests, Kind::Listener), Some(None));
     assert_eq!(&*ticket.await.unwrap().config.name, "a:80");
     assert!(matches!(demand.want("a:80"), Wanted::Ready(_)));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_name_that_the_server_does_not_know_is_absent() {
-    let mut client = Client::mesh();
-    client.core.stream_began();
-    let demand = client.demand.clone().unwrap();
-    let Wanted::Pending(ticket) = demand.want("nobody:80") else {
-        panic!("known already");
-    };
-    client.step();
-    client.told(Kind::Listener, vec![], &["nobody:80"]);
-    assert_eq!(ticket.await.unwrap_err(), Absence::Unknown);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_idle_name_is_unsubscribed_with_all_that_hangs_on_it() {
-    let mut client = Client::mesh();
-    client.core.stream_began();
-    let demand = client.demand.clone().unwrap();
-    let _ticket = demand.want("a:80");
-    client.step();
-    client.told(Kind::Listener, vec![("1", api_listener("a:80", "t"))], &[]);
-    client.told(Kind::Route, vec![("1", routes("t", "c"))], &[]);
-    client.told(Kind::Cluster, vec![("1", cluster("c"))], &[]);
-    client.told(Kind::Endpoints, vec![("1", endpoints("c"))], &[]);
-    tokio::time::advance(DemandLimits::default().idle_after).await;
-    client.now = Instant::now();
-    let requests = client.step();
-    for (kind, name) in [
-        (Kind::Listener, "a:80"),
-        (Kind::Route, "t"),
-        (Kind::Cluster, "c"),
-        (Kind::Endpoints, "c"),
-    ] {
-        let told = requests
-            .iter()
-            .map(delta)
-            .filter(|it| it.type_url == kind.type_url());
-        let names: Vec<_> = told
-            .flat_map(|it| it.resource_names_unsubscribe.clone())
-            .collect();
-        assert_eq!(names, [name], "{kind:?}");
-        assert!(
-            client.core.accepted().lock().of(kind).is_empty(),
-            "{kind:?}"
-        );
-    }
-    assert!(client.store.current().api_listeners.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -36,7 +36,11 @@ impl<M: Name + Default> Document<M> {
             Ok(message) => Some(Self { message, places }),
             Err(errors) => {
                 for error in errors {
-                    diag.add(places.locate(finding(error)));
+                    let mut finding = places.locate(finding(error));
+                    if finding.location.is_none() {
+                        finding.message = format!("{file}: {}", finding.message);
+                    }
+                    diag.add(finding);
                 }
                 None
             }

@@ -298,7 +298,7 @@ impl RunArgs {
     }
 }
 
-/// Reads a bootstrap; the error names every fault, warnings are printed.
+/// Reads a bootstrap; the error names every fault. Warnings are printed, whether there is a fault or not.
 ///
 /// # Errors
 /// If the file cannot be read, or has a fault.
@@ -308,15 +308,19 @@ pub fn read_bootstrap(file: &Path) -> Result<Bootstrap, CliError> {
         .map_err(|error| CliError::Refused(format!("{name}: {error}")))?;
     let mut diag = Diagnostics::new();
     let bootstrap = Bootstrap::parse_file(&text, &name, &mut diag);
-    let lines: Vec<_> = diag.findings().iter().map(ToString::to_string).collect();
+    let (faults, warnings): (Vec<_>, Vec<_>) = diag
+        .findings()
+        .iter()
+        .partition(|finding| finding.is_fault());
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
     match bootstrap {
-        Some(bootstrap) if !diag.has_faults() => {
-            for line in lines {
-                eprintln!("warning: {line}");
-            }
-            Ok(bootstrap)
+        Some(bootstrap) if faults.is_empty() => Ok(bootstrap),
+        _ => {
+            let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
+            Err(CliError::Refused(lines.join("\n")))
         }
-        _ => Err(CliError::Refused(lines.join("\n"))),
     }
 }
 

@@ -66,11 +66,18 @@ impl Checker<'_> {
         path: &str,
         depth: usize,
     ) {
+        let mut chosen: Vec<FieldDescriptor> = Vec::new();
         for (name, value) in fields {
             let path = below(path, name);
             let known = message.get_field_by_name(name);
             match known.or_else(|| message.get_field_by_json_name(name)) {
-                Some(field) => self.field(&field, value, &path, depth + 1),
+                Some(field) => {
+                    self.field(&field, value, &path, depth + 1);
+                    if field.containing_oneof().is_some() && !value.is_null() {
+                        self.one_of(&field, &chosen, &path);
+                        chosen.push(field);
+                    }
+                }
                 None => self.errors.push(JsonError::UnknownField {
                     path,
                     name: name.clone(),
@@ -78,6 +85,14 @@ impl Checker<'_> {
                     known: message.fields().map(|it| it.name().to_owned()).collect(),
                 }),
             }
+        }
+    }
+
+    /// Of the fields of a `oneof` there may be one.
+    fn one_of(&mut self, field: &FieldDescriptor, chosen: &[FieldDescriptor], path: &str) {
+        let same = |other: &&FieldDescriptor| other.containing_oneof() == field.containing_oneof();
+        if let Some(other) = chosen.iter().find(same) {
+            self.mismatch(path, format!("cannot stand beside {:?}", other.name()));
         }
     }
 

@@ -146,6 +146,37 @@ fn unknown_fields_and_wrong_values_come_all_at_once_with_their_places() {
 }
 
 #[test]
+fn two_of_which_there_may_be_one_are_a_fault_with_its_place() {
+    let text = r#"
+static_resources:
+  clusters:
+  - name: a
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config:
+          http_protocol_options: {}
+          http2_protocol_options: {}
+"#;
+    let (bootstrap, found) = parse(text);
+    assert!(bootstrap.is_none());
+    let [found] = found.as_slice() else {
+        panic!("{found:?}")
+    };
+    assert!(found.starts_with("fault: boot.yaml:"), "{found}");
+    assert!(
+        found.contains("explicit_http_config.http")
+            && found.contains(": cannot stand beside \"http"),
+        "{found}"
+    );
+    let one = text.replace(
+        "          http_protocol_options: {}\n",
+        "          http_protocol_options: null\n",
+    );
+    assert_eq!(parse(&one).1, Vec::<String>::new(), "null is nothing");
+}
+
+#[test]
 fn faults_of_the_model_carry_their_places_too() {
     let text = STATIC.replace("connect_timeout: 0.25s", "connect_timeout: -1s");
     let (bootstrap, found) = parse(&text);

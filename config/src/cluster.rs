@@ -131,9 +131,10 @@ pub struct CircuitBreakers {
     pub pending_max: u32,
     /// Requests running. Default 1024.
     pub requests_max: u32,
-    /// Retries running, where no budget is given. Default 3.
+    /// Retries running, where the budget is [`RetryBudget::NONE`] (`max_retries`). Default 3; 0 with a budget of nothing.
     pub retries_max: u32,
-    /// Retry budget. Default: 20 % of the active requests, at least 3 per second.
+    /// Retry budget, where `max_retries` is not given without one. Default: one retry for four good answers, and 3 per second
+    /// besides.
     pub retry_budget: RetryBudget,
 }
 
@@ -149,13 +150,25 @@ impl Default for CircuitBreakers {
     }
 }
 
-/// How many retries a cluster may see relative to its requests.
+/// How many retries a cluster may see relative to what it answers well. Attempts that reached no endpoint are not in it.
+///
+/// Unlike in Envoy, where a budget is a share of the requests that are running: those are most when nothing is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryBudget {
-    /// Retries per hundred requests. Default 20.
+    /// Of all attempts that were answered well or are retries, in the last 10 s, how many percent may be retries: with 20
+    /// one retry for four good answers. Good is an answer below 500, of gRPC one that ejection counts so. 100 is no bound.
+    /// Default 20 (`budget_percent`).
     pub percent: u32,
-    /// Retries per second that are allowed whatever the requests. Default 3.
+    /// Retries per second that are allowed besides, whatever is answered. Default 3 (`min_retry_concurrency`).
     pub per_second_min: u32,
+}
+
+impl RetryBudget {
+    /// There is none: only the number of retries that run at once is bounded.
+    pub const NONE: Self = Self {
+        percent: 0,
+        per_second_min: 0,
+    };
 }
 
 impl Default for RetryBudget {

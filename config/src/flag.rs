@@ -91,7 +91,7 @@ flags! {
         "`weft describe service NAME`: host, path, method and headers against its routes; the listener and port that took the connection; whether the routes have arrived (RDS)";
     URX UpstreamRetryLimitExceeded Upstream
         "the request failed, and its retries or connection attempts were used up or the retry budget was spent"
-        "why the last attempt failed, in the details of the access log; the route's retry policy and the cluster's retry budget";
+        "the details of the access log: why the last attempt failed, and whether the route's retries were used up or the cluster's retry budget was spent; then the one that it was";
     NC NoClusterFound Configuration
         "the route names a cluster that the proxy does not have"
         "the cluster's name in the route; whether CDS sent it or it was refused: `weft proxies` shows the last refusal";

@@ -35,26 +35,37 @@ impl CircuitBreakers {
             connections_max: u32_or(&given.max_connections, default.connections_max),
             pending_max: u32_or(&given.max_pending_requests, default.pending_max),
             requests_max: u32_or(&given.max_requests, default.requests_max),
-            // A budget takes the place of the fixed number.
             retries_max: match given.retry_budget {
-                Some(_) => u32::MAX,
+                // It takes the place of the fixed number; one of nothing allows no retry.
+                Some(_) => 0,
                 None => u32_or(&given.max_retries, default.retries_max),
             },
-            retry_budget: given
-                .retry_budget
-                .as_ref()
-                .map_or(default.retry_budget, |budget| {
-                    let percent = budget.budget_percent.as_ref().map_or(20.0, |it| it.value);
-                    if !(0.0..=100.0).contains(&percent) {
-                        let at = at.field("retry_budget").field("budget_percent");
-                        diag.fault(at, format!("must be from 0 to 100, got {percent}"));
-                    }
-                    RetryBudget {
-                        // A float that is out of range becomes the nearest end.
-                        percent: percent.round() as u32,
-                        per_second_min: u32_or(&budget.min_retry_concurrency, 3),
-                    }
-                }),
+            retry_budget: match (&given.retry_budget, &given.max_retries) {
+                (Some(budget), _) => RetryBudget::parse(budget, &at.field("retry_budget"), diag),
+                (None, Some(_)) => RetryBudget::NONE,
+                (None, None) => default.retry_budget,
+            },
+        }
+    }
+}
+
+impl RetryBudget {
+    fn parse(
+        proto: &pb::circuit_breakers::thresholds::RetryBudget,
+        at: &FieldPath,
+        diag: &mut Diagnostics,
+    ) -> Self {
+        let default = Self::default();
+        let percent = proto.budget_percent.as_ref().map(|it| it.value);
+        let percent = percent.unwrap_or(default.percent.into());
+        if !(0.0..=100.0).contains(&percent) {
+            let rule = format!("must be from 0 to 100, got {percent}");
+            diag.fault(at.field("budget_percent"), rule);
+        }
+        Self {
+            // A float that is out of range becomes the nearest end.
+            percent: percent.round() as u32,
+            per_second_min: u32_or(&proto.min_retry_concurrency, default.per_second_min),
         }
     }
 }

@@ -250,14 +250,15 @@ impl GrpcRetryCode {
     }
 }
 
-/// How many retries there may be relative to requests.
+/// How many retries there may be relative to good answers, per sidecar and port of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetryBudget {
-    /// Retries per hundred active requests, from 0 to 100. Default 20.
+    /// Of all attempts of the last 10 s that were answered well or are retries, how many percent may be retries, from 0 to
+    /// 100: with 20 one retry for four good answers. 100 is no bound. Default 20.
     #[schemars(default = "budget_percent", range(max = 100))]
     pub percent: u8,
-    /// Retries at once that are allowed whatever the requests. Default 3.
+    /// Retries per second that are allowed besides, whatever is answered. Default 3.
     #[schemars(default = "budget_min")]
     pub min_retries: u32,
 }

@@ -57,6 +57,7 @@ pub enum RetryVerdict {
 pub struct RetryState {
     policy: Arc<RetryPolicy>,
     retries: u32,
+    gave_up: Option<&'static str>,
 }
 
 /// What holds where a route says nothing: a request that reached nobody is tried once more elsewhere.
@@ -81,6 +82,7 @@ impl RetryState {
         Self {
             policy: policy.unwrap_or(&*DEFAULT).clone(),
             retries: 0,
+            gave_up: None,
         }
     }
 
@@ -111,6 +113,11 @@ impl RetryState {
         self.retries > 0
     }
 
+    /// Why there was no other attempt although the failure asked for one, for people.
+    pub fn gave_up(&self) -> Option<&'static str> {
+        self.gave_up
+    }
+
     /// An attempt ended in `failure` and the request can still be sent again: decides whether it is.
     pub fn next(
         &mut self,
@@ -123,6 +130,7 @@ impl RetryState {
             return RetryVerdict::No;
         }
         if self.retries >= self.policy.retries_max {
+            self.gave_up = Some("retries are used up");
             return RetryVerdict::Exhausted;
         }
         let asked = match failure {
@@ -136,7 +144,10 @@ impl RetryState {
         // must not spend the budget.
         let reached = !matches!(failure, Failure::ConnectFailed | Failure::Refused);
         let guard = match reached.then(|| breakers.try_acquire_retry(now)) {
-            Some(None) => return RetryVerdict::OverBudget,
+            Some(None) => {
+                self.gave_up = Some("the cluster's retry budget is spent");
+                return RetryVerdict::OverBudget;
+            }
             Some(guard) => guard,
             None => None,
         };

@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use weft_xds_proto::pb::envoy::config::cluster::v3 as pb;
 
-use crate::cluster::{Balancer, Cluster, Discovery, DnsFamily, UpstreamProtocol};
+use crate::cluster::{Balancer, Cluster, Discovery, DnsFamily, RetryBudget, UpstreamProtocol};
 use crate::diag::{Diagnostics, FieldPath};
 use crate::testing::{findings, message};
 
@@ -141,9 +141,8 @@ fn breakers_and_outlier_detection_are_read() {
         (
             breakers.retry_budget.percent,
             breakers.retry_budget.per_second_min,
-            breakers.retries_max
         ),
-        (25, 9, u32::MAX)
+        (25, 9)
     );
     let outlier = cluster.outlier_detection.unwrap();
     assert_eq!(
@@ -157,6 +156,32 @@ fn breakers_and_outlier_detection_are_read() {
     assert_eq!(
         (outlier.ejection_base, outlier.ejection_max),
         (Duration::from_secs(1), Duration::from_secs(300))
+    );
+}
+
+#[test]
+fn retries_are_bounded_by_a_budget_or_where_only_their_number_is_given_by_that() {
+    let bounds = |thresholds: serde_json::Value| {
+        let breakers = json!({ "circuit_breakers": { "thresholds": [thresholds] } });
+        let breakers = sound(breakers).circuit_breakers;
+        (breakers.retry_budget, breakers.retries_max)
+    };
+    let nothing = json!({ "budget_percent": { "value": 0.0 }, "min_retry_concurrency": 0 });
+    assert_eq!(bounds(json!({})).0, RetryBudget::default());
+    assert_eq!(
+        bounds(json!({ "max_retries": 7 })),
+        (RetryBudget::NONE, 7),
+        "as in Envoy"
+    );
+    assert_eq!(
+        bounds(json!({ "max_retries": 7, "retry_budget": {} })).0,
+        RetryBudget::default(),
+        "a budget goes before"
+    );
+    assert_eq!(
+        bounds(json!({ "retry_budget": nothing })),
+        (RetryBudget::NONE, 0),
+        "a budget of nothing allows nothing"
     );
 }
 

@@ -9,6 +9,7 @@ use super::local_reply::LocalReply;
 use super::{Action, Engine};
 use crate::balance::Outcome;
 use crate::http::codec::{Reason, Refused};
+use crate::policy::RetryState;
 
 /// How an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +138,12 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        let sentence = failure.sentence(&exchange.endpoint_name());
+        let mut sentence = failure.sentence(&exchange.endpoint_name());
+        if let Some(why) = exchange.retry.as_ref().and_then(RetryState::gave_up) {
+            // Beside what failed last, whether it was the route or the cluster's budget that ended the attempts.
+            sentence.push_str("; ");
+            sentence.push_str(why);
+        }
         let reply = LocalReply::new(failure.status(), failure.flag(), sentence);
         self.reply(id, &reply);
     }

@@ -160,12 +160,9 @@ impl Engine {
                 Some(after)
             }
             RetryVerdict::No => None,
-            RetryVerdict::Exhausted => {
-                exchange.flag(ResponseFlag::URX, "retries are used up");
-                None
-            }
-            RetryVerdict::OverBudget => {
-                exchange.flag(ResponseFlag::URX, "the cluster's retry budget is spent");
+            RetryVerdict::Exhausted | RetryVerdict::OverBudget => {
+                let why = exchange.retry.as_ref().and_then(RetryState::gave_up);
+                exchange.flag(ResponseFlag::URX, why.unwrap_or_default());
                 None
             }
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prost::Message;
+use protox::prost_reflect::{DescriptorPool, FieldDescriptor};
 
 /// What can be read and written as JSON: these files, and all that they import.
 const ROOTS: &[&str] = &[
@@ -80,6 +81,29 @@ fn main() {
     let set = compiler.file_descriptor_set().encode_to_vec();
     let out = std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
     std::fs::write(Path::new(&out).join("descriptors.bin"), set).expect("OUT_DIR can be written");
+    let sensitive = sensitive_fields(&compiler.descriptor_pool());
+    std::fs::write(Path::new(&out).join("sensitive.txt"), sensitive)
+        .expect("OUT_DIR can be written");
+}
+
+/// The full names of fields that must not be shown, one a line. The descriptor set itself carries no such options: they
+/// would make it larger for the proxies that hold it.
+fn sensitive_fields(pool: &DescriptorPool) -> String {
+    let option = pool
+        .get_extension_by_name("udpa.annotations.sensitive")
+        .expect("the proto files mark what is sensitive");
+    let marked = |field: &FieldDescriptor| {
+        let options = field.options();
+        options.get_extension(&option).as_bool() == Some(true)
+    };
+    let messages = pool.all_messages();
+    let fields = messages.flat_map(|message| message.fields().collect::<Vec<_>>());
+    let mut names: Vec<String> = fields
+        .filter(marked)
+        .map(|field| format!("{}\n", field.full_name()))
+        .collect();
+    names.sort();
+    names.concat()
 }
 
 /// Every tree of proto files is an include folder of its own.

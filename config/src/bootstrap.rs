@@ -17,6 +17,8 @@ use crate::listener::Listener;
 /// What a proxy starts from.
 #[derive(Clone, Debug)]
 pub struct Bootstrap {
+    /// The message that it was read from, packed: what is shown of it.
+    pub packed: weft_xds_proto::pb::google::protobuf::Any,
     /// Who we are; sent with the first request of every stream, as given.
     pub node: weft_xds_proto::pb::envoy::config::core::v3::Node,
     /// Where the admin page listens; `None`: nowhere.

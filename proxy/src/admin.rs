@@ -48,7 +48,7 @@ pub struct AdminState {
     /// The list of `configs` of `/config_dump`.
     pub config_dump: Ask<Vec<Value>>,
     /// Clusters in force.
-    pub clusters: Ask<Vec<Arc<Cluster>>>,
+    pub clusters: Ask<Vec<ClusterShown>>,
     /// Listeners that are bound.
     pub listeners: Ask<Vec<(Arc<str>, SocketAddr)>>,
     /// Takes another log level (or filter); refused with a reason. Says the level in force without one.
@@ -57,6 +57,15 @@ pub struct AdminState {
     pub drain: Ask<()>,
     /// Begins an orderly stop.
     pub quit: Ask<()>,
+}
+
+/// A cluster, as far as it does not know itself what is shown of it.
+#[derive(Clone, Debug)]
+pub struct ClusterShown {
+    /// The cluster.
+    pub cluster: Arc<Cluster>,
+    /// Whether it came over xDS or from a watched file, and not with the bootstrap.
+    pub added_via_api: bool,
 }
 
 impl fmt::Debug for AdminState {

@@ -5,6 +5,7 @@
 
 mod check;
 mod opaque;
+mod redact;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -96,7 +97,8 @@ impl Descriptors {
 }
 
 /// `message` as JSON with the field names of the proto files; what has its default value is left out. An `Any` in it
-/// that cannot be shown stands as a `Struct` that says which type it is of, how long it is, and why it is not shown.
+/// that cannot be shown stands as a `Struct` that says which type it is of, how long it is, and why it is not shown. It is
+/// for people's eyes: private keys and what else is marked as sensitive are redacted, as in Envoy.
 ///
 /// # Errors
 /// If the descriptors do not know the message.
@@ -109,7 +111,7 @@ pub fn to_json<M: Name>(message: &M) -> Result<Value, JsonError> {
     write(&dynamic)
 }
 
-/// What `any` holds, as JSON with its `@type`.
+/// What `any` holds, as JSON with its `@type`; see [`to_json`].
 ///
 /// # Errors
 /// If the descriptors do not know the type, or the bytes are not such a message.

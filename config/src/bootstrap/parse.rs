@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weft_xds_proto::any;
 use weft_xds_proto::pb::envoy::config::bootstrap::v3 as pb;
 use weft_xds_proto::pb::envoy::config::core::v3 as core;
 
@@ -69,6 +70,7 @@ fn read(proto: &pb::Bootstrap, at: &FieldPath, diag: &mut Diagnostics) -> Bootst
     let runtime = proto.layered_runtime.as_ref();
     let runtime = runtime.map(|it| Runtime::parse(it, &at.field("layered_runtime"), diag));
     Bootstrap {
+        packed: any::pack(proto),
         node: proto.node.clone().unwrap_or_default(),
         admin: admin(proto, at, diag),
         listeners,

@@ -7,10 +7,11 @@ use http_body_util::Full;
 use hyper::{Response, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use weft_config::cluster::RetryBudget;
 use weft_config::endpoint::{Address, Health};
 
-use super::{AdminState, Pages};
-use crate::balance::{Cluster, EndpointStatus};
+use super::{AdminState, ClusterShown, Pages};
+use crate::balance::EndpointStatus;
 
 /// A request, as far as pages look at it.
 pub(super) struct Asked<'a> {
@@ -32,7 +33,7 @@ const HELP: &str = "weft-proxy admin
   GET  /ready  /live              whether requests can be served; whether the process runs
   GET  /server_info               version, state, uptime, node
   GET  /config_dump               configuration in force; ?resource=FIELD only that list of it,
-                                  such as dynamic_listeners or dynamic_route_configs
+                                  such as static_listeners or dynamic_route_configs
   GET  /clusters?format=json      clusters and their endpoints
   GET  /listeners?format=json     listeners that are bound
   GET  /certs                     certificates
@@ -201,31 +202,59 @@ fn listeners(state: &AdminState, as_json: bool) -> Answer {
 fn clusters(state: &AdminState, as_json: bool) -> Answer {
     let (clusters, now) = ((state.clusters)(), Instant::now());
     if as_json {
-        let statuses = clusters.iter().map(|cluster| cluster_json(cluster, now));
+        let statuses = clusters.iter().map(|shown| cluster_json(shown, now));
         return page(&json!({ "cluster_statuses": statuses.collect::<Vec<_>>() }));
     }
-    let mut lines = String::new();
-    for cluster in &clusters {
-        for endpoint in cluster.endpoints(now) {
-            let at = address_text(&endpoint.state.address);
-            let (state, name) = (&endpoint.state, &cluster.name);
-            let _never_fails = writeln!(
-                lines,
-                "{name}::{at}::health_flags::{}\n{name}::{at}::weight::{}\n{name}::{at}::rq_active::{}\n\
-                 {name}::{at}::rq_total::{}\n{name}::{at}::rq_error::{}\n{name}::{at}::priority::{}",
-                health_flags(&endpoint),
-                endpoint.weight,
-                state.active(),
-                state.requests(),
-                state.failures(),
-                endpoint.priority,
-            );
-        }
-    }
-    text(StatusCode::OK, lines)
+    let lines = clusters.iter().map(|shown| cluster_text(shown, now));
+    text(StatusCode::OK, lines.collect::<String>())
 }
 
-fn cluster_json(cluster: &Cluster, now: Instant) -> Value {
+/// Lines of the cluster itself, so that one without endpoints is seen too, and of each endpoint.
+fn cluster_text(shown: &ClusterShown, now: Instant) -> String {
+    let mut lines = String::new();
+    let (cluster, name) = (&shown.cluster, &shown.cluster.name);
+    let limits = cluster.config().circuit_breakers;
+    let endpoints = cluster.endpoints(now);
+    let budget = limits.retry_budget;
+    let retries = match budget == RetryBudget::NONE {
+        true => format!("max_retries::{}", limits.retries_max),
+        false => format!(
+            "retry_budget::{} percent, {} per second besides",
+            budget.percent, budget.per_second_min
+        ),
+    };
+    let _never_fails = writeln!(
+        lines,
+        "{name}::default_priority::max_connections::{}\n{name}::default_priority::max_pending_requests::{}\n\
+         {name}::default_priority::max_requests::{}\n{name}::default_priority::{retries}\n\
+         {name}::added_via_api::{}\n{name}::warm::{}\n{name}::endpoints::{}",
+        limits.connections_max,
+        limits.pending_max,
+        limits.requests_max,
+        shown.added_via_api,
+        cluster.is_warm(),
+        endpoints.len(),
+    );
+    for endpoint in endpoints {
+        let at = address_text(&endpoint.state.address);
+        let state = &endpoint.state;
+        let _never_fails = writeln!(
+            lines,
+            "{name}::{at}::health_flags::{}\n{name}::{at}::weight::{}\n{name}::{at}::rq_active::{}\n\
+             {name}::{at}::rq_total::{}\n{name}::{at}::rq_error::{}\n{name}::{at}::priority::{}",
+            health_flags(&endpoint),
+            endpoint.weight,
+            state.active(),
+            state.requests(),
+            state.failures(),
+            endpoint.priority,
+        );
+    }
+    lines
+}
+
+fn cluster_json(shown: &ClusterShown, now: Instant) -> Value {
+    let cluster = &shown.cluster;
     let hosts = cluster.endpoints(now).into_iter().map(|endpoint| {
         let state = &endpoint.state;
         let health = match endpoint.health {
@@ -257,7 +286,7 @@ fn cluster_json(cluster: &Cluster, now: Instant) -> Value {
     });
     json!({
         "name": &*cluster.name,
-        "added_via_api": true,
+        "added_via_api": shown.added_via_api,
         "host_statuses": hosts.collect::<Vec<_>>(),
         "warm": cluster.is_warm(),
     })

@@ -17,7 +17,7 @@ fn state(quits: Arc<AtomicU32>) -> Arc<AdminState> {
                 serde_json::json!({"@type": "b", "refused": [], "dynamic_route_configs": [{"name": "rt"}]}),
             ]
         }),
-        clusters: Box::new(Vec::new),
+        clusters: Box::new(|| vec![without_endpoints()]),
         listeners: Box::new(|| vec![("in".into(), SocketAddr::from(([127, 0, 0, 1], 15006)))]),
         logging: Box::new(|level| match level {
             Some("loud") => Err("no such level: loud".into()),
@@ -28,6 +28,24 @@ fn state(quits: Arc<AtomicU32>) -> Arc<AdminState> {
             quits.fetch_add(1, Ordering::Relaxed);
         }),
     })
+}
+
+/// A cluster of the bootstrap that nothing is known of yet.
+fn without_endpoints() -> ClusterShown {
+    use weft_config::diag::{Diagnostics, FieldPath};
+    let proto = weft_xds_proto::pb::envoy::config::cluster::v3::Cluster {
+        name: "empty".to_owned(),
+        load_assignment: Some(Default::default()),
+        ..Default::default()
+    };
+    let mut diag = Diagnostics::new();
+    let config = weft_config::cluster::Cluster::parse(&proto, &FieldPath::root(), &mut diag)
+        .unwrap_or_else(|| panic!("{:?}", diag.findings()));
+    let now = tokio::time::Instant::now();
+    ClusterShown {
+        cluster: Cluster::new(Arc::new(config), &Metrics::new(), now),
+        added_via_api: false,
+    }
 }
 
 struct Bench {
@@ -161,6 +179,24 @@ async fn pages_have_envoys_shapes() {
             .ask("GET /nothing", "localhost")
             .await
             .starts_with("HTTP/1.1 404")
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_without_endpoints_is_shown() {
+    let bench = Bench::new(Pages::Admin).await;
+    let text = bench.ask("GET /clusters", "localhost").await;
+    for line in [
+        "empty::added_via_api::false\n",
+        "empty::endpoints::0\n",
+        "empty::default_priority::max_requests::1024\n",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    let json = bench.ask("GET /clusters?format=json", "localhost").await;
+    assert!(
+        json.contains("\"name\": \"empty\"") && json.contains("\"added_via_api\": false"),
+        "{json}"
     );
 }
 

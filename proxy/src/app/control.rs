@@ -17,7 +17,7 @@ use weft_config::causes::with_causes;
 use weft_config::listener::Listener;
 
 use super::cgroup;
-use super::config::{Config, StartError};
+use super::config::{Config, Source, StartError};
 use super::mesh::OUTBOUND;
 use super::pages::{self, Sockets};
 use super::plan::Plan;
@@ -127,6 +127,10 @@ impl Control {
             status: rooms.status.clone(),
             drain: rooms.drain.clone(),
             accepted: task.core.accepted().clone(),
+            bootstrap: match &config.source {
+                Source::Bootstrap(bootstrap) => Some(bootstrap.packed.clone()),
+                Source::Mesh(_) => None,
+            },
             addresses: addresses.subscribe(),
             node,
             logging: config.logging.clone(),

@@ -4,21 +4,26 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tracing::info;
 use weft_xds_proto::json;
 use weft_xds_proto::pb::envoy::config::core::v3::Node;
+use weft_xds_proto::pb::google::protobuf::Any;
 
+use self::dump::config_dump;
 use super::config::{SetLevel, StartError};
-use crate::admin::{AdminState, Pages, serve};
+use crate::admin::{AdminState, ClusterShown, Pages, serve};
+use crate::balance::Cluster;
 use crate::drain::{Drain, Phase};
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::Metrics;
-use crate::xds::accepted::{Raw, SharedAccepted};
+use crate::xds::accepted::SharedAccepted;
 use crate::xds::{Kind, Status};
+
+mod dump;
 
 /// The bound sockets of the pages; bound early, because the control plane is told where the admin page is.
 pub(super) struct Sockets {
@@ -33,6 +38,8 @@ pub(super) struct Rooms {
     pub(super) status: Arc<Status>,
     pub(super) drain: Drain,
     pub(super) accepted: SharedAccepted,
+    /// The bootstrap; `None` in mesh mode.
+    pub(super) bootstrap: Option<Any>,
     pub(super) addresses: watch::Receiver<BTreeMap<Arc<str>, SocketAddr>>,
     pub(super) node: Node,
     pub(super) logging: Option<SetLevel>,
@@ -111,6 +118,7 @@ impl Rooms {
             status,
             drain,
             accepted,
+            bootstrap,
             addresses,
             node,
             logging,
@@ -131,8 +139,11 @@ impl Rooms {
             node: Box::new(move || {
                 json::to_json(&node).unwrap_or_else(|error| json!({"error": error.to_string()}))
             }),
-            config_dump: Box::new(move || config_dump(&accepted, &status)),
-            clusters: Box::new(move || store.current().clusters.values().cloned().collect()),
+            clusters: {
+                let accepted = accepted.clone();
+                Box::new(move || clusters_shown(&store, &accepted))
+            },
+            config_dump: Box::new(move || config_dump(bootstrap.as_ref(), &accepted, &status)),
             listeners: Box::new(move || {
                 addresses
                     .borrow()
@@ -167,56 +178,15 @@ fn readiness(status: &Status, drain: &Drain) -> Result<(), String> {
     Ok(())
 }
 
-/// The `configs` of `/config_dump`: what was accepted over xDS, and what of it was refused last.
-fn config_dump(accepted: &SharedAccepted, status: &Status) -> Vec<Value> {
-    // Copied first: writing JSON takes its time, and the client must not wait for it.
-    let kinds = Kind::ALL.map(|kind| {
-        let accepted = accepted.lock();
-        let resources: BTreeMap<Arc<str>, Raw> = accepted
-            .of(kind)
-            .iter()
-            .map(|(name, raw)| (name.clone(), raw.clone()))
-            .collect();
-        (kind, resources)
-    });
-    let refusals = status.report().refusals;
-    // For all of them: they are dear to build, and would be for each.
-    let _descriptors = json::Descriptors::load();
-    kinds
-        .into_iter()
-        .map(|(kind, resources)| dump_of(kind, &resources, &refusals))
-        .collect()
-}
-
-fn dump_of(kind: Kind, resources: &BTreeMap<Arc<str>, Raw>, refusals: &[(Kind, String)]) -> Value {
-    let (dump, list, field) = match kind {
-        Kind::Listener => ("ListenersConfigDump", "dynamic_listeners", "listener"),
-        Kind::Cluster => ("ClustersConfigDump", "dynamic_active_clusters", "cluster"),
-        Kind::Route => ("RoutesConfigDump", "dynamic_route_configs", "route_config"),
-        Kind::Endpoints => (
-            "EndpointsConfigDump",
-            "dynamic_endpoint_configs",
-            "endpoint_config",
-        ),
+/// Clusters in force, in the order of their names.
+fn clusters_shown(store: &SnapshotStore, accepted: &SharedAccepted) -> Vec<ClusterShown> {
+    let snapshot = store.current();
+    let accepted = accepted.lock();
+    let shown = |cluster: &Arc<Cluster>| ClusterShown {
+        added_via_api: accepted.get(Kind::Cluster, &cluster.name).is_some(),
+        cluster: cluster.clone(),
     };
-    let resources = resources.iter().map(|(name, raw)| {
-        let config = json::any_to_json(&raw.packed)
-            .unwrap_or_else(|error| json!({"error": error.to_string()}));
-        let mut entry = json!({"name": &**name, "version_info": raw.version});
-        if let Some(entry) = entry.as_object_mut() {
-            entry.insert(field.to_owned(), config);
-        }
-        entry
-    });
-    let refused: Vec<&String> = refusals
-        .iter()
-        .filter(|(of, _)| *of == kind)
-        .map(|(_, line)| line)
-        .collect();
-    let mut value =
-        json!({"@type": format!("type.googleapis.com/envoy.admin.v3.{dump}"), "refused": refused});
-    if let Some(fields) = value.as_object_mut() {
-        fields.insert(list.to_owned(), resources.collect());
-    }
-    value
+    let mut clusters: Vec<_> = snapshot.clusters.values().map(shown).collect();
+    clusters.sort_by(|a, b| a.cluster.name.cmp(&b.cluster.name));
+    clusters
 }

@@ -1,11 +1,12 @@
 //! What of a message cannot be shown: an `Any` of a type that is not carried, whose bytes are no such message, or that
-//! lies too deep in others. One extension that is not known must not hide all else.
+//! lies too deep in others. One extension that is not known must not hide all else. What must not be shown goes on the
+//! same walk.
 
 use prost::bytes::Bytes;
 use prost::{Message, Name};
 use prost_reflect::{DynamicMessage, ReflectMessage, Value};
 
-use super::{Descriptors, JsonError, mismatch};
+use super::{Descriptors, JsonError, mismatch, redact};
 use crate::pb::google::protobuf::{Any, Struct, Value as Field, value::Kind};
 
 /// Deepest nesting of messages in which an `Any` is opened. Decoding bounds the nesting within each, so that writing what
@@ -34,7 +35,10 @@ fn is_any(message: &DynamicMessage) -> bool {
 }
 
 fn fields(descriptors: &Descriptors, message: &mut DynamicMessage, depth: usize) {
-    for (_, value) in message.fields_mut() {
+    for (field, value) in message.fields_mut() {
+        if redact::is_sensitive(&field) {
+            redact::redact(&field, value);
+        }
         walk(descriptors, value, depth + 1);
     }
 }

@@ -1,6 +1,7 @@
 //! How exchanges end: with an answer, one of our own, or none.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use weft_config::flag::ResponseFlag;
 
@@ -12,6 +13,7 @@ use super::local_reply::LocalReply;
 use super::timers::Owner;
 use crate::http::codec::{ProtocolError, Reason, StreamId};
 use crate::http::head::{Head, Version};
+use crate::listener::ConnectionFacts;
 use crate::route::Routed;
 use crate::telemetry::{DownstreamInfo, Protocol, RequestLog, Scope};
 
@@ -70,12 +72,10 @@ impl Engine {
 
     /// Ends an exchange with an answer of our own.
     pub(super) fn reply(&mut self, id: ExchangeId, reply: &LocalReply) {
+        self.begin_log_at_listener(id);
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        if exchange.log.is_none() {
-            exchange.begin_log(&self.scope);
-        }
         match reply.flag {
             Some(flag) => exchange.flag(flag, reply.reason.clone()),
             None => {
@@ -200,17 +200,34 @@ impl Engine {
             local: facts.destination(),
             protocol,
         };
-        let snapshot = self.snapshots.pointer().load();
-        let listener = snapshot.listener(&facts.listener);
-        let view = listener.and_then(|listener| crate::route::http_view(listener, &facts));
-        let scope = view.map_or(&self.scope, |view| &view.scope);
-        let mut log = RequestLog::begin(scope, &info, &Head::request(b"-", b"-", b"-"), self.now);
+        let scope = self.scope_of(&facts);
+        let mut log = RequestLog::begin(&scope, &info, &Head::request(b"-", b"-", b"-"), self.now);
         log.response(reply.status, |_| None);
         if let Some(flag) = reply.flag {
             log.flag(flag);
         }
         log.details(reply.reason.clone());
         log.finish(self.now);
+    }
+
+    /// A request that ends before what it names is found counts for the listener that took its connection.
+    fn begin_log_at_listener(&mut self, id: ExchangeId) {
+        let exchange = self.exchanges.get(id);
+        let Some(exchange) = exchange.filter(|exchange| exchange.log.is_none()) else {
+            return;
+        };
+        let scope = self.scope_of(&exchange.facts);
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.begin_log(&scope);
+        }
+    }
+
+    /// By what the listener that took a connection counts and logs.
+    fn scope_of(&self, facts: &ConnectionFacts) -> Arc<Scope> {
+        let snapshot = self.snapshots.pointer().load();
+        let listener = snapshot.listener(&facts.listener);
+        let view = listener.and_then(|listener| crate::route::http_view(listener, facts));
+        view.map_or(&self.scope, |view| &view.scope).clone()
     }
 
     /// Ends an exchange that nobody waits for any more.
@@ -220,10 +237,8 @@ impl Engine {
         flag: ResponseFlag,
         why: impl Into<Cow<'static, str>>,
     ) {
+        self.begin_log_at_listener(id);
         if let Some(exchange) = self.exchanges.get_mut(id) {
-            if exchange.log.is_none() {
-                exchange.begin_log(&self.scope);
-            }
             exchange.flag(flag, why);
             self.drop_attempt(id);
             self.finish(id);
@@ -294,7 +309,7 @@ impl Exchange {
     }
 
     /// From here the request is counted.
-    pub(super) fn begin_log(&mut self, scope: &std::sync::Arc<Scope>) {
+    pub(super) fn begin_log(&mut self, scope: &Arc<Scope>) {
         let protocol = match self.head.version() {
             Version::Http10 => Protocol::Http10,
             Version::Http11 => Protocol::Http11,

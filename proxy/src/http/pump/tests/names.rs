@@ -95,6 +95,24 @@ fn a_name_that_the_control_plane_does_not_know_is_a_404_that_says_so() {
 }
 
 #[test]
+fn a_request_for_an_unknown_name_counts_for_the_listener_that_took_it() {
+    local(async {
+        let mesh = mesh(nobody().await).await;
+        let mut client = mesh.rig.connect().await;
+        client.send(GET).await;
+        mesh.asked().await;
+        mesh.demand
+            .absent(&NAME.into(), Absence::Unknown, Instant::now());
+        client.message().await;
+        mesh.rig.settles().await;
+        let reached_none = mesh.rig.metrics.no_cluster();
+        let counted = reached_none.http_totals(Direction::Inbound).unwrap();
+        assert_eq!(counted.flags[ResponseFlag::NR.index()], 1);
+        assert!(reached_none.http_totals(Direction::Unspecified).is_none());
+    });
+}
+
+#[test]
 fn a_name_that_nobody_answers_is_a_503_that_says_so() {
     local(async {
         let mesh = mesh(nobody().await).await;

@@ -144,9 +144,14 @@ impl Http2Options {
             "max_inbound_window_update_frames_per_data_frame_sent",
             (1, u32::MAX),
         );
-        // A smaller table does what a larger one does.
         if let Some(given) = proto.hpack_table_size {
             options.header_table_bytes = given.value.min(HEADER_TABLE_BYTES_MAX);
+            if given.value > HEADER_TABLE_BYTES_MAX {
+                // A smaller table does what a larger one does.
+                let got = given.value;
+                let rule = format!("counts as {HEADER_TABLE_BYTES_MAX}, the most, got {got}");
+                diag.warn(at.field("hpack_table_size"), rule);
+            }
         }
         options.allow_connect = proto.allow_connect;
         let keepalive = proto.connection_keepalive.as_ref();
@@ -187,6 +192,26 @@ fn warn_ignored(proto: &core::Http2ProtocolOptions, at: &FieldPath, diag: &mut D
         "override_stream_error_on_invalid_http_message",
         closes.is_some_and(|it| !it.value),
         "is ignored: a malformed message ends its own stream and no other",
+    );
+    ignored(
+        "enable_huffman_encoding",
+        proto.enable_huffman_encoding.is_some_and(|it| !it.value),
+        "is ignored: what is shorter so is always encoded by Huffman",
+    );
+    ignored(
+        "max_metadata_size",
+        proto.max_metadata_size.is_some(),
+        "is ignored: METADATA frames are not supported",
+    );
+    ignored(
+        "use_oghttp2_codec",
+        proto.use_oghttp2_codec.is_some(),
+        "is ignored: there is one codec",
+    );
+    ignored(
+        "disallow_obs_text",
+        proto.disallow_obs_text.is_some_and(|it| it.value),
+        not_yet,
     );
 }
 
@@ -238,7 +263,7 @@ mod tests {
     fn what_is_given_is_in_force_and_the_rest_is_the_default() {
         let (options, found) = read(&core::Http2ProtocolOptions {
             max_concurrent_streams: Some(wkt::UInt32Value { value: 9 }),
-            hpack_table_size: Some(wkt::UInt32Value { value: 1 << 20 }),
+            hpack_table_size: Some(wkt::UInt32Value { value: 65_536 }),
             allow_connect: true,
             connection_keepalive: Some(core::KeepaliveSettings {
                 interval: Some(wkt::Duration {
@@ -268,6 +293,37 @@ mod tests {
                 ..Http2Options::default()
             }
         );
+    }
+
+    #[test]
+    fn what_changes_nothing_is_warned_of() {
+        let yes = Some(wkt::BoolValue { value: true });
+        let no = Some(wkt::BoolValue { value: false });
+        let (options, found) = read(&core::Http2ProtocolOptions {
+            hpack_table_size: Some(wkt::UInt32Value { value: 1_000_000 }),
+            enable_huffman_encoding: no,
+            max_metadata_size: Some(wkt::UInt64Value { value: 1 }),
+            use_oghttp2_codec: no,
+            disallow_obs_text: yes,
+            ..Default::default()
+        });
+        assert_eq!(
+            found,
+            [
+                "enable_huffman_encoding: is ignored: what is shorter so is always encoded by Huffman",
+                "max_metadata_size: is ignored: METADATA frames are not supported",
+                "use_oghttp2_codec: is ignored: there is one codec",
+                "disallow_obs_text: is not supported yet and ignored",
+                "hpack_table_size: counts as 65536, the most, got 1000000",
+            ]
+        );
+        assert_eq!(options.header_table_bytes, 65_536);
+        let (_, found) = read(&core::Http2ProtocolOptions {
+            enable_huffman_encoding: yes,
+            disallow_obs_text: no,
+            ..Default::default()
+        });
+        assert_eq!(found, Vec::<String>::new(), "that is how it is");
     }
 
     #[test]

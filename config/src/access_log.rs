@@ -3,10 +3,12 @@
 //! The proxy renders what is compiled here, and the parsers of listeners call [`compile`] so that a format that
 //! cannot be honoured is refused where it was written.
 
+mod direction;
+
 use std::sync::Arc;
 
 /// One access log.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessLog {
     /// File, or `/dev/stdout` and `/dev/stderr`.
     pub path: Arc<str>,
@@ -15,7 +17,7 @@ pub struct AccessLog {
 }
 
 /// How an access log line is written.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccessLogFormat {
     /// Envoy's default line, then response flag reason.
     Text,

@@ -52,6 +52,17 @@ pub enum Direction {
     Outbound,
 }
 
+impl Direction {
+    /// A word for it, as metrics and access logs write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unspecified => "unspecified",
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
 /// How long and how much is looked at to find out the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Detection {

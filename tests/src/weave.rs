@@ -98,6 +98,7 @@ pub fn sidecar_config(
         inbound_listen: free,
         address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         limits: OutboundLimits::default(),
+        access_log: None,
     })))
 }
 

@@ -64,6 +64,7 @@ async fn sidecar(control_plane: SocketAddr, state_dir: Option<&Path>) -> anyhow:
         inbound_listen: loopback,
         address: None,
         limits: Default::default(),
+        access_log: None,
     };
     let mut config = Config::new(Source::Mesh(Box::new(mesh)));
     config.state_dir = state_dir.map(Path::to_owned);

@@ -22,7 +22,13 @@ struct Page {
     meaning: &'static str,
     blame: &'static str,
     check: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_log: Option<&'static str>,
 }
+
+/// Said where one is sent to the access log, which is off by default.
+const ACCESS_LOG: &str = "a sidecar writes one with `weft-proxy --access-log FILE`, or `-` for its standard output; with a \
+                          bootstrap, the listener's access_log says where";
 
 /// Explains a response flag.
 ///
@@ -49,6 +55,7 @@ pub(super) fn run(explain: &Explain, output: OutputFormat) -> anyhow::Result<()>
         meaning: flag.meaning(),
         blame: flag.blame().as_str(),
         check: flag.check(),
+        access_log: flag.check().contains("access log").then_some(ACCESS_LOG),
     };
     if !output.print_structured(&page)? {
         say!(
@@ -59,6 +66,9 @@ pub(super) fn run(explain: &Explain, output: OutputFormat) -> anyhow::Result<()>
             page.blame,
             page.check
         )?;
+        if let Some(access_log) = page.access_log {
+            say!("access log: {access_log}")?;
+        }
     }
     Ok(())
 }

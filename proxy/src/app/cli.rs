@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -12,6 +13,7 @@ use weft_config::bootstrap::runtime::Runtime;
 use weft_config::diag::Diagnostics;
 use weft_config::gateway_api::Span;
 use weft_config::gateway_api::names::is_dns_label;
+use weft_config::listener::{AccessLog, AccessLogFormat};
 
 use super::cgroup;
 use super::config::{Config, Source};
@@ -151,6 +153,15 @@ pub struct RunArgs {
         conflicts_with = "bootstrap"
     )]
     pub address: Option<IpAddr>,
+    /// A file that requests and connections of both directions are logged to, or - for standard output; as --log-format says
+    #[arg(
+        long,
+        env = "WEFT_ACCESS_LOG",
+        value_name = "FILE",
+        value_parser = access_log_path,
+        conflicts_with = "bootstrap"
+    )]
+    pub access_log: Option<Arc<str>>,
     /// Bounds.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -294,6 +305,13 @@ impl RunArgs {
             inbound_listen: self.inbound_listen,
             address: self.address,
             limits: self.limits.outbound(),
+            access_log: self.access_log.clone().map(|path| AccessLog {
+                path,
+                format: match self.log_format {
+                    LogFormat::Text => AccessLogFormat::Text,
+                    LogFormat::Json => AccessLogFormat::Json,
+                },
+            }),
         })
     }
 }
@@ -354,6 +372,14 @@ fn control_plane(url: &str) -> Result<(String, u16), String> {
         return Err(wrong("must be http://HOST:PORT"));
     }
     Ok((host.to_owned(), port))
+}
+
+fn access_log_path(text: &str) -> Result<Arc<str>, String> {
+    match text {
+        "" => Err("must be a file, or - for standard output".to_owned()),
+        "-" => Ok("/dev/stdout".into()),
+        path => Ok(path.into()),
+    }
 }
 
 fn log_level(text: &str) -> Result<String, String> {

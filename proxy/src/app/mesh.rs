@@ -9,7 +9,7 @@ use std::time::Duration;
 use weft_config::diag::{Diagnostics, FieldPath};
 use weft_config::http2::Http2Options;
 use weft_config::listener::{
-    ChainAction, Detection, Direction, DownstreamCodec, FilterChain, FilterChainMatch,
+    AccessLog, ChainAction, Detection, Direction, DownstreamCodec, FilterChain, FilterChainMatch,
     HttpConnectionManager, HttpLimits, Listener, RouteSource, ServerHeader,
 };
 use weft_config::route::RouteTable;
@@ -42,6 +42,8 @@ pub struct MeshConfig {
     pub address: Option<IpAddr>,
     /// Bounds of the outbound listener.
     pub limits: OutboundLimits,
+    /// Where requests and connections of both directions are logged; `None`: nowhere.
+    pub access_log: Option<AccessLog>,
 }
 
 /// Bounds of the outbound listener; those of the inbound one come from the control plane with it.
@@ -145,13 +147,15 @@ impl MeshConfig {
     /// The outbound listener: its requests and connections ask for what they need.
     pub(super) fn outbound(&self) -> Arc<Listener> {
         let name: Arc<str> = OUTBOUND.into();
+        let log = self.access_log.as_ref();
+        let log = log.map(|log| log.of_direction(Direction::Outbound));
         let hcm = HttpConnectionManager {
             stat_prefix: name.clone(),
             codec: DownstreamCodec::Auto,
             routes: RouteSource::Inline(Arc::new(no_routes(&name))),
             filters: Vec::new(),
             limits: self.limits.http(),
-            access_log: Vec::new(),
+            access_log: log.into_iter().collect(),
             use_remote_address: false,
             xff_num_trusted_hops: 0,
             upgrades: vec!["websocket".into(), "connect".into()],

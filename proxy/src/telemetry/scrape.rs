@@ -219,15 +219,6 @@ fn encode(metric: &mut MetricEncoder<'_>, value: &Value) -> Result<(), std::fmt:
     }
 }
 
-fn direction_label(direction: Direction) -> String {
-    match direction {
-        Direction::Unspecified => "unspecified",
-        Direction::Inbound => "inbound",
-        Direction::Outbound => "outbound",
-    }
-    .to_owned()
-}
-
 /// A name from configuration, cut and without what would break the page.
 fn label(value: &str) -> String {
     let end = super::render::boundary(value, VALUE_BYTES_MAX);
@@ -252,7 +243,7 @@ fn cluster(stats: &ClusterStats) -> Samples {
         Direction::Outbound,
     ] {
         if let Some(totals) = stats.http_totals(direction) {
-            http(&of, &direction_label(direction), totals, &mut samples);
+            http(&of, direction.as_str(), totals, &mut samples);
         }
     }
     held(&of, stats, &mut samples);
@@ -348,7 +339,7 @@ fn endpoints(of: &Of, stats: &ClusterStats, samples: &mut Samples) {
 fn listener(stats: &ListenerStats) -> Samples {
     let labels: Labels = vec![
         ("listener", label(&stats.name)),
-        ("direction", direction_label(stats.direction)),
+        ("direction", stats.direction.as_str().to_owned()),
     ];
     let mut samples = Samples::default();
     for (name, gauge) in [

@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 use tracing::{info, warn};
 use weft_config::cluster::Cluster;
-use weft_config::listener::Listener;
+use weft_config::listener::{AccessLog, Listener};
 use weft_xds_proto::pb::envoy::config::core::v3::Node;
 
 use super::accepted::SharedAccepted;
@@ -26,6 +26,7 @@ use crate::snapshot::{Builder, Demand, SnapshotStore, UnknownClusters};
 
 mod apply;
 mod derive;
+mod placed;
 mod restore;
 
 /// Where listeners or clusters come from, beside the static ones.
@@ -57,6 +58,8 @@ pub struct Options {
     /// A listener that is asked for only to tell the server who we are: who is not called, and has called nobody yet, has
     /// nothing else to ask for.
     pub introduction: Option<Arc<str>>,
+    /// Where mesh mode logs requests and connections of both directions; `None`: where the control plane says.
+    pub access_log: Option<AccessLog>,
     /// Who we are.
     pub node: Node,
 }

@@ -36,6 +36,29 @@ fn the_simple_start_says_all_that_mesh_mode_needs() {
 }
 
 #[test]
+fn the_access_log_is_off_unless_asked_for_and_written_as_the_log_is() {
+    let log = |more: &[&str]| {
+        let mut args = vec!["--control-plane", "http://a:1", "--service", "s"];
+        args.extend_from_slice(more);
+        match parse(&args).unwrap().run.config().unwrap().source {
+            Source::Mesh(mesh) => mesh
+                .access_log
+                .map(|log| (log.path.to_string(), log.format)),
+            Source::Bootstrap(_) => panic!("not mesh mode"),
+        }
+    };
+    assert_eq!(log(&[]), None);
+    assert_eq!(
+        log(&["--access-log", "-"]),
+        Some(("/dev/stdout".to_owned(), AccessLogFormat::Text))
+    );
+    assert_eq!(
+        log(&["--access-log", "/tmp/access", "--log-format", "json"]),
+        Some(("/tmp/access".to_owned(), AccessLogFormat::Json))
+    );
+}
+
+#[test]
 fn wrong_usage_is_told_from_refusal() {
     for args in [
         &["--service"][..],
@@ -67,6 +90,8 @@ fn wrong_usage_is_told_from_refusal() {
         &["--bootstrap", "f", "--header-count-max", "1"],
         &["--bootstrap", "f", "--buffer-bytes-max", "64Ki"],
         &["--bootstrap", "f", "--detection-timeout", "1s"],
+        &["--bootstrap", "f", "--access-log", "-"],
+        &["--access-log", ""],
     ] {
         assert!(parse(args).is_err(), "{args:?}");
     }

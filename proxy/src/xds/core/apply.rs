@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 use weft_config::endpoint::EndpointSet;
-use weft_config::listener::{Direction, Listener};
 use weft_config::resource::Resource;
 
 use super::{Core, wall_clock};
@@ -216,26 +215,6 @@ impl Core {
         if demand.is_some_and(|demand| demand.is_absent(name)) {
             self.asked.insert(name.clone());
         }
-    }
-
-    /// Mesh mode binds what it was told to bind on the command line, and nothing else.
-    fn placed(&self, listener: Arc<Listener>) -> Arc<Listener> {
-        if self.options.listeners != super::Source::AdsByName {
-            return listener;
-        }
-        let inbound = self.options.inbound.as_ref();
-        let address = inbound
-            .filter(|(name, _)| *name == listener.name)
-            .map(|(_, address)| *address);
-        let direction = match address {
-            Some(_) => Direction::Inbound,
-            None => Direction::Outbound,
-        };
-        Arc::new(Listener {
-            address,
-            direction,
-            ..(*listener).clone()
-        })
     }
 
     /// A state-of-the-world response of listeners or clusters lists all: what it lacks is gone.

@@ -127,6 +127,7 @@ impl Client {
             demand: demand.clone(),
             inbound: None,
             introduction: None,
+            access_log: None,
             node: Node::default(),
         };
         let core = Core::new(

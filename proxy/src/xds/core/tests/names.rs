@@ -1,6 +1,34 @@
 //! Names on demand: asked for, learned, absent, given up.
 
+use weft_config::listener::{AccessLog, AccessLogFormat, ChainAction, Direction};
+
 use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn what_mesh_mode_learns_is_logged_as_the_command_line_says() {
+    let mut client = Client::mesh();
+    let log = AccessLog {
+        path: "/dev/stdout".into(),
+        format: AccessLogFormat::Text,
+    };
+    client.core.options.access_log = Some(log.clone());
+    client.core.stream_began();
+    let demand = client.demand.clone().unwrap();
+    let _ticket = demand.want("a:80");
+    client.step();
+    client.told(Kind::Listener, vec![("1", api_listener("a:80", "t"))], &[]);
+    client.told(Kind::Route, vec![("1", routes("t", "c"))], &[]);
+    client.told(Kind::Cluster, vec![("1", cluster("c"))], &[]);
+    client.told(Kind::Endpoints, vec![("1", endpoints("c"))], &[]);
+    let Wanted::Ready(view) = demand.want("a:80") else {
+        panic!("not in force");
+    };
+    let chain = view.config.default_filter_chain.as_ref();
+    let Some(ChainAction::Http(hcm)) = chain.map(|chain| &chain.action) else {
+        panic!("not HTTP: {:?}", view.config);
+    };
+    assert_eq!(hcm.access_log, [log.of_direction(Direction::Outbound)]);
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_name_that_the_server_does_not_know_is_absent() {

@@ -543,6 +543,10 @@ async fn some_commands_need_no_control_plane() -> anyhow::Result<()> {
         &succeed(run(&["explain", "uh"], "").await?)?,
         &["NoHealthyUpstream"],
     );
+    holds(
+        &succeed(run(&["explain", "UPE"], "").await?)?,
+        &["details of the access log", "weft-proxy --access-log"],
+    );
     let unknown = run(&["explain", "reviews"], "").await?;
     assert_eq!(unknown.code, Some(1));
     holds(&unknown.err, &["\"reviews\" is not a response flag"]);

@@ -154,13 +154,7 @@ pub struct RunArgs {
     )]
     pub address: Option<IpAddr>,
     /// A file that requests and connections of both directions are logged to, or - for standard output; as --log-format says
-    #[arg(
-        long,
-        env = "WEFT_ACCESS_LOG",
-        value_name = "FILE",
-        value_parser = access_log_path,
-        conflicts_with = "bootstrap"
-    )]
+    #[arg(long, env = "WEFT_ACCESS_LOG", value_name = "FILE", value_parser = access_log_path, conflicts_with = "bootstrap")]
     pub access_log: Option<Arc<str>>,
     /// Bounds.
     #[command(flatten)]

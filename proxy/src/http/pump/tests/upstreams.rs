@@ -302,3 +302,31 @@ fn an_answer_that_is_thrown_away_before_it_is_whole_costs_its_connection() {
         assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
     });
 }
+
+#[test]
+fn an_answer_says_whether_the_route_or_the_budget_ended_its_attempts() {
+    for (percent, says) in [
+        (100, "; retries are used up"),
+        (0, "; the cluster's retry budget is spent"),
+    ] {
+        local(async move {
+            let to = origin(|_, mut peer| async move {
+                peer.head().await;
+            })
+            .await;
+            let mut setup = Setup::to([to]);
+            setup.forward.retry = on_5xx();
+            setup.cluster = Box::new(move |cluster| {
+                cluster.circuit_breakers.retries_max = 0;
+                cluster.circuit_breakers.retry_budget = RetryBudget {
+                    percent,
+                    per_second_min: 0,
+                };
+            });
+            let answer = setup.start().await.ask(GET).await;
+            assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+            assert!(answer.contains("closed the connection"), "{answer}");
+            assert!(answer.contains(says), "{answer}");
+        });
+    }
+}

@@ -13,12 +13,14 @@ pub(super) struct Hop {
     pub(super) without_length: bool,
 }
 
-/// The one `Content-Length` of `head`.
+/// The one `Content-Length` of `head`, among the fields that go on.
 pub(super) fn length_of(head: &Head) -> Result<Option<u64>, Refused> {
-    let mut all = head.get_all(Known::ContentLength);
+    let mut all = head
+        .forwarded()
+        .filter(|field| field.known == Known::ContentLength);
     match (all.next(), all.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => Ok(Some(chars::decimal(value).ok_or(Refused::Length)?)),
+        (Some(it), None) => Ok(Some(chars::decimal(it.value).ok_or(Refused::Length)?)),
         (Some(_), Some(_)) => Err(Refused::Length),
     }
 }

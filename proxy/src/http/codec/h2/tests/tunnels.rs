@@ -192,3 +192,25 @@ fn a_client_asks_for_an_extended_connect() {
     let seen = end.read(&headers(1, &[(":status", "503")], true));
     assert_eq!(seen, [self::head(1, "503", &[], true)]);
 }
+
+#[test]
+fn the_length_that_an_extended_connect_announces_goes_no_further() {
+    let mut end = server_with(H2Limits {
+        connect_protocol: true,
+        ..H2Limits::default()
+    });
+    end.input.extend(&headers(1, WEBSOCKET, false));
+    let Ok(Some(Event::Head { head, .. })) = end.conn.next(&mut end.input, &mut end.heads) else {
+        panic!("no head");
+    };
+    let mut next = crate::http::codec::h1::Conn::client(Default::default());
+    let stream = next.open().expect("a fresh connection");
+    let mut out = Out::new();
+    next.head(stream, &head, true, &mut out)
+        .expect("an upgrade");
+    let written = text(out.pending());
+    assert!(
+        !written.to_lowercase().contains("content-length"),
+        "{written}"
+    );
+}

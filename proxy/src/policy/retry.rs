@@ -24,7 +24,7 @@ pub enum Failure {
     /// No connection could be opened.
     ConnectFailed,
     /// The upstream provably did not read the request (`REFUSED_STREAM`, beyond `GOAWAY`).
-    Refused,
+    NotBegun,
     /// The connection or stream broke before an answer.
     Reset {
         /// Whether any byte of the request was written.
@@ -142,7 +142,7 @@ impl RetryState {
         }
         // What reached nobody costs the upstream nothing, so it is bounded by its attempts alone: a rolling restart
         // must not spend the budget.
-        let reached = !matches!(failure, Failure::ConnectFailed | Failure::Refused);
+        let reached = !matches!(failure, Failure::ConnectFailed | Failure::NotBegun);
         let guard = match reached.then(|| breakers.try_acquire_retry(now)) {
             Some(None) => {
                 self.gave_up = Some("the cluster's retry budget is spent");
@@ -190,7 +190,7 @@ fn retries(on: &RetryOn, failure: Failure) -> bool {
                 || grpc.is_some_and(|code| on.grpc_codes.contains(&code))
         }
         Failure::ConnectFailed => on.connect_failure || on.reset_before_request || any_reset,
-        Failure::Refused => on.refused_stream || any_reset,
+        Failure::NotBegun => on.refused_stream || any_reset,
         Failure::Reset { written: false } => on.reset_before_request || any_reset,
         Failure::Reset { written: true } | Failure::TryTimedOut => any_reset,
     }

@@ -83,13 +83,11 @@ impl Engine {
         failure: &Failure,
     ) -> Option<Duration> {
         let attempt_up = self.exchanges.get(id)?.attempt.up;
-        let unread =
-            *failure == Failure::NotBegun || attempt_up.is_none_or(|up| self.wrote_nothing(up));
+        let unread = attempt_up.is_none_or(|up| self.wrote_nothing(up));
         let kind = match failure {
             Failure::Connect(_) => policy::Failure::ConnectFailed,
-            Failure::Closed | Failure::Reset | Failure::NotBegun => {
-                policy::Failure::Reset { written: !unread }
-            }
+            Failure::NotBegun => policy::Failure::NotBegun,
+            Failure::Closed | Failure::Reset => policy::Failure::Reset { written: !unread },
             Failure::TryTimedOut => policy::Failure::TryTimedOut,
             // What is not HTTP now will not be at the next attempt, and an edited head stays what it is.
             Failure::TimedOut | Failure::Protocol(_) | Failure::Refused(_) => return None,

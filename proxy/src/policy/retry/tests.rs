@@ -112,7 +112,7 @@ fn each_condition_retries_what_it_names() {
 fn without_a_policy_only_what_reached_nobody_is_tried_once_more_and_at_once() {
     let (breakers, now) = breakers(0, 1);
     let mut rng = fastrand::Rng::with_seed(1);
-    for failure in [Failure::ConnectFailed, Failure::Refused] {
+    for failure in [Failure::ConnectFailed, Failure::NotBegun] {
         let mut state = RetryState::new(None);
         let first = state.next(failure, &breakers, now, &mut rng);
         assert!(matches!(

@@ -244,11 +244,19 @@ impl Codec {
         }
     }
 
-    /// The peer has not acknowledged that in time: gives the error for which the connection cannot go on.
-    pub fn miss_settings(&mut self) -> Option<ProtocolError> {
+    /// The peer was too slow for its connection to go on, which `error` says; where exchanges share it.
+    pub fn time_out(&mut self, error: ProtocolError) {
+        match self {
+            Self::H1(_) => {}
+            Self::H2(conn) => conn.time_out(error),
+        }
+    }
+
+    /// Which frame or head is not complete, as a number that another one does not have, where exchanges share the connection.
+    pub fn unfinished(&self) -> Option<u32> {
         match self {
             Self::H1(_) => None,
-            Self::H2(conn) => Some(conn.miss_settings()),
+            Self::H2(conn) => conn.unfinished(),
         }
     }
 

@@ -31,6 +31,8 @@ mod shed;
 mod sim;
 mod streams;
 mod switching;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod turn;
 mod upstream;
@@ -65,7 +67,7 @@ use crate::snapshot::{SnapshotStore, Ticket};
 use crate::telemetry::Scope;
 
 /// Bytes that wait on a connection before its own input is looked at no more.
-const OUT_BYTES_MAX: usize = 1024 * 1024;
+const READ_STOPS_AT_BYTES: usize = 1024 * 1024;
 
 /// What an engine is made from.
 pub(crate) struct EngineOptions {

@@ -73,6 +73,7 @@ protocol_errors! {
     BrokenBlock => 400, "the frames of a field block do not follow each other (RFC 9113 §4.3)";
     Push => 400, "a PUSH_PROMISE, which SETTINGS_ENABLE_PUSH forbids (RFC 9113 §8.4)";
     BadSetting => 400, "a setting with a value that it cannot have (RFC 9113 §6.5.2)";
+    HeadTimeout => 408, "a frame or head was not complete in time (RFC 9110 §15.5.9)";
     SettingsTimeout => 400, "SETTINGS were not acknowledged in time (RFC 9113 §6.5.3)";
     UnaskedAck => 400, "an acknowledgement of SETTINGS that were not sent (RFC 9113 §6.5.3)";
     BadGoaway => 400, "a GOAWAY with a last stream above that of the one before (RFC 9113 §6.8)";

@@ -8,8 +8,8 @@
 //! - `streams` holds what is open, `window` counts credit, `guard` counts what a peer may do only so often.
 //!
 //! A stream's credit is given back by [`Conn::consumed`], the connection's on receipt: a reader that sleeps holds up its own
-//! stream and no other. So what can wait for readers is `streams_max` × `stream_window` at most, and no other bound is
-//! needed. At rest a connection keeps its tables and little else.
+//! stream and no other. So what of bodies can wait for readers is `streams_max` × `stream_window` at most. Heads have no
+//! credit: one for each stream can wait, and whoever writes interim ones looks at how much waits. At rest a connection keeps its tables and little else.
 
 mod content;
 mod control;
@@ -57,12 +57,16 @@ pub struct Conn {
     partial: Vec<u8>,
     /// A field block of which a part is in frames to come.
     block: Option<Box<Block>>,
+    /// Frames that were read, but for those that continue a field block.
+    frames: u32,
     decoder: Decoder,
     encoder: Encoder,
     streams: Streams,
     pending: Pending,
     guard: Guard,
     hits: u16,
+    /// Streams that were refused since [`Conn::hits`] was called last.
+    refused: u32,
     /// What the peer has told, and whether it told anything.
     peer: Settings,
     peer_told: bool,
@@ -124,12 +128,14 @@ impl Conn {
             },
             partial: Vec::new(),
             block: None,
+            frames: 0,
             decoder: Decoder::new(),
             encoder: Encoder::new(),
             streams: Streams::default(),
             pending: Pending::default(),
             guard: Guard::default(),
             hits: 0,
+            refused: 0,
             peer: Settings::default(),
             peer_told: false,
             settings_acked: false,
@@ -268,7 +274,7 @@ impl Conn {
     /// Ends the connection in order (RFC 9113 §6.8): streams that are open run to their end, and a client begins no more.
     ///
     /// A server first only announces the end, lest streams be lost that are under way to it; it names the last one when the
-    /// peer has answered a PING, or at a second call.
+    /// peer has answered a PING, or at a second call, which the caller makes in time.
     pub fn drain(&mut self, out: &mut Out) {
         if !self.failed {
             match (self.role, self.drain) {
@@ -321,11 +327,9 @@ impl Conn {
         !self.settings_acked && !self.failed
     }
 
-    /// The peer has not acknowledged our settings in time: as after an error of [`Self::next`], which this gives.
-    pub fn miss_settings(&mut self) -> ProtocolError {
-        let error = ProtocolError::SettingsTimeout;
+    /// The peer was too slow, as `error` says: as after an error of [`Self::next`].
+    pub fn time_out(&mut self, error: ProtocolError) {
         self.fail(error);
-        error
     }
 
     /// Whether bytes from the peer can be used now: as long as nothing has failed.
@@ -341,6 +345,13 @@ impl Conn {
         self.failed || (last && self.streams.is_empty())
     }
 
+    /// Which frame or field block is not complete, as a number that another one does not have; `None`: there is none. Of DATA,
+    /// what counts is its header.
+    pub fn unfinished(&self) -> Option<u32> {
+        let part = !self.partial.is_empty() || self.block.is_some();
+        (part && !self.failed).then_some(self.frames)
+    }
+
     /// Whether no exchange is under way, not even the first bytes of one.
     pub fn is_idle(&self) -> bool {
         self.streams.is_empty()
@@ -349,13 +360,15 @@ impl Conn {
             && matches!(self.reading, Reading::Frame | Reading::Preface(_))
     }
 
-    /// Which bounds were met since the last call, each once; for metrics.
+    /// Which bounds were met since the last call: each once, and that of streams once for each that was refused. For metrics.
     pub fn hits(&mut self) -> impl Iterator<Item = Hit> + use<> {
         let hits = std::mem::take(&mut self.hits);
-        Hit::ALL
+        let refused = std::mem::take(&mut self.refused);
+        let others = Hit::ALL
             .iter()
             .copied()
-            .filter(move |hit| hits & hit.bit() != 0)
+            .filter(move |hit| hits & hit.bit() != 0);
+        std::iter::repeat_n(Hit::Streams, refused as usize).chain(others)
     }
 
     fn hit(&mut self, error: ProtocolError) {

@@ -77,11 +77,15 @@ pub(crate) struct Downstream {
     pub(super) opened_at: Instant,
     /// When the first byte of an unfinished head came.
     pub(super) head_since: Option<Instant>,
+    /// Which of them that is, on a connection that exchanges share.
+    pub(super) unfinished: Option<u32>,
     pub(super) requests: u32,
     /// Those of the listener when the last request came.
     pub(super) limits: HttpLimits,
     /// Tells the peer to go elsewhere: by `Connection: close` on the next answer, or by GOAWAY.
     pub(super) draining: bool,
+    /// When a peer that was told so by a GOAWAY is told which stream is the last, should it not have answered by then.
+    pub(super) ends_at: Option<Instant>,
 }
 
 /// A connection to an endpoint.

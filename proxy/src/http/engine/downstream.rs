@@ -14,13 +14,17 @@ use super::failure::Failure;
 use super::keepalive::Keepalive;
 use super::local_reply::LocalReply;
 use super::timers::Owner;
-use super::{Action, Engine, OUT_BYTES_MAX};
+use super::{Action, Engine, READ_STOPS_AT_BYTES};
 use crate::http::codec::{Event, ProtocolError, Reason, StreamId};
 use crate::listener::ConnectionFacts;
 use crate::telemetry::Limit;
 
 /// How long what a peer still sends is read and dropped, so that it can read our answer.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// A peer of HTTP/2 that is told to go elsewhere answers a PING when it has heard so, and the last stream is named. So is it
+/// behind this much time without an answer.
+const LAST_NAMED_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long an answer may be silent after the downstream closed its write side.
 ///
@@ -36,9 +40,11 @@ impl Engine {
             facts,
             opened_at: self.now,
             head_since: None,
+            unfinished: None,
             requests: 0,
             limits,
             draining: false,
+            ends_at: None,
         };
         let mut connection = Connection::downstream(codec, downstream, self.now);
         connection.keepalive = keepalive;
@@ -68,11 +74,31 @@ impl Engine {
         let Some(connection) = self.wires.get_mut(id) else {
             return;
         };
-        if !connection.streams.is_empty() {
+        if !connection.streams.is_empty() || connection.codec.is_multiplexed() {
             return;
         }
         if let Some(down) = connection.as_downstream() {
             down.head_since.get_or_insert(now);
+        }
+    }
+
+    /// Where exchanges share the connection, its codec knows what is not complete.
+    pub(super) fn note_unfinished(&mut self, id: ConnId) {
+        let now = self.now;
+        let Some(connection) = self.wires.get_mut(id) else {
+            return;
+        };
+        let unfinished = connection.codec.unfinished();
+        let Some(down) = connection.as_downstream() else {
+            return;
+        };
+        if down.unfinished == unfinished {
+            return;
+        }
+        down.unfinished = unfinished;
+        down.head_since = unfinished.map(|_| now);
+        if unfinished.is_some() {
+            self.arm_connection(id);
         }
     }
 
@@ -141,6 +167,10 @@ impl Engine {
             None => self.reply_on_stream(id, stream, &reply),
         }
         self.reset_stream(id, stream, Reason::Protocol);
+        // What of the answer waited for credit goes with its stream.
+        if let Some(exchange) = exchange {
+            self.finish(exchange);
+        }
     }
 
     /// What was read breaks the rules of the protocol.
@@ -325,7 +355,7 @@ impl Engine {
         // Whoever shares a connection has been told by its codec, and is answered until it has heard so.
         let ends = idle && !connection.codec.is_multiplexed();
         if let Some(down) = connection.as_downstream() {
-            if idle {
+            if ends {
                 down.head_since = None;
             }
             if over || (ends && down.draining) {
@@ -346,11 +376,12 @@ impl Engine {
             return;
         };
         let told = std::mem::replace(&mut down.draining, true);
-        if !told
-            && connection.codec.is_multiplexed()
-            && let Some(connection) = self.wires.writer(id)
-        {
-            connection.codec.drain(&mut connection.out);
+        if !told && connection.codec.is_multiplexed() {
+            down.ends_at = Some(self.now + LAST_NAMED_WITHIN);
+            if let Some(connection) = self.wires.writer(id) {
+                connection.codec.drain(&mut connection.out);
+            }
+            self.arm_connection(id);
         }
         if self.wires.get(id).is_some_and(|it| it.streams.is_empty()) {
             self.rest(id);
@@ -402,7 +433,7 @@ impl Engine {
         // Once stopped, reading goes on when half of the room is free again.
         let half = u32::from(connection.starved);
         if connection.codec.is_multiplexed() {
-            return connection.out.len() > OUT_BYTES_MAX >> half;
+            return connection.out.len() > READ_STOPS_AT_BYTES >> half;
         }
         let exchange = connection.streams.first();
         let Some(exchange) = exchange.and_then(|id| self.exchanges.get(id)) else {
@@ -470,60 +501,94 @@ impl Engine {
         let Some(connection) = self.wires.get_mut(id) else {
             return;
         };
-        let busy = !connection.streams.is_empty();
+        let (closes_at, head_by) = (idle_until(connection), head_by(connection));
         let Some(down) = connection.as_downstream() else {
             return;
         };
-        let over = |since: Instant, limit: Duration| !limit.is_zero() && since + limit <= now;
-        if over(down.opened_at, down.limits.connection_duration_max) && !down.draining {
-            return self.drain_connection(id);
-        }
-        if busy {
-            return;
-        }
-        let slow = down
-            .head_since
-            .is_some_and(|at| over(at, down.limits.request_headers_timeout));
-        if slow {
-            self.scope.limits.hit(Limit::HeaderTime);
-            if let Some(connection) = self.wires.get_mut(id) {
-                connection.codec.refuse_input();
+        let past = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if past(life_of(down)) {
+            self.drain_connection(id);
+        } else if past(down.ends_at) {
+            down.ends_at = None;
+            if let Some(connection) = self.wires.writer(id) {
+                connection.codec.drain(&mut connection.out);
             }
-            let reason = "the request head was not complete in time";
-            let reply = LocalReply::new(408, ResponseFlag::DT, reason);
-            return self.reply_without_exchange(id, &reply.closing());
-        }
-        if down.head_since.is_none() {
+            self.settle_shared(id);
+        } else if past(head_by) {
+            self.head_due(id);
+        } else if past(closes_at) {
             self.scope.limits.hit(Limit::IdleTime);
             self.close_flushed(id);
         }
     }
+
+    /// A head was not complete in time.
+    fn head_due(&mut self, id: ConnId) {
+        let now = self.now;
+        let Some(connection) = self.wires.get_mut(id) else {
+            return;
+        };
+        if connection.starved {
+            // The rest of it may have come, and we have not read it.
+            if let Some(down) = connection.as_downstream() {
+                down.head_since = Some(now);
+            }
+            return;
+        }
+        self.scope.limits.hit(Limit::HeaderTime);
+        if connection.codec.is_multiplexed() {
+            // Frames follow each other: nothing else can come on this connection.
+            connection.codec.time_out(ProtocolError::HeadTimeout);
+            return self.fail_streams(id, ProtocolError::HeadTimeout);
+        }
+        connection.codec.refuse_input();
+        let reason = "the request head was not complete in time";
+        let reply = LocalReply::new(408, ResponseFlag::DT, reason);
+        self.reply_without_exchange(id, &reply.closing());
+    }
+}
+
+/// The end of `since` and `limit`; a limit of zero is none.
+fn after(since: Instant, limit: Duration) -> Option<Instant> {
+    (!limit.is_zero()).then(|| since + limit)
+}
+
+/// When a downstream connection is told to go elsewhere.
+fn life_of(down: &Downstream) -> Option<Instant> {
+    after(down.opened_at, down.limits.connection_duration_max).filter(|_| !down.draining)
+}
+
+/// When the head that has begun has to be complete, if one has, and its time is bounded.
+fn head_by(connection: &Connection) -> Option<Instant> {
+    let Role::Downstream(down) = &connection.role else {
+        return None;
+    };
+    after(down.head_since?, down.limits.request_headers_timeout)
+}
+
+/// When a connection without exchanges has been silent for too long. Half a head is silence, too, where it has no bound of
+/// its own.
+fn idle_until(connection: &Connection) -> Option<Instant> {
+    let limit = match &connection.role {
+        Role::Downstream(down) => down.limits.idle_timeout,
+        Role::Upstream(up) => up.config.idle_timeout,
+    };
+    let rests = connection.streams.is_empty() && head_by(connection).is_none();
+    after(connection.active_at, limit).filter(|_| rests)
 }
 
 /// When a connection is to be looked at next.
 fn due(connection: &Connection) -> Option<Instant> {
-    let after = |since: Instant, limit: Duration| (!limit.is_zero()).then(|| since + limit);
+    let asked = connection.keepalive.as_ref().map(|it| it.next());
+    let silence = idle_until(connection);
+    let both = [silence, asked, connection.settings_by];
     match (connection.closing, &connection.role) {
         (Closing::Linger(until), _) => Some(until),
         (Closing::Flush { .. }, _) => Some(connection.active_at + LINGER * 15),
         (Closing::No, Role::Downstream(down)) => {
-            let life = after(down.opened_at, down.limits.connection_duration_max)
-                .filter(|_| !down.draining);
-            let silence = match down.head_since {
-                _ if !connection.streams.is_empty() => None,
-                Some(since) => after(since, down.limits.request_headers_timeout),
-                None => after(connection.active_at, down.limits.idle_timeout),
-            };
-            let asked = connection.keepalive.as_ref().map(|it| it.next());
-            let all = [life, silence, asked, connection.settings_by];
-            all.into_iter().flatten().min()
+            let own = [life_of(down), down.ends_at, head_by(connection)];
+            own.into_iter().chain(both).flatten().min()
         }
-        (Closing::No, Role::Upstream(up)) => {
-            let rests = connection.streams.is_empty();
-            let silence = after(connection.active_at, up.config.idle_timeout).filter(|_| rests);
-            let asked = connection.keepalive.as_ref().map(|it| it.next());
-            let all = [silence, asked, connection.settings_by];
-            all.into_iter().flatten().min()
-        }
+        (Closing::No, Role::Upstream(_)) => both.into_iter().flatten().min(),
     }
 }

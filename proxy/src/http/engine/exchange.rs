@@ -91,6 +91,8 @@ pub(crate) struct Asks {
     pub(super) head_only: bool,
     /// `CONNECT`.
     pub(super) connect: bool,
+    /// Something follows its head: content, or with `opaque` what is none.
+    pub(super) content: bool,
     /// Asks for another protocol, and may.
     pub(super) upgrade: bool,
     /// Asks to leave HTTP on a stream of a connection that others share: what follows its head is no body.

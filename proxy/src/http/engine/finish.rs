@@ -88,6 +88,8 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
+        // No endpoint works on it any more, however long the downstream takes to read what it is told.
+        exchange.attempt.running = None;
         if exchange.answer.begun {
             return self.cut_answer(id, reply);
         }
@@ -103,11 +105,11 @@ impl Engine {
             apply(&mut head, &route.response_headers);
         }
         exchange.begin_answer(&head);
-        if let Some(log) = &mut exchange.log {
-            log.sent(body.len() as u64);
-        }
         let (down, stream) = (exchange.down, exchange.stream);
         let (whole, silent) = (exchange.is_received(), exchange.asks.head_only);
+        if let Some(log) = exchange.log.as_mut().filter(|_| !silent) {
+            log.sent(body.len() as u64);
+        }
         let written = self.write_reply(down, stream, (&head, &body), silent, reply.close || !whole);
         self.heads.give(head);
         if let Some(taken) = written
@@ -245,14 +247,17 @@ impl Engine {
         }
     }
 
-    /// Forgets an exchange. Here, and nowhere else, it is counted and logged.
+    /// Forgets an exchange: it is counted and logged, here and where both its sockets left for a tunnel, by
+    /// [`Switched::ended`](super::Switched::ended).
     pub(super) fn finish(&mut self, id: ExchangeId) {
         self.drop_attempt(id);
         let Some(mut exchange) = self.exchanges.remove(id) else {
             return;
         };
         let (down, stream) = (exchange.down, exchange.stream);
-        if let Some(log) = exchange.log.take() {
+        let received = exchange.received();
+        if let Some(mut log) = exchange.log.take() {
+            log.received(received);
             log.finish(self.now);
         }
         self.heads.give(exchange.head);
@@ -306,6 +311,11 @@ impl Exchange {
         // An upgrade that was refused leaves our half of the stream open.
         let refused = self.asks.upgrade && self.phase != Phase::Tunnel;
         self.body.is_sent() && !(refused && self.attempt.http2)
+    }
+
+    /// Bytes that came behind the head, whether or not they are a body, and whatever became of them.
+    pub(super) fn received(&self) -> u64 {
+        self.body.bytes + self.raw_from_down.len() as u64
     }
 
     /// From here the request is counted.

@@ -9,7 +9,7 @@ use weft_config::route::HostRewrite;
 use super::Engine;
 use super::body::Sink;
 use super::connection::{ConnId, Connection};
-use super::exchange::{Exchange, ExchangeId, Phase, UpStream};
+use super::exchange::{Asks, Exchange, ExchangeId, Phase, UpStream};
 use super::failure::Failure;
 use super::pool::Offer;
 use super::request::{Refusal, refuse};
@@ -29,6 +29,7 @@ impl Engine {
             return Err(Box::new(exchange.too_old()));
         }
         let cluster = exchange.cluster()?;
+        exchange.check_upgrade(&cluster)?;
         if exchange.attempt.running.is_none() {
             exchange.attempt.running = Some(
                 cluster
@@ -173,6 +174,22 @@ impl Exchange {
                 format!("no cluster {name} is in force"),
             )
         })
+    }
+
+    /// An upgrade with content cannot be asked for over HTTP/2: behind the head of an extended CONNECT all bytes are the
+    /// tunnel's (RFC 8441 §5), and content would be taken for the first of them.
+    fn check_upgrade(&self, cluster: &Cluster) -> Result<(), Refusal> {
+        let Asks {
+            upgrade,
+            content,
+            opaque,
+            ..
+        } = self.asks;
+        if upgrade && content && !opaque && self.goes_over_http2(cluster) {
+            let reason = "an upgrade with content cannot be asked for over HTTP/2 (RFC 8441 §5)";
+            return Err(refuse(400, ResponseFlag::DPE, reason));
+        }
+        Ok(())
     }
 
     /// Whether no connection serves it that has served before: a tunnel takes its connection along, and a connection that

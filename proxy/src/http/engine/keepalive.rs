@@ -9,7 +9,7 @@ use weft_config::http2::{Http2Keepalive, Http2Options};
 use super::Engine;
 use super::connection::{ConnId, Connection, Role};
 use super::exchange::ExchangeId;
-use crate::http::codec::Codec;
+use crate::http::codec::{Codec, ProtocolError};
 use crate::telemetry::Limit;
 
 /// How long an endpoint may say nothing at all on a shared connection, though it was asked, before a request that times out
@@ -127,10 +127,10 @@ impl Engine {
             // It may have been said, and we have not read it.
             return self.bound_settings_again(id);
         }
-        if let Some(error) = connection.codec.miss_settings() {
-            self.scope.limits.hit(Limit::Http2Settings);
-            self.fail_streams(id, error);
-        }
+        let error = ProtocolError::SettingsTimeout;
+        connection.codec.time_out(error);
+        self.scope.limits.hit(Limit::Http2Settings);
+        self.fail_streams(id, error);
     }
 
     fn bound_settings_again(&mut self, id: ConnId) {

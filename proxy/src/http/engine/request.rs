@@ -108,10 +108,12 @@ impl Engine {
             self.heads.give(head);
             return None;
         };
-        downstream.head_since = None;
+        if !multiplexed {
+            downstream.head_since = None;
+        }
         downstream.requests += 1;
         downstream.draining |= draining && !multiplexed;
-        let asks = Asks::of(&head, multiplexed);
+        let asks = Asks::of(&head, end, multiplexed);
         let exchange = Exchange {
             facts: downstream.facts.clone(),
             down,
@@ -324,9 +326,6 @@ impl Engine {
             return;
         };
         exchange.deadlines.moved_at = now;
-        if let Some(log) = &mut exchange.log {
-            log.received(bytes.len() as u64);
-        }
         if exchange.asks.opaque && exchange.phase != Phase::Tunnel {
             exchange.raw_from_down.extend_from_slice(bytes);
             exchange.raw_ended |= end;
@@ -402,12 +401,13 @@ impl Exchange {
 }
 
 impl Asks {
-    fn of(head: &Head, multiplexed: bool) -> Self {
+    fn of(head: &Head, end: bool, multiplexed: bool) -> Self {
         let method = head.method();
         let grpc = head.get(Known::ContentType).is_some_and(is_grpc);
         Self {
             head_only: method == Some(Method::Head),
             connect: method == Some(Method::Connect),
+            content: !end,
             upgrade: false,
             grpc,
             opaque: multiplexed && (method == Some(Method::Connect) || head.upgrade().is_some()),

@@ -18,16 +18,28 @@ use crate::http::head::{Head, Known};
 use crate::policy::RetryState;
 use crate::route::Routed;
 
+/// Bytes that wait on a downstream connection, from which on interim responses are left out: they are hints, and an endpoint
+/// may send many large ones on each stream.
+const INTERIM_STOPS_AT_BYTES: usize = 256 * 1024;
+
 impl Engine {
-    /// An interim response (100, 103): passed on as it is.
-    pub(super) fn on_interim(&mut self, id: ExchangeId, head: Head) {
+    /// An interim response (100, 103): passed on as it is, unless the downstream does not read. Then only the 100 that it
+    /// may wait for is passed on, without its fields, which mean nothing (RFC 9110 §15.2.1).
+    pub(super) fn on_interim(&mut self, id: ExchangeId, mut head: Head) {
         if let Some(exchange) = self.exchanges.get_mut(id) {
             exchange.deadlines.moved_at = self.now;
             if let Some(down) = self.wires.writer(exchange.down) {
-                // A downstream that cannot hear it (HTTP/1.0) goes without.
-                let _ = down
-                    .codec
-                    .head(exchange.stream, &head, false, &mut down.out);
+                let reads = down.out.len() < INTERIM_STOPS_AT_BYTES;
+                if !reads && head.status() == 100 {
+                    head.clear();
+                    head.start_response(100);
+                }
+                if reads || head.status() == 100 {
+                    // A downstream that cannot hear it (HTTP/1.0) goes without.
+                    let _ = down
+                        .codec
+                        .head(exchange.stream, &head, false, &mut down.out);
+                }
             }
         }
         self.heads.give(head);
@@ -204,6 +216,7 @@ impl Engine {
         let sent = exchange.has_told_upstream();
         if exchange.phase == Phase::Streaming || (tunnel && sent) {
             exchange.deadlines.only_idle();
+            exchange.attempt.running = None;
             if let Some(up) = exchange.attempt.up.take() {
                 self.leave_upstream(up, sent, tunnel);
             }

@@ -58,16 +58,14 @@ impl Engine {
         for hit in connection.codec.hits() {
             self.scope.limits.hit(codecs::limit_of(hit));
         }
-        let idle = connection.codec.is_idle();
         let over = connection.streams.is_empty()
             && connection.closing == Closing::No
             && connection.codec.wants_close();
-        match &mut connection.role {
+        match &connection.role {
             // There may be more room than there was, or none any more.
             Role::Upstream(_) => self.freed.push(id),
             Role::Downstream(_) if over => self.close_after_flush(id, true),
-            Role::Downstream(down) if idle => down.head_since = None,
-            Role::Downstream(_) => {}
+            Role::Downstream(_) => self.note_unfinished(id),
         }
     }
 

@@ -31,7 +31,7 @@ impl Switched {
     /// The tunnel is over: its request is counted and logged.
     pub(crate) fn ended(mut self, ends: &Ends, now: tokio::time::Instant) {
         if let Some(mut log) = self.exchange.log.take() {
-            log.received(ends.to_upstream);
+            log.received(self.exchange.body.bytes + ends.to_upstream);
             log.sent(ends.to_downstream);
             log.finish(now);
         }
@@ -107,16 +107,26 @@ impl Engine {
         exchange.phase = Phase::Tunnel;
         exchange.body.reopen();
         exchange.deadlines.only_idle();
-        let from_down = std::mem::take(&mut exchange.raw_from_down);
+        let mut from_down = std::mem::take(&mut exchange.raw_from_down);
         let from_up = std::mem::take(&mut exchange.raw_from_up);
-        let ended = exchange.raw_ended;
+        let (down, ended) = (exchange.down, exchange.raw_ended);
+        if !self.is_shared(down) {
+            from_down.extend_from_slice(&self.take_pipelined(down));
+        }
         if !from_up.is_empty() {
             self.on_response_data(id, &from_up, false);
         }
         if !from_down.is_empty() || ended {
             self.on_request_data(id, &from_down, ended);
         }
+        self.wires.unblock(down);
         self.arm_exchange(id);
+    }
+
+    /// What was read behind the head of the exchange that leaves HTTP, and not told yet.
+    fn take_pipelined(&mut self, down: ConnId) -> Vec<u8> {
+        let input = self.wires.get_mut(down).and_then(|down| down.input.take());
+        input.map_or_else(Vec::new, |input| input.filled().to_vec())
     }
 
     /// Bytes behind an upgrade or a `CONNECT`, from the downstream.
@@ -207,14 +217,12 @@ impl Engine {
             return;
         };
         let down = exchange.down;
-        // What was read behind the head and not told yet belongs to the tunnel.
         let mut preread = Preread {
             from_downstream: std::mem::take(&mut exchange.raw_from_down),
             from_upstream: std::mem::take(&mut exchange.raw_from_up),
         };
-        if let Some(input) = self.wires.get_mut(down).and_then(|down| down.input.take()) {
-            preread.from_downstream.extend_from_slice(input.filled());
-        }
+        let pipelined = self.take_pipelined(down);
+        preread.from_downstream.extend_from_slice(&pipelined);
         self.wires.remove(down);
         let Some(connection) = self.wires.remove(up) else {
             return;

@@ -4,7 +4,7 @@
 //! would wait for all of them.
 
 use super::connection::{Closing, ConnId};
-use super::{Engine, OUT_BYTES_MAX};
+use super::{Engine, READ_STOPS_AT_BYTES};
 use crate::http::codec::{Event, ReadBuf};
 
 /// What a connection may still cost in this turn.
@@ -38,7 +38,7 @@ impl Engine {
         let mut turn = Turn(0);
         while let Some(connection) = self.wires.get_mut(id) {
             // Answers that downstream does not take hold up the requests behind them.
-            if connection.closing != Closing::No || connection.out.len() > OUT_BYTES_MAX {
+            if connection.closing != Closing::No || connection.out.len() > READ_STOPS_AT_BYTES {
                 break;
             }
             let shared = connection.codec.is_multiplexed();
@@ -82,72 +82,9 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
-    use std::sync::Arc;
-
     use tokio::time::Instant;
-    use weft_config::listener::Direction;
 
-    use crate::detect::Protocol;
-    use crate::http::bounds::Bounds;
-    use crate::http::engine::{ConnId, Engine, EngineOptions};
-    use crate::http::pump::tests::Setup;
-    use crate::listener::ConnectionFacts;
-    use crate::overload::Overload;
-    use crate::snapshot::{Builder, SnapshotStore};
-    use crate::telemetry::{Metrics, Scope};
-
-    /// An engine with a connection of HTTP/2.
-    fn engine(now: Instant) -> (Engine, ConnId) {
-        let metrics = Metrics::new();
-        let store = SnapshotStore::new();
-        let mut builder = Builder::new(store.clone(), metrics.clone());
-        let setup = || Setup::to(["127.0.0.1:9".parse().unwrap()]);
-        builder.put_cluster(Arc::new(setup().cluster()), now);
-        builder.put_listener(Arc::new(setup().listener()), now);
-        builder.commit(now);
-        let mut engine = Engine::new(EngineOptions {
-            snapshots: store,
-            scope: Scope::build(&metrics, &"none".into(), Direction::Inbound, &[]).unwrap(),
-            overload: Overload::new(&metrics),
-            bounds: Bounds::default(),
-            rng: fastrand::Rng::with_seed(7),
-            now,
-        });
-        let facts = ConnectionFacts {
-            listener: "in".into(),
-            peer: "127.0.0.1:2".parse().unwrap(),
-            local: "127.0.0.1:1".parse().unwrap(),
-            original_dst: None,
-            direction: Direction::Inbound,
-            protocol: Some(Protocol::Http2),
-        };
-        let id = engine.accepted(Rc::new(facts), now);
-        (engine, id)
-    }
-
-    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let len = u8::try_from(payload.len()).unwrap();
-        [
-            &[0, 0, len, kind, flags],
-            &stream.to_be_bytes()[..],
-            payload,
-        ]
-        .concat()
-    }
-
-    /// `GET / ` of `a`.
-    fn request(stream: u32) -> Vec<u8> {
-        frame(1, 0x5, stream, &[0x82, 0x86, 0x84, 0x41, 1, b'a'])
-    }
-
-    fn receive(engine: &mut Engine, id: ConnId, bytes: &[u8], now: Instant) {
-        let mut input = engine.lend_input(id);
-        let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
-        input.extend(hello);
-        input.extend(bytes);
-        engine.received(id, input, now);
-    }
+    use crate::http::engine::tests::{engine, frame, receive, request};
 
     #[test]
     fn many_requests_of_one_connection_are_begun_in_several_turns() {

@@ -47,6 +47,7 @@ mod shed;
 mod timeouts;
 mod upstreams;
 mod wires;
+mod withheld;
 
 use self::wires::Wires;
 

@@ -4,7 +4,7 @@ use super::error::{ErrorCode, reason_of};
 use super::frame::{self, Header};
 use super::read::Step;
 use super::streams::{Read, Write};
-use super::{Conn, Drain, Role, pending};
+use super::{Conn, Drain, Role, pending, settings};
 use crate::http::codec::{ProtocolError, Reason};
 use crate::http::head::HeadPool;
 
@@ -38,6 +38,9 @@ impl Conn {
             return Err(ProtocolError::BrokenBlock);
         }
         self.pending.check(&self.limits)?;
+        if in_block.is_none() {
+            self.frames = self.frames.wrapping_add(1);
+        }
         match header.kind {
             frame::DATA => self.data_frame(header, payload),
             frame::HEADERS => self.headers_frame(header, payload, heads),
@@ -148,6 +151,10 @@ impl Conn {
             Role::Client => (Role::Server, !self.peer_told),
         };
         let peer = self.peer.changed_by(payload, of, first)?;
+        // RFC 7541 §4.2: the smallest of all sizes is told back, too.
+        if let Some(least) = settings::least_table_bytes(payload) {
+            self.encoder.set_limit(least);
+        }
         self.encoder.set_limit(peer.header_table_bytes);
         let by = i64::from(peer.window) - i64::from(self.peer.window);
         if by != 0 {

@@ -19,6 +19,8 @@ pub(super) struct Guard {
     /// Streams that were reset before their answer began, by the peer or for its fault.
     premature: u32,
     data_sent: u32,
+    /// Streams that were refused to a peer that had not acknowledged how many there may be.
+    refused_early: u32,
 }
 
 impl Guard {
@@ -39,6 +41,12 @@ impl Guard {
     /// A stream was reset by the peer before its answer began, or for a fault of the peer.
     pub(super) fn premature(&mut self) {
         self.premature = self.premature.saturating_add(1);
+    }
+
+    /// A stream is refused to a peer that may not know better: how many were.
+    pub(super) fn refused_early(&mut self) -> u32 {
+        self.refused_early = self.refused_early.saturating_add(1);
+        self.refused_early
     }
 
     /// The last of those was not premature.

@@ -87,7 +87,7 @@ macro_rules! hits {
         }
 
         impl Hit {
-            pub(super) const ALL: &[Self] = &[Self::Streams, $(Self::$hit,)*];
+            pub(super) const ALL: &[Self] = &[$(Self::$hit,)*];
 
             /// The bound that `error` is about, if any.
             pub fn of(error: ProtocolError) -> Option<Self> {

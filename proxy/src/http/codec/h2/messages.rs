@@ -3,7 +3,6 @@
 use super::control::Place;
 use super::error::ErrorCode;
 use super::frame::{self, Header};
-use super::limits::Hit;
 use super::message::{Expected, Facts, Reader, add_upgrade};
 use super::read::{Block, Step};
 use super::streams::{Read, Request, Stream};
@@ -184,10 +183,12 @@ impl Conn {
 
     /// RFC 9113 §5.1.2: a stream above the number that we take.
     fn refuse(&mut self, id: u32) {
-        self.hits |= Hit::Streams.bit();
+        self.refused = self.refused.saturating_add(1);
         self.pending.reset(id, ErrorCode::RefusedStream);
-        if self.settings_acked {
-            self.guard.premature(); // it knew
+        // Who has not acknowledged the number may not know it, and opens too many in good faith. Not any number.
+        let may_know = self.settings_acked || self.guard.refused_early() > self.limits.streams_max;
+        if may_know {
+            self.guard.premature();
         }
     }
 

@@ -90,6 +90,17 @@ impl Settings {
     }
 }
 
+/// The smallest size that the payload of a SETTINGS frame gives our table, if any.
+pub(super) fn least_table_bytes(payload: &[u8]) -> Option<u32> {
+    let (settings, _) = payload.as_chunks::<6>();
+    let told = settings.iter().map(|[a, b, value @ ..]| {
+        let name = u16::from_be_bytes([*a, *b]);
+        (name, u32::from_be_bytes(*value))
+    });
+    let sizes = told.filter(|(name, _)| *name == HEADER_TABLE_SIZE);
+    sizes.map(|(_, size)| size).min()
+}
+
 /// Our SETTINGS frame: what differs from what holds untold.
 pub(super) fn ours(limits: &H2Limits, role: Role, out: &mut Vec<u8>) {
     let server = role == Role::Server;

@@ -202,3 +202,26 @@ fn a_connect_that_ends_here_becomes_a_tunnel() {
         assert_eq!(client.rest().await, "raw!");
     });
 }
+
+#[test]
+fn bytes_of_bodies_are_counted_both_ways_whatever_is_spoken() {
+    wires::in_each_pairing(async || {
+        let to = origin(|_, mut peer| async move {
+            peer.message().await;
+            peer.send(ok("an answer")).await;
+        })
+        .await;
+        let rig = Setup::to([to]).start().await;
+        let answer = rig
+            .ask("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
+            .await;
+        assert!(answer.ends_with("an answer"), "{answer}");
+        rig.settles().await;
+        let scraped = rig.metrics.scrape();
+        for (what, bytes) in [("received", 5), ("sent", 9)] {
+            let of = r#"{cluster="c",direction="inbound"}"#;
+            let counted = format!("weft_http_{what}_bytes_total{of} {bytes}\n");
+            assert!(scraped.contains(&counted), "{what}: {scraped}");
+        }
+    });
+}

@@ -282,3 +282,20 @@ fn requests_beyond_the_circuit_breaker_are_refused_and_counted() {
         assert_eq!(stats.overflowed(crate::telemetry::Resource::Request), 1);
     });
 }
+
+#[test]
+fn the_body_that_an_answer_to_head_does_not_have_is_not_counted() {
+    local(async {
+        let rig = Setup::to([nobody().await]).start().await;
+        let mut client = rig.connect().await;
+        client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let head = client.head().await;
+        assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+        rig.settles().await;
+        let scraped = rig.metrics.scrape();
+        let sent = scraped.lines().find(|line| {
+            line.starts_with("weft_http_sent_bytes_total{") && line.contains(r#"cluster="c""#)
+        });
+        assert!(sent.is_none_or(|line| line.ends_with(" 0")), "{sent:?}");
+    });
+}

@@ -6,12 +6,12 @@ use weft_config::flag::ResponseFlag as Flag;
 use super::http2::{endpoint, over_http2};
 use super::*;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const SETTINGS: u8 = 4;
 const PING: u8 = 6;
-const GOAWAY: u8 = 7;
+pub(super) const GOAWAY: u8 = 7;
 
 /// RFC 9113 §7.
 const SETTINGS_TIMEOUT: u8 = 4;
@@ -36,15 +36,21 @@ impl Peer {
     /// The next frame of a kind: its stream and payload; `None`: the connection has ended.
     pub(super) async fn frame_of(&mut self, wanted: u8) -> Option<(u8, Vec<u8>)> {
         loop {
-            let mut header = [0; 9];
-            self.0.read_exact(&mut header).await.ok()?;
-            let [a, b, c, kind, _, _, _, _, stream] = header;
-            let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
-            self.0.read_exact(&mut payload).await.ok()?;
+            let (kind, stream, payload) = self.frame().await?;
             if kind == wanted {
                 return Some((stream, payload));
             }
         }
+    }
+
+    /// The next frame: its kind, stream and payload.
+    pub(super) async fn frame(&mut self) -> Option<(u8, u8, Vec<u8>)> {
+        let mut header = [0; 9];
+        self.0.read_exact(&mut header).await.ok()?;
+        let [a, b, c, kind, _, _, _, _, stream] = header;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        self.0.read_exact(&mut payload).await.ok()?;
+        Some((kind, stream, payload))
     }
 }
 

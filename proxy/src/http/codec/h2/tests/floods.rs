@@ -231,3 +231,18 @@ fn malformed_requests_that_are_answered_count_as_resets() {
     }
     panic!("never refused");
 }
+
+#[test]
+fn who_never_acknowledges_how_many_streams_there_may_be_opens_too_many_in_good_faith_only_so_often()
+{
+    let mut end = End::new(Conn::server(H2Limits {
+        streams_max: 10,
+        ..H2Limits::default()
+    }));
+    end.read(&[&frame::PREFACE[..], &settings(&[])].concat());
+    let (rounds, error) = flood(&mut end, 999, |round| {
+        headers(round as u32 * 2 + 1, POST, false)
+    });
+    // Ten are taken, ten refused in good faith, and then it is as with those who know.
+    assert_eq!((rounds, error), (10 + 10 + 251, E::ResetFlood));
+}

@@ -585,3 +585,55 @@ fn a_stream_above_the_limit_is_refused() {
         [head(7, "GET a /", &[("x", "y")], false)]
     );
 }
+
+#[test]
+fn each_stream_above_the_limit_is_counted() {
+    let mut end = server_with(H2Limits {
+        streams_max: 0,
+        ..H2Limits::default()
+    });
+    for stream in [1, 3, 5] {
+        end.read(&headers(stream, GET, true));
+    }
+    assert_eq!(end.conn.hits().collect::<Vec<_>>(), [Hit::Streams; 3]);
+    assert_eq!(end.conn.hits().count(), 0);
+}
+
+#[test]
+fn of_several_table_sizes_in_one_frame_the_smallest_is_told_back() {
+    let mut end = server();
+    const TABLE_SIZE: u16 = 1;
+    end.read(&settings(&[(TABLE_SIZE, 0), (TABLE_SIZE, 4096)]));
+    end.read(&headers(1, GET, true));
+    end.written();
+    end.conn
+        .head(StreamId(1), &Head::response(200), true, &mut end.out)
+        .expect("an answer");
+    let (_, block) = end.written().pop().expect("its frame");
+    // RFC 7541 §4.2: updates to 0 and to 4,096, then the status.
+    assert_eq!(block, [0x20, 0x3f, 0xe1, 0x1f, 0x88]);
+}
+
+#[test]
+fn what_is_not_complete_is_known_by_its_number() {
+    let mut end = server();
+    let whole = headers(1, GET, true);
+    end.read(&whole[..12]);
+    let first = end.conn.unfinished();
+    assert!(first.is_some());
+    end.read(&whole[12..]);
+    assert_eq!(end.conn.unfinished(), None);
+    // A block in several frames is one, however many frames there are.
+    let begun = frame(frame::HEADERS, frame::END_STREAM, 3, block(GET));
+    end.read(&begun);
+    let second = end.conn.unfinished();
+    assert!(second.is_some() && second != first);
+    end.read(&frame(frame::CONTINUATION, 0, 3, block(&[("a", "b")])));
+    assert_eq!(end.conn.unfinished(), second);
+    end.read(&frame(frame::CONTINUATION, frame::END_HEADERS, 3, b""));
+    assert_eq!(end.conn.unfinished(), None);
+    // Content is told as it comes.
+    end.read(&headers(5, POST, false));
+    end.read(&data(5, "hello", false)[..11]);
+    assert_eq!(end.conn.unfinished(), None);
+}

@@ -1,0 +1,102 @@
+//! The engine without sockets, and what of it hangs on time alone.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weft_config::listener::Direction;
+
+use crate::detect::Protocol;
+use crate::http::bounds::Bounds;
+use crate::http::engine::{ConnId, Engine, EngineOptions};
+use crate::http::pump::tests::Setup;
+use crate::listener::ConnectionFacts;
+use crate::overload::Overload;
+use crate::snapshot::{Builder, SnapshotStore};
+use crate::telemetry::{Metrics, Scope};
+
+/// An engine with a connection of HTTP/2.
+pub(super) fn engine(now: Instant) -> (Engine, ConnId) {
+    let metrics = Metrics::new();
+    let store = SnapshotStore::new();
+    let mut builder = Builder::new(store.clone(), metrics.clone());
+    let setup = || Setup::to(["127.0.0.1:9".parse().unwrap()]);
+    builder.put_cluster(Arc::new(setup().cluster()), now);
+    builder.put_listener(Arc::new(setup().listener()), now);
+    builder.commit(now);
+    let mut engine = Engine::new(EngineOptions {
+        snapshots: store,
+        scope: Scope::build(&metrics, &"none".into(), Direction::Inbound, &[]).unwrap(),
+        overload: Overload::new(&metrics),
+        bounds: Bounds::default(),
+        rng: fastrand::Rng::with_seed(7),
+        now,
+    });
+    let facts = ConnectionFacts {
+        listener: "in".into(),
+        peer: "127.0.0.1:2".parse().unwrap(),
+        local: "127.0.0.1:1".parse().unwrap(),
+        original_dst: None,
+        direction: Direction::Inbound,
+        protocol: Some(Protocol::Http2),
+    };
+    let id = engine.accepted(Rc::new(facts), now);
+    (engine, id)
+}
+
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let len = u8::try_from(payload.len()).unwrap();
+    [
+        &[0, 0, len, kind, flags],
+        &stream.to_be_bytes()[..],
+        payload,
+    ]
+    .concat()
+}
+
+/// `GET / ` of `a`.
+pub(super) fn request(stream: u32) -> Vec<u8> {
+    frame(1, 0x5, stream, &[0x82, 0x86, 0x84, 0x41, 1, b'a'])
+}
+
+pub(super) fn receive(engine: &mut Engine, id: ConnId, bytes: &[u8], now: Instant) {
+    let mut input = engine.lend_input(id);
+    let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+    input.extend(hello);
+    input.extend(bytes);
+    engine.received(id, input, now);
+}
+
+const GOAWAY: u8 = 7;
+
+/// Last streams of the GOAWAY frames that wait to be written, which they then are.
+fn last_streams(engine: &mut Engine, id: ConnId, now: Instant) -> Vec<u32> {
+    let bytes = engine.pending(id).to_vec();
+    engine.written(id, bytes.len(), now);
+    let mut rest = &bytes[..];
+    let mut last = Vec::new();
+    while let [_, a, b, kind, _, _, _, _, _, after @ ..] = rest {
+        let (payload, next) = after.split_at(usize::from(u16::from_be_bytes([*a, *b])));
+        if *kind == GOAWAY {
+            last.push(u32::from_be_bytes(payload[..4].try_into().unwrap()));
+        }
+        rest = next;
+    }
+    last
+}
+
+#[test]
+fn who_answers_no_ping_is_told_its_last_stream_all_the_same() {
+    let now = Instant::now();
+    let (mut engine, id) = engine(now);
+    receive(&mut engine, id, &request(1), now);
+    last_streams(&mut engine, id, now);
+    engine.drain(now);
+    assert_eq!(last_streams(&mut engine, id, now), [(1 << 31) - 1]);
+    let later = engine.next_deadline().unwrap();
+    assert!(later <= now + Duration::from_secs(5));
+    engine.expire(now + Duration::from_secs(5));
+    assert_eq!(last_streams(&mut engine, id, now), [1]);
+    assert!(engine.is_open(id));
+}

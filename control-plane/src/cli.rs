@@ -229,6 +229,16 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .any(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
+/// From here on SIGHUP ends nothing: what is watched is followed by itself.
+fn ignore_hangup() {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    // Whoever has listened to a signal once is not ended by it any more.
+    if let Err(error) = signal(SignalKind::hangup()) {
+        tracing::warn!(%error, "SIGHUP ends this process");
+    }
+}
+
 /// Resolves at Ctrl-C or SIGTERM.
 ///
 /// A process that cannot hear its signals is ended by them, so there is nothing left to wait for.

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -92,4 +93,11 @@ pub fn built(name: &str) -> anyhow::Result<PathBuf> {
         );
     }
     Ok(program)
+}
+
+/// Sends a signal to a process that a test has started.
+pub(crate) fn signal(process: &Child, signal: Signal) -> anyhow::Result<()> {
+    let id = process.id().context("it has ended")?;
+    let id = Pid::from_raw(id.try_into()?).context("no process has this id")?;
+    Ok(kill_process(id, signal)?)
 }

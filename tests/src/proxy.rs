@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -139,9 +139,15 @@ impl ProxyProcess {
     /// # Errors
     /// If it is gone.
     pub fn terminate(&self) -> anyhow::Result<()> {
-        let id = self.process.id().context("it has ended")?;
-        let id = Pid::from_raw(id.try_into()?).context("no process has this id")?;
-        Ok(kill_process(id, Signal::TERM)?)
+        self.signal(Signal::TERM)
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        crate::process::signal(&self.process, signal)
     }
 
     /// How many lines of the log hold so.

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
@@ -18,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Weft {
     xds: SocketAddr,
     api: String,
-    _process: Child,
+    process: Child,
     _store: TempDir,
 }
 
@@ -93,7 +94,7 @@ impl Weft {
         Ok(Self {
             xds,
             api,
-            _process: process,
+            process,
             _store: store,
         })
     }
@@ -106,6 +107,14 @@ impl Weft {
     /// The URL of the HTTP API.
     pub fn api(&self) -> &str {
         &self.api
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        crate::process::signal(&self.process, signal)
     }
 
     /// Runs `weft` with these arguments against this control plane, `input` on its standard input.

@@ -87,6 +87,7 @@ pub(super) async fn run(serve: &Serve, token: Option<String>) -> anyhow::Result<
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     raise_descriptors_max();
+    super::ignore_hangup();
     let running = ControlPlane::start(serve.config(token)?).await?;
     eprintln!(
         "xDS on {}, HTTP API on http://{}",

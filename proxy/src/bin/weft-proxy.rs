@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -18,6 +18,7 @@ use tracing_subscriber::{EnvFilter, reload};
 use weft_config::causes::with_causes;
 use weft_proxy::app::cli::{Cli, CliError, Command, LogFormat, RunArgs, read_bootstrap};
 use weft_proxy::app::{Proxy, SetLevel};
+use weft_proxy::telemetry::LogFiles;
 
 const REFUSED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
@@ -75,8 +76,10 @@ fn run(args: &RunArgs) -> ExitCode {
         let signals = (
             signal(SignalKind::terminate()),
             signal(SignalKind::interrupt()),
+            signal(SignalKind::hangup()),
+            signal(SignalKind::user_defined1()),
         );
-        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+        let (Ok(mut terminate), Ok(mut interrupt), Ok(hangup), Ok(reopen)) = signals else {
             return refuse(&"signals cannot be listened to", REFUSED);
         };
         let mut running = match Proxy::start(config) {
@@ -84,6 +87,7 @@ fn run(args: &RunArgs) -> ExitCode {
             Err(error) => return refuse(&with_causes(&error), REFUSED),
         };
         let drain = running.drain().clone();
+        tokio::spawn(heed(hangup, reopen, running.metrics().logs.clone()));
         tokio::select! {
             () = running.ended() => return ExitCode::SUCCESS,
             _ = terminate.recv() => {}
@@ -99,6 +103,23 @@ fn run(args: &RunArgs) -> ExitCode {
             }
         }
     })
+}
+
+/// SIGHUP ends nothing: configuration that changes comes by itself. SIGUSR1 has access logs opened anew, as Envoy does.
+async fn heed(mut hangup: Signal, mut reopen: Signal, logs: Arc<LogFiles>) {
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => info!("SIGHUP changes nothing"),
+            _ = reopen.recv() => {
+                let logs = logs.clone();
+                let opened = tokio::task::spawn_blocking(move || logs.reopen()).await;
+                match opened {
+                    Ok(()) => info!("access logs are opened anew"),
+                    Err(error) => error!(%error, "access logs are not opened anew"),
+                }
+            }
+        }
+    }
 }
 
 /// Lets the process open as many descriptors as it may: each connection takes two, and the soft limit, often 1024, is meant

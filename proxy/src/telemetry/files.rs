@@ -65,6 +65,17 @@ impl LogFiles {
         }
     }
 
+    /// Writes what waits and opens each file anew, as who has moved them away asks. Blocks on disks.
+    pub fn reopen(&self) {
+        self.flush();
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: Vec<_> = files.values().cloned().collect();
+        drop(files);
+        for file in all {
+            file.reopen();
+        }
+    }
+
     /// Writes for ever, on a thread that may block; the owner aborts it and calls [`Self::flush`] at the end.
     pub async fn run(self: Arc<Self>) {
         let mut turn = tokio::time::interval(WRITE_INTERVAL);
@@ -137,14 +148,27 @@ impl LogFile {
         }
         let file = match &mut *open {
             Some(file) => file,
-            none => none.insert(
-                OpenOptions::new()
-                    .create(true)
-                    .append(true)
-                    .open(&*self.path)?,
-            ),
+            none => none.insert(self.open()?),
         };
         file.write_all(lines)
+    }
+
+    fn reopen(&self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.take().is_none() {
+            return;
+        }
+        match self.open() {
+            Ok(file) => *open = Some(file),
+            Err(error) => tracing::warn!(path = %self.path, %error, "an access log is not there"),
+        }
+    }
+
+    fn open(&self) -> std::io::Result<File> {
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&*self.path)
     }
 
     /// Whether another file, or none, now stands where ours was opened.
@@ -176,6 +200,21 @@ mod tests {
             std::fs::read_to_string(folder.path().join("access.log.1")).unwrap(),
             "one\n"
         );
+    }
+
+    #[test]
+    fn a_file_that_was_moved_is_there_again_when_that_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.log");
+        let files = LogFiles::new(Arc::default());
+        let file = files.file(&path.to_str().unwrap().into());
+        files.reopen();
+        assert!(!path.exists(), "nothing was ever written");
+        file.write(b"one\n");
+        files.flush();
+        std::fs::rename(&path, folder.path().join("access.log.1")).unwrap();
+        files.reopen();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
     }
 
     #[test]

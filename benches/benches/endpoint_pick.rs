@@ -8,6 +8,7 @@ use weft_config::cluster;
 use weft_config::diag::{Diagnostics, FieldPath};
 use weft_proxy::balance::{Cluster, PickContext};
 use weft_proxy::telemetry::Metrics;
+use weft_proxy::tls::Secrets;
 use weft_tests::bootstrap::message;
 use weft_xds_proto::pb::envoy::config::cluster::v3 as pb;
 
@@ -38,7 +39,12 @@ fn cluster(policy: &str, endpoints: usize) -> Arc<Cluster> {
     let mut diag = Diagnostics::new();
     let config = cluster::Cluster::parse(&proto, &FieldPath::root(), &mut diag);
     let config = Arc::new(config.expect("the cluster is sound"));
-    let built = Cluster::new(config.clone(), &Metrics::new(), Instant::now());
+    let built = Cluster::new(
+        config.clone(),
+        &Secrets::new(),
+        &Metrics::new(),
+        Instant::now(),
+    );
     if let cluster::Discovery::Static(set) = &config.discovery {
         built.set_endpoints(set);
     }

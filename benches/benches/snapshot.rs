@@ -9,6 +9,7 @@ use weft_config::diag::{Diagnostics, FieldPath};
 use weft_config::route::RouteTable;
 use weft_proxy::snapshot::{Builder, SnapshotStore};
 use weft_proxy::telemetry::Metrics;
+use weft_proxy::tls::Secrets;
 use weft_tests::bootstrap::message;
 use weft_xds_proto::pb::envoy::config::cluster::v3 as cluster_pb;
 use weft_xds_proto::pb::envoy::config::route::v3 as route_pb;
@@ -41,7 +42,7 @@ fn table(name: &str, cluster: usize) -> Arc<RouteTable> {
 /// A builder with so many clusters in force.
 fn built(clusters: usize) -> (Arc<SnapshotStore>, Builder) {
     let store = SnapshotStore::new();
-    let mut builder = Builder::new(store.clone(), Metrics::new());
+    let mut builder = Builder::new(store.clone(), Metrics::new(), Secrets::new());
     let now = Instant::now();
     for number in 0..clusters {
         builder.put_cluster(cluster(number), now);

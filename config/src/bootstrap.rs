@@ -13,6 +13,7 @@ use self::overload::Overload;
 use self::runtime::Runtime;
 use crate::cluster::{Cluster, ClusterName};
 use crate::listener::Listener;
+use crate::secret::Secret;
 
 /// What a proxy starts from.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct Bootstrap {
     pub listeners: Vec<Arc<Listener>>,
     /// Static clusters.
     pub clusters: Vec<Arc<Cluster>>,
+    /// Static secrets.
+    pub secrets: Vec<Arc<Secret>>,
     /// Where dynamic resources come from; `None`: static only.
     pub dynamic: Option<DynamicResources>,
     /// Time between the first word of a drain and its end (`--drain-time`), default 600 s in Envoy; 45 s here.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::endpoint::{DnsEndpoint, EndpointSet};
 use crate::http2::Http2Options;
+use crate::tls::UpstreamTls;
 
 pub(crate) use discovery::check_ads;
 
@@ -44,6 +45,8 @@ pub struct Cluster {
     pub panic_threshold_percent: u8,
     /// TCP keepalive on upstream sockets.
     pub tcp_keepalive: Option<TcpKeepalive>,
+    /// TLS towards endpoints; `None`: they are spoken to in plain.
+    pub tls: Option<Arc<UpstreamTls>>,
 }
 
 /// Where a cluster's endpoints come from.

@@ -25,6 +25,8 @@ pub mod policy;
 mod proto;
 pub mod resource;
 pub mod route;
+pub mod secret;
+pub mod tls;
 pub mod yaml;
 
 #[cfg(test)]

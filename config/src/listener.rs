@@ -2,6 +2,7 @@
 
 mod access_log;
 mod chain;
+mod client_cert;
 mod http;
 mod http_filter;
 mod parse;
@@ -16,6 +17,7 @@ use crate::cluster::ClusterName;
 use crate::http2::Http2Options;
 use crate::policy::{Fault, LocalRateLimit};
 use crate::route::RouteTable;
+use crate::tls::DownstreamTls;
 
 /// One listener.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,6 +90,8 @@ pub struct FilterChain {
     pub name: Arc<str>,
     /// When it is used.
     pub matches: FilterChainMatch,
+    /// What is done with TLS; `None`: the chain is plain.
+    pub tls: Option<Arc<DownstreamTls>>,
     /// What is done.
     pub action: ChainAction,
 }
@@ -101,10 +105,49 @@ pub struct FilterChainMatch {
     pub destination_prefixes: Vec<Cidr>,
     /// Prefixes of the downstream's address.
     pub source_prefixes: Vec<Cidr>,
-    /// What detection found: `http/1.1`, `h2c`, as Envoy's `http_inspector` names it.
+    /// Names that TLS clients ask for.
+    pub server_names: Vec<ServerNameMatch>,
+    /// What is spoken: of TLS, any protocol that the client offers (ALPN); else `http/1.1`, `h2c`, as Envoy's `http_inspector` names
+    /// what was found.
     pub application_protocols: Vec<Arc<str>>,
     /// `raw_buffer` or `tls`; empty matches all.
     pub transport_protocol: Arc<str>,
+}
+
+impl FilterChainMatch {
+    /// Whether it is about what a ClientHello asks for. Protocols alone are not: they are those of plain connections, as most who
+    /// write them mean, unless the chain says `tls`.
+    pub fn asks_hello(&self) -> bool {
+        let tls = &*self.transport_protocol == "tls";
+        !self.server_names.is_empty() || (tls && !self.application_protocols.is_empty())
+    }
+}
+
+/// A name that a TLS client may ask for, lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerNameMatch {
+    /// This one.
+    Exact(Arc<str>),
+    /// Any below this domain, whatever the depth: `*.example.com` is `.example.com` here.
+    Below(Arc<str>),
+}
+
+impl ServerNameMatch {
+    /// Whether `name`, lower case, is meant.
+    pub fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Exact(exact) => name == &**exact,
+            Self::Below(domain) => name.len() > domain.len() && name.ends_with(&**domain),
+        }
+    }
+
+    /// How specific it is: an exact name before every domain, a longer domain before a shorter one.
+    pub fn rank(&self) -> u16 {
+        match self {
+            Self::Exact(_) => u16::MAX,
+            Self::Below(domain) => u16::try_from(domain.len()).unwrap_or(u16::MAX - 1),
+        }
+    }
 }
 
 /// An address prefix.
@@ -162,6 +205,8 @@ pub struct HttpConnectionManager {
     pub access_log: Vec<AccessLog>,
     /// Whether `X-Forwarded-For` and `X-Forwarded-Proto` are maintained (`use_remote_address`).
     pub use_remote_address: bool,
+    /// What becomes of `x-forwarded-client-cert`.
+    pub forward_client_cert: ForwardClientCert,
     /// Trusted hops in `X-Forwarded-For`.
     pub xff_num_trusted_hops: u32,
     /// Upgrades that are allowed, lower case (`websocket`, `connect`); others are refused with 403.
@@ -186,6 +231,31 @@ pub enum ServerHeader {
     AppendIfAbsent,
     /// Nothing (`PASS_THROUGH`).
     PassThrough,
+}
+
+/// What becomes of `x-forwarded-client-cert`, which says who the downstream has proved to be (`forward_client_cert_details`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ForwardClientCert {
+    /// It is taken out.
+    #[default]
+    Sanitize,
+    /// It stands, where the downstream has proved who it is; from others it is taken out.
+    ForwardOnly,
+    /// The downstream is added to it, where it has proved who it is; from others it is taken out.
+    Append(ClientCertDetails),
+    /// It says who the downstream is, and nothing else.
+    Set(ClientCertDetails),
+}
+
+/// What is told of the downstream's certificate, besides its SHA-256 (`set_current_client_cert_details`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ClientCertDetails {
+    /// Its subject.
+    pub subject: bool,
+    /// Its URIs.
+    pub uri: bool,
+    /// Its host names.
+    pub dns: bool,
 }
 
 /// What downstream speaks.

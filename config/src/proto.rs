@@ -140,29 +140,6 @@ pub(crate) fn type_name(packed: &wkt::Any) -> &str {
         .map_or(packed.type_url.as_str(), |(_, name)| name)
 }
 
-/// A transport socket must be plain: ignored, a TLS one would let anybody in, or send in the clear.
-pub(crate) fn check_transport_socket(
-    proto: &Option<core::TransportSocket>,
-    at: &FieldPath,
-    diag: &mut Diagnostics,
-) {
-    use core::transport_socket::ConfigType;
-    let Some(socket) = proto else {
-        return;
-    };
-    let name = match &socket.config_type {
-        Some(ConfigType::TypedConfig(config)) => type_name(config),
-        None => socket.name.as_str(),
-    };
-    match name {
-        "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
-        | "envoy.transport_sockets.raw_buffer"
-        | "raw_buffer" => {}
-        name if name.contains("tls") => diag.fault(at.clone(), "TLS is not supported yet"),
-        name => diag.fault(at.clone(), format!("{name} is not supported")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,6 +15,7 @@ pub use crate::policy::FilterOverrides;
 use crate::policy::{HeaderEdits, RetryPolicy};
 
 pub use matching::Mismatch;
+pub(crate) use parse::string_match;
 pub use pattern::Pattern;
 pub use rewrite::{NormalizeError, normalize_path};
 pub use table::{Explanation, Refused};

@@ -1,22 +1,18 @@
 //! Connections to endpoints: opening them. The engine pools them.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive as SocketKeepalive};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use weft_config::cluster::TcpKeepalive;
 use weft_config::endpoint::Address;
 
-/// A connection to an endpoint.
-#[derive(Debug)]
-pub enum Stream {
-    /// TCP.
-    Tcp(TcpStream),
-    /// A Unix domain socket.
-    Unix(UnixStream),
-}
+use crate::stream::{Plain, Stream};
+use crate::telemetry::ClusterStats;
+use crate::tls::{self, ClientContext, HandshakeError};
 
 /// Why no connection could be opened.
 #[derive(Debug, thiserror::Error)]
@@ -37,20 +33,38 @@ pub enum ConnectError {
         /// What the system said.
         source: io::Error,
     },
+    /// It was opened, and whoever is there cannot be spoken to over TLS.
+    #[error("{address}: {source}")]
+    Tls {
+        /// The endpoint.
+        address: String,
+        /// Why.
+        source: HandshakeError,
+    },
 }
 
-/// Opens a connection within `limit`. `TCP_NODELAY` is set, once and for all.
+/// How a connection to an endpoint is opened.
+#[derive(Clone, Debug)]
+pub struct Dial {
+    /// Bound on all of it, the TLS handshake included.
+    pub timeout: Duration,
+    /// TCP keepalive.
+    pub keepalive: Option<TcpKeepalive>,
+    /// TLS, where it is spoken.
+    pub tls: Option<Arc<ClientContext>>,
+    /// Where handshakes are counted.
+    pub stats: Arc<ClusterStats>,
+}
+
+/// Opens a connection. `TCP_NODELAY` is set, once and for all.
 ///
 /// # Errors
-/// When it is refused, unreachable, or takes longer than `limit`.
-pub async fn connect(
-    address: &Address,
-    limit: Duration,
-    keepalive: Option<TcpKeepalive>,
-) -> Result<Stream, ConnectError> {
-    let opened = timeout(limit, open(address, keepalive)).await;
-    match opened {
-        Ok(Ok(stream)) => Ok(stream),
+/// When it is refused, unreachable, takes too long, or no TLS connection comes of it.
+pub async fn connect(address: &Address, dial: &Dial) -> Result<Stream, ConnectError> {
+    let (limit, begun) = (dial.timeout, Instant::now());
+    let opened = timeout(limit, open(address, dial.keepalive)).await;
+    let socket = match opened {
+        Ok(Ok(socket)) => Ok(socket),
         Ok(Err(source)) => Err(ConnectError::Io {
             address: written(address),
             source,
@@ -59,10 +73,34 @@ pub async fn connect(
             address: written(address),
             limit,
         }),
+    }?;
+    let Some(context) = &dial.tls else {
+        return Ok(Stream::Plain(socket));
+    };
+    let ip = match address {
+        Address::Socket(address) => Some(address.ip()),
+        Address::Pipe(_) => None,
+    };
+    let left = limit.saturating_sub(begun.elapsed());
+    let shaken = tls::connect(context, socket, ip, left).await;
+    dial.stats.tls.count(match &shaken {
+        Ok(stream) => stream.facts().result(),
+        Err(error) => error.word(),
+    });
+    match shaken {
+        Ok(stream) => Ok(stream.into()),
+        Err(HandshakeError::Timeout(_)) => Err(ConnectError::Timeout {
+            address: written(address),
+            limit,
+        }),
+        Err(source) => Err(ConnectError::Tls {
+            address: written(address),
+            source,
+        }),
     }
 }
 
-async fn open(address: &Address, keepalive: Option<TcpKeepalive>) -> io::Result<Stream> {
+async fn open(address: &Address, keepalive: Option<TcpKeepalive>) -> io::Result<Plain> {
     match address {
         Address::Socket(address) => {
             let stream = TcpStream::connect(address).await?;
@@ -75,9 +113,9 @@ async fn open(address: &Address, keepalive: Option<TcpKeepalive>) -> io::Result<
                         .with_retries(keepalive.probes),
                 )?;
             }
-            Ok(Stream::Tcp(stream))
+            Ok(Plain::Tcp(stream))
         }
-        Address::Pipe(path) => UnixStream::connect(&**path).await.map(Stream::Unix),
+        Address::Pipe(path) => UnixStream::connect(&**path).await.map(Plain::Unix),
     }
 }
 

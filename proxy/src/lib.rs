@@ -1,13 +1,15 @@
 //! The Weft data plane: a sidecar proxy driven by xDS.
 //!
 //! A connection goes through the rooms in the order in which they are listed. `listener` takes a
-//! connection through `detect` to `http` or `tunnel`; `http` takes a request through `route`,
+//! connection through `detect` and `tls` to `http` or `tunnel`; `http` takes a request through `route`,
 //! `policy`, `balance` and `endpoint`. The others answer when asked and never call back; `worker` is
 //! the thread that all of it runs on, and `app` builds and wires them.
 
 pub mod listener;
 
 pub mod detect;
+
+pub mod tls;
 
 pub mod tunnel;
 
@@ -34,6 +36,8 @@ pub mod admin;
 pub mod drain;
 
 pub mod overload;
+
+pub mod stream;
 
 pub mod worker;
 

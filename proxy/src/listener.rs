@@ -10,6 +10,7 @@ mod accept;
 mod admission;
 mod bind;
 mod bound;
+mod encrypted;
 mod first;
 mod serve;
 mod set;

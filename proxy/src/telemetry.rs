@@ -17,6 +17,7 @@ mod overload;
 mod policy;
 mod render;
 mod scrape;
+mod tls;
 mod xds;
 
 pub use cluster::{ClusterStats, HttpCounters, Resource};
@@ -30,4 +31,5 @@ pub use metrics::Metrics;
 pub use overload::OverloadStats;
 pub use policy::{FaultStats, RateLimitStats};
 pub(crate) use scrape::resident_bytes;
+pub use tls::{RESULTS as TLS_RESULTS, TlsStats};
 pub use xds::{XdsStats, XdsType, XdsTypeStats};

@@ -11,7 +11,7 @@ mod socket;
 
 pub use ends::{Close, Ends, Preread, TunnelOptions};
 pub use pools::{Pools, TunnelLimits};
-pub use run::run;
+pub use run::{between, run};
 pub use socket::Socket;
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use crate::listener::{
 };
 use crate::overload::Overload;
 use crate::snapshot::SnapshotStore;
+use crate::stream::Stream;
 use crate::telemetry::{Metrics, set_worker};
 use crate::tunnel::{Pools, TunnelLimits};
 
@@ -40,8 +41,8 @@ pub trait ServeHttp {
 /// A connection on its way to HTTP.
 #[derive(Debug)]
 pub struct HttpConnection {
-    /// The socket.
-    pub stream: TcpStream,
+    /// The connection.
+    pub stream: Stream,
     /// What detection has read of it.
     pub first_bytes: Vec<u8>,
     /// What is known of it; [`ConnectionFacts::protocol`] says which codec.

@@ -20,6 +20,7 @@ use weft_proxy::drain::{Drain, DrainTimes};
 use weft_proxy::listener::{ListenerSet, Sharing};
 use weft_proxy::overload::Overload;
 use weft_proxy::snapshot::{ChainKind, ChainView, HttpView, ListenerView, Snapshot, SnapshotStore};
+use weft_proxy::stream::Stream;
 use weft_proxy::telemetry::{Limit, Metrics, Scope};
 use weft_proxy::tunnel::TunnelLimits;
 use weft_proxy::worker::{HttpConnection, ServeHttp, WorkerParts, Workers};
@@ -30,14 +31,12 @@ struct Hello;
 impl ServeHttp for Hello {
     fn serve(&self, connection: HttpConnection) {
         tokio::task::spawn_local(async move {
-            let mut connection = connection;
-            connection.stream.try_write(b"hello").unwrap();
-            while connection
-                .stream
-                .read(&mut [0; 16])
-                .await
-                .is_ok_and(|n| n > 0)
-            {}
+            let Stream::Plain(mut socket) = connection.stream else {
+                panic!("encrypted");
+            };
+            socket.try_write(b"hello").unwrap();
+            while socket.read(&mut [0; 16]).await.is_ok_and(|n| n > 0) {}
+            drop(connection.guard);
         });
     }
 }
@@ -53,6 +52,7 @@ fn listener() -> Listener {
         default_filter_chain: Some(FilterChain {
             name: "".into(),
             matches: FilterChainMatch::default(),
+            tls: None,
             action: ChainAction::Http(Arc::new(hcm())),
         }),
         connections_max: None,
@@ -68,6 +68,7 @@ fn hcm() -> HttpConnectionManager {
         limits: HttpLimits::default(),
         access_log: Vec::new(),
         use_remote_address: false,
+        forward_client_cert: Default::default(),
         xff_num_trusted_hops: 0,
         upgrades: Vec::new(),
         server_name: "weft".into(),
@@ -81,6 +82,7 @@ fn publish(store: &SnapshotStore, metrics: &Arc<Metrics>, listener: &Arc<Listene
     let scope = Scope::build(metrics, &listener.name, listener.direction, &[]).unwrap();
     let chain = ChainView {
         name: "".into(),
+        tls: None,
         kind: ChainKind::Http(Arc::new(HttpView {
             hcm: Arc::new(hcm()),
             table: None,

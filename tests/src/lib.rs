@@ -13,6 +13,7 @@ pub mod flood;
 pub mod frames;
 pub mod http2;
 pub mod peers;
+pub mod pki;
 pub mod process;
 pub mod proxy;
 pub mod subscriber;

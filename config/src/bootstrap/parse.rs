@@ -17,6 +17,7 @@ use crate::diag::{Diagnostics, FieldPath};
 use crate::document::Document;
 use crate::listener::Listener;
 use crate::proto::socket_addr;
+use crate::secret::Secret;
 
 /// Time between the first word of a drain and its end.
 const DRAIN_TIME: Duration = Duration::from_secs(45);
@@ -48,9 +49,7 @@ fn read(proto: &pb::Bootstrap, at: &FieldPath, diag: &mut Diagnostics) -> Bootst
     warn_ignored(proto, at, diag);
     let resources = proto.static_resources.clone().unwrap_or_default();
     let below = at.field("static_resources");
-    if !resources.secrets.is_empty() {
-        diag.warn(below.field("secrets"), "is not supported yet and ignored");
-    }
+    let secrets = static_secrets(&resources, &below, diag);
     let listeners = static_listeners(&resources, &below, diag);
     let clusters = static_clusters(&resources, &below, diag);
     let dynamic = proto.dynamic_resources.as_ref();
@@ -75,6 +74,7 @@ fn read(proto: &pb::Bootstrap, at: &FieldPath, diag: &mut Diagnostics) -> Bootst
         admin: admin(proto, at, diag),
         listeners,
         clusters,
+        secrets,
         dynamic,
         drain_time: DRAIN_TIME,
         overload,
@@ -126,6 +126,26 @@ fn static_clusters(
         clusters.push(Arc::new(cluster));
     }
     clusters
+}
+
+fn static_secrets(
+    proto: &pb::bootstrap::StaticResources,
+    at: &FieldPath,
+    diag: &mut Diagnostics,
+) -> Vec<Arc<Secret>> {
+    let mut names = HashSet::new();
+    let mut secrets = Vec::with_capacity(proto.secrets.len());
+    for (index, secret) in proto.secrets.iter().enumerate() {
+        let at = at.field("secrets").index(index);
+        let Some(secret) = Secret::parse(secret, &at, diag) else {
+            continue;
+        };
+        if !names.insert(secret.name.clone()) {
+            diag.fault(at.field("name"), format!("{:?} stands twice", secret.name));
+        }
+        secrets.push(Arc::new(secret));
+    }
+    secrets
 }
 
 fn admin(proto: &pb::Bootstrap, at: &FieldPath, diag: &mut Diagnostics) -> Option<SocketAddr> {

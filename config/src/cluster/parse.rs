@@ -5,6 +5,7 @@
     reason = "older forms that control planes still send are read too"
 )]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use weft_xds_proto::pb::envoy::config::cluster::v3 as pb;
@@ -13,7 +14,8 @@ use weft_xds_proto::pb::envoy::config::core::v3 as core;
 use super::{Balancer, CircuitBreakers, Cluster, Discovery, OutlierDetection, TcpKeepalive};
 use crate::cluster::protocol::Protocol;
 use crate::diag::{Diagnostics, FieldPath};
-use crate::proto::{check_transport_socket, positive_duration, u32_or};
+use crate::proto::{positive_duration, u32_or};
+use crate::tls::UpstreamTls;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// `CommonLbConfig.healthy_panic_threshold` where nothing is said.
@@ -37,7 +39,8 @@ fn read(proto: &pb::Cluster, at: &FieldPath, diag: &mut Diagnostics) -> Option<C
         diag.fault(at.field("name"), "must not be empty");
     }
     refuse_unsupported(proto, at, diag);
-    check_transport_socket(&proto.transport_socket, &at.field("transport_socket"), diag);
+    let socket = &proto.transport_socket;
+    let tls = UpstreamTls::of_socket(socket, &at.field("transport_socket"), diag);
     let discovery = Discovery::parse(proto, at, diag);
     let original_dst = discovery == Some(Discovery::OriginalDst);
     let balancer = Balancer::parse(proto, original_dst, at, diag);
@@ -64,6 +67,7 @@ fn read(proto: &pb::Cluster, at: &FieldPath, diag: &mut Diagnostics) -> Option<C
         requests_per_connection_max: protocol.requests_per_connection_max,
         panic_threshold_percent: panic_threshold(proto, at, diag),
         tcp_keepalive: keepalive.map(TcpKeepalive::parse),
+        tls: tls.map(Arc::new),
     })
 }
 
@@ -89,11 +93,10 @@ fn refuse_unsupported(proto: &pb::Cluster, at: &FieldPath, diag: &mut Diagnostic
     );
     for (index, matched) in proto.transport_socket_matches.iter().enumerate() {
         let at = at.field("transport_socket_matches").index(index);
-        check_transport_socket(
-            &matched.transport_socket,
-            &at.field("transport_socket"),
-            diag,
-        );
+        let at = at.field("transport_socket");
+        if UpstreamTls::of_socket(&matched.transport_socket, &at, diag).is_some() {
+            diag.fault(at, "TLS for some endpoints only is not supported yet");
+        }
     }
     let mut ignored = |name: &str, given: bool| {
         if given {

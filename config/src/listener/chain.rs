@@ -8,9 +8,13 @@ use weft_xds_proto::pb::envoy::config::listener::v3 as pb;
 
 use super::http::HCM;
 use super::tcp::TCP_PROXY;
-use super::{ChainAction, Cidr, FilterChain, FilterChainMatch, HttpConnectionManager, TcpProxy};
+use super::{
+    ChainAction, Cidr, FilterChain, FilterChainMatch, HttpConnectionManager, ServerNameMatch,
+    TcpProxy,
+};
 use crate::diag::{Diagnostics, FieldPath};
-use crate::proto::{check_transport_socket, type_name, unpack};
+use crate::proto::{positive_duration, type_name, unpack};
+use crate::tls::DownstreamTls;
 
 #[expect(
     deprecated,
@@ -29,13 +33,17 @@ impl FilterChain {
         diag: &mut Diagnostics,
     ) -> Option<Self> {
         refuse_unsupported(proto, at, diag);
-        check_transport_socket(&proto.transport_socket, &at.field("transport_socket"), diag);
+        let name = "transport_socket_connect_timeout";
+        let timeout = positive_duration(&proto.transport_socket_connect_timeout, at, name, diag);
+        let socket = &proto.transport_socket;
+        let tls = DownstreamTls::of_socket(socket, timeout, &at.field("transport_socket"), diag);
         let matches = proto.filter_chain_match.clone().unwrap_or_default();
         let matches = FilterChainMatch::parse(&matches, &at.field("filter_chain_match"), diag);
         let action = action(&proto.filters, at, diag);
         Some(Self {
             name: proto.name.as_str().into(),
             matches,
+            tls: tls.map(Arc::new),
             action: action?,
         })
     }
@@ -95,7 +103,6 @@ impl FilterChainMatch {
         refuse("suffix_len", proto.suffix_len.is_some());
         refuse("source_type", proto.source_type != 0);
         refuse("source_ports", !proto.source_ports.is_empty());
-        refuse("server_names", !proto.server_names.is_empty());
         let transport = proto.transport_protocol.as_str();
         if !["", "raw_buffer", "tls"].contains(&transport) {
             let rule = format!("must be raw_buffer or tls, got {transport:?}");
@@ -116,10 +123,30 @@ impl FilterChainMatch {
                 at,
                 diag,
             ),
+            server_names: server_names(&proto.server_names, at, diag),
             application_protocols: protocols.map(|it| it.as_str().into()).collect(),
             transport_protocol: transport.into(),
         }
     }
+}
+
+fn server_names(given: &[String], at: &FieldPath, diag: &mut Diagnostics) -> Vec<ServerNameMatch> {
+    let mut names = Vec::with_capacity(given.len());
+    for (index, name) in given.iter().enumerate() {
+        let name = name.to_ascii_lowercase();
+        let domain = name.strip_prefix('*').filter(|rest| rest.starts_with('.'));
+        let rest = domain.unwrap_or(&name);
+        if rest.is_empty() || rest.contains('*') {
+            let rule = format!("must be a name or \"*.\" and a domain, got {name:?}");
+            diag.fault(at.field("server_names").index(index), rule);
+            continue;
+        }
+        names.push(match domain {
+            Some(domain) => ServerNameMatch::Below(domain.into()),
+            None => ServerNameMatch::Exact(rest.into()),
+        });
+    }
+    names
 }
 
 fn prefixes(

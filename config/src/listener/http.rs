@@ -11,8 +11,8 @@ use weft_xds_proto::pb::envoy::config::core::v3 as core;
 use weft_xds_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 
 use super::{
-    AccessLog, DownstreamCodec, HttpConnectionManager, HttpFilter, HttpLimits, RouteSource,
-    ServerHeader,
+    AccessLog, DownstreamCodec, ForwardClientCert, HttpConnectionManager, HttpFilter, HttpLimits,
+    RouteSource, ServerHeader,
 };
 use crate::cluster::check_ads;
 use crate::diag::{Diagnostics, FieldPath};
@@ -38,6 +38,7 @@ impl HttpConnectionManager {
         let codec = diag.keep(at.field("codec_type"), codec);
         let server_header = server_header(proto.server_header_transformation);
         let server_header = diag.keep(at.field("server_header_transformation"), server_header);
+        let forward_client_cert = ForwardClientCert::parse(proto, at, diag);
         let routes = RouteSource::parse(proto, at, diag);
         let filters = HttpFilter::parse_all(&proto.http_filters, at, diag);
         let limits = HttpLimits::parse(proto, at, diag);
@@ -50,6 +51,7 @@ impl HttpConnectionManager {
             limits,
             access_log,
             use_remote_address: bool_or(&proto.use_remote_address, false),
+            forward_client_cert: forward_client_cert?,
             xff_num_trusted_hops: proto.xff_num_trusted_hops,
             upgrades: upgrades(&proto.upgrade_configs, at, diag),
             server_name: server_name(&proto.server_name, at, diag)?,
@@ -89,12 +91,6 @@ fn refuse_unsupported(proto: &pb::HttpConnectionManager, at: &FieldPath, diag: &
     refuse(
         "forward_client_cert_matcher",
         proto.forward_client_cert_matcher.is_some(),
-    );
-    // 0 is SANITIZE and 1 FORWARD_ONLY; without TLS downstream, the others have nothing to say, and to forward what a
-    // stranger claims would let him in.
-    refuse(
-        "forward_client_cert_details",
-        proto.forward_client_cert_details != 0,
     );
     let common = proto.common_http_protocol_options.unwrap_or_default();
     let at = at.field("common_http_protocol_options");

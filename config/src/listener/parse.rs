@@ -200,6 +200,7 @@ fn api_chain(
     Some(FilterChain {
         name: "api_listener".into(),
         matches: FilterChainMatch::default(),
+        tls: None,
         action: ChainAction::Http(Arc::new(hcm)),
     })
 }

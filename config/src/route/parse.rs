@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use weft_xds_proto::pb::envoy::config::route::v3 as pb;
 
+pub(crate) use self::condition::string_match;
 use super::{FilterOverrides, RouteTable, VirtualHost};
 use crate::diag::{Diagnostics, FieldPath};
 use crate::policy::HeaderEdits;

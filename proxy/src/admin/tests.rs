@@ -43,7 +43,12 @@ fn without_endpoints() -> ClusterShown {
         .unwrap_or_else(|| panic!("{:?}", diag.findings()));
     let now = tokio::time::Instant::now();
     ClusterShown {
-        cluster: Cluster::new(Arc::new(config), &Metrics::new(), now),
+        cluster: Cluster::new(
+            Arc::new(config),
+            &crate::tls::Secrets::new(),
+            &Metrics::new(),
+            now,
+        ),
         added_via_api: false,
     }
 }

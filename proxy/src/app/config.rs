@@ -14,6 +14,7 @@ use crate::drain::DrainTimes;
 use crate::http::Bounds;
 use crate::listener::BindError;
 use crate::snapshot::DemandLimits;
+use crate::tls::LoadError;
 use crate::xds::Protocol;
 use crate::xds::state_dir::StateError;
 
@@ -108,10 +109,18 @@ pub enum StartError {
     /// The ADS server's cluster is not among the static clusters.
     #[error("cluster {0}, which leads to the ADS server, is not in static_resources.clusters")]
     NoAdsCluster(String),
+    /// Certificates or keys of the bootstrap cannot be used.
+    #[error("TLS secrets cannot be used: {}", listed(.0))]
+    Secrets(Vec<LoadError>),
     /// Our own address towards the control plane cannot be found out.
     #[error("cannot find out the address under which others reach this host: give --address")]
     NoAddress(#[source] io::Error),
     /// The control thread ended before it was up.
     #[error("the control thread ended early")]
     Ended,
+}
+
+fn listed(faults: &[LoadError]) -> String {
+    let faults: Vec<String> = faults.iter().map(LoadError::to_string).collect();
+    faults.join("; ")
 }

@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::{LocalSet, spawn_local};
-use tokio::time::{Instant, timeout};
+use tokio::task::{LocalSet, spawn_blocking, spawn_local};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 use weft_config::causes::with_causes;
 use weft_config::listener::Listener;
@@ -28,6 +28,7 @@ use crate::listener::{BindError, ListenerSet, Sharing, default_connections_max};
 use crate::overload::{Overload, Watcher};
 use crate::snapshot::{Builder, SnapshotStore};
 use crate::telemetry::Metrics;
+use crate::tls::Secrets;
 use crate::tunnel::TunnelLimits;
 use crate::worker::{WorkerParts, Workers};
 use crate::xds::Status;
@@ -88,6 +89,7 @@ struct Control {
 struct Rooms {
     store: Arc<SnapshotStore>,
     metrics: Arc<Metrics>,
+    secrets: Arc<Secrets>,
     status: Arc<Status>,
     drain: Drain,
     overload: Arc<Overload>,
@@ -101,6 +103,7 @@ impl Control {
             status: Status::new(&metrics),
             drain: Drain::new(config.drain),
             overload: Overload::new(&metrics),
+            secrets: Secrets::new(),
             metrics,
         };
         let mut workers = rooms.build_workers(&config)?;
@@ -204,6 +207,7 @@ impl Control {
         if let Some(watcher) = self.watcher.take() {
             drop(spawn_local(watcher.run()));
         }
+        drop(spawn_local(watch_secrets(self.rooms.secrets.clone())));
         if let Some((server, events)) = self.server.take() {
             let (resolver, status) = (self.resolver.clone(), self.rooms.status.clone());
             drop(spawn_local(stream::run(server, resolver, status, events)));
@@ -245,6 +249,23 @@ impl Control {
             addresses: self.addresses.subscribe(),
             admin: sockets.and_then(Sockets::admin),
             metrics_page: sockets.and_then(Sockets::metrics),
+        }
+    }
+}
+
+/// How often files of certificates are looked at.
+const SECRETS_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
+
+/// Has secrets follow the files that they are read from. Never returns.
+async fn watch_secrets(secrets: Arc<Secrets>) {
+    let mut next = interval(SECRETS_LOOKED_AT_EVERY);
+    next.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        next.tick().await;
+        let secrets = secrets.clone();
+        // Reading may wait, for a disk or for a file system of another machine.
+        if spawn_blocking(move || secrets.refresh()).await.is_err() {
+            warn!("a look at the files of certificates ended early");
         }
     }
 }
@@ -299,10 +320,11 @@ impl Rooms {
         resolver: &Resolver,
         reserve: Reserve,
     ) -> Result<(Task, Option<(Server, mpsc::Sender<stream::Event>)>), StartError> {
-        let builder = Builder::new(self.store.clone(), self.metrics.clone());
+        let (metrics, secrets) = (self.metrics.clone(), self.secrets.clone());
+        let builder = Builder::new(self.store.clone(), metrics, secrets);
         let (store, status) = (self.store.clone(), self.status.clone());
         let mut core = Core::new(plan.options.clone(), reserve, store, builder, status);
-        plan.put_fixed(&mut core);
+        plan.put_fixed(&mut core, &self.secrets)?;
         let state_dir = match &config.state_dir {
             Some(dir) => Some(StateDir::open(dir, plan.owner).map_err(StartError::State)?),
             None => None,

@@ -157,6 +157,7 @@ impl MeshConfig {
             limits: self.limits.http(),
             access_log: log.into_iter().collect(),
             use_remote_address: false,
+            forward_client_cert: Default::default(),
             xff_num_trusted_hops: 0,
             upgrades: vec!["websocket".into(), "connect".into()],
             server_name: "weft".into(),
@@ -177,6 +178,7 @@ impl MeshConfig {
             default_filter_chain: Some(FilterChain {
                 name,
                 matches: FilterChainMatch::default(),
+                tls: None,
                 action: ChainAction::Http(Arc::new(hcm)),
             }),
             connections_max: None,

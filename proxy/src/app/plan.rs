@@ -12,6 +12,7 @@ use super::config::{Config, Source, StartError};
 use super::mesh::MeshConfig;
 use crate::listener::ListenerSet;
 use crate::snapshot::{Demand, SnapshotStore};
+use crate::tls::Secrets;
 use crate::xds::core::{Core, Options, Source as Asked};
 use crate::xds::files::WatchedFile;
 use crate::xds::node::introduced;
@@ -150,18 +151,37 @@ impl Plan {
     }
 
     /// Puts in what is there without asking.
-    pub(super) fn put_fixed(&self, core: &mut Core) {
+    ///
+    /// # Errors
+    /// A certificate or key that the bootstrap names cannot be used. Of one that is told later, handshakes fail until it can.
+    pub(super) fn put_fixed(&self, core: &mut Core, secrets: &Secrets) -> Result<(), StartError> {
         let now = Instant::now();
+        let mut contexts = Vec::new();
         match &self.fixed {
             Fixed::Bootstrap(bootstrap) => {
+                // Before those who name them.
+                for secret in &bootstrap.secrets {
+                    secrets.put(secret.clone());
+                }
                 for cluster in &bootstrap.clusters {
                     core.put_static_cluster(cluster.clone(), now);
                 }
                 for listener in &bootstrap.listeners {
+                    let chains = listener.filter_chains.iter();
+                    let chains = chains.chain(&listener.default_filter_chain);
+                    contexts.extend(
+                        chains
+                            .filter_map(|it| it.tls.as_ref())
+                            .map(|it| secrets.server(it)),
+                    );
                     core.put_static_listener(listener.clone(), now);
                 }
             }
             Fixed::Outbound(listener) => core.put_static_listener(listener.clone(), now),
+        }
+        match secrets.faults() {
+            faults if faults.is_empty() => Ok(()),
+            faults => Err(StartError::Secrets(faults)),
         }
     }
 }

@@ -16,7 +16,9 @@ use super::original::OriginalDestinations;
 use super::outlier::nanos;
 use super::table::EndpointTable;
 use super::view::View;
+use crate::endpoint::Dial;
 use crate::telemetry::{ClusterStats, Metrics};
+use crate::tls::{ClientContext, Secrets};
 
 /// A cluster, keyed by name.
 #[derive(Debug)]
@@ -27,13 +29,20 @@ pub struct Cluster {
     pub breakers: CircuitBreakers,
     /// Its counts.
     pub stats: Arc<ClusterStats>,
-    config: ArcSwap<config::Cluster>,
+    terms: ArcSwap<Terms>,
     view: ArcSwap<View>,
     originals: OriginalDestinations,
     warm: AtomicBool,
     epoch: Instant,
     /// Held while the next view is built, never by a request.
     writer: Mutex<()>,
+}
+
+/// A configuration, and what was made of it.
+#[derive(Debug)]
+struct Terms {
+    config: Arc<config::Cluster>,
+    tls: Option<Arc<ClientContext>>,
 }
 
 /// What a choice depends on.
@@ -105,14 +114,23 @@ pub struct EndpointStatus {
 
 impl Cluster {
     /// A cluster as configured; `STATIC` ones have their endpoints at once.
-    pub fn new(config: Arc<config::Cluster>, metrics: &Metrics, now: Instant) -> Arc<Self> {
+    pub fn new(
+        config: Arc<config::Cluster>,
+        secrets: &Secrets,
+        metrics: &Metrics,
+        now: Instant,
+    ) -> Arc<Self> {
+        let tls = config.tls.as_ref().map(|tls| secrets.client(tls));
         let stats = metrics.cluster(&config.name);
         let view = View::build(Arc::default(), &config, 0, 0);
         let cluster = Self {
             name: config.name.clone(),
             breakers: CircuitBreakers::new(&config.circuit_breakers, stats.clone(), now),
             stats,
-            config: ArcSwap::new(config.clone()),
+            terms: ArcSwap::from_pointee(Terms {
+                config: config.clone(),
+                tls,
+            }),
             view: ArcSwap::from_pointee(view),
             originals: OriginalDestinations::default(),
             warm: AtomicBool::new(matches!(config.discovery, Discovery::OriginalDst)),
@@ -127,14 +145,36 @@ impl Cluster {
 
     /// The configuration in force.
     pub fn config(&self) -> Arc<config::Cluster> {
-        self.config.load_full()
+        self.terms.load().config.clone()
+    }
+
+    /// How a connection to one of its endpoints is opened.
+    pub fn dial(&self) -> (Arc<config::Cluster>, Dial) {
+        let terms = self.terms.load();
+        let dial = Dial {
+            timeout: terms.config.connect_timeout,
+            keepalive: terms.config.tcp_keepalive,
+            tls: terms.tls.clone(),
+            stats: self.stats.clone(),
+        };
+        (terms.config.clone(), dial)
     }
 
     /// Puts another configuration in force. Endpoints stay, with their state, unless it lists its own.
-    pub fn set_config(&self, config: Arc<config::Cluster>) {
+    pub fn set_config(&self, config: Arc<config::Cluster>, secrets: &Secrets) {
         let now = self.nanos(Instant::now());
         self.breakers.set(&config.circuit_breakers);
-        self.config.store(config.clone());
+        // An equal context goes on, and its sessions with it.
+        let before = self.terms.load().tls.clone();
+        let same = before.filter(|it| Some(&it.config) == config.tls.as_ref());
+        let tls = config
+            .tls
+            .as_ref()
+            .map(|tls| same.unwrap_or_else(|| secrets.client(tls)));
+        self.terms.store(Arc::new(Terms {
+            config: config.clone(),
+            tls,
+        }));
         match &config.discovery {
             Discovery::Static(set) => self.set_endpoints_at(set, now),
             _ => self.rebuild(now, |table| table.clone()),
@@ -303,7 +343,7 @@ impl Cluster {
 
     fn put(&self, table: Arc<EndpointTable>, now: u64) {
         self.count_endpoints(&table, now);
-        let config = self.config.load_full();
+        let config = self.config();
         self.view.store(Arc::new(View::build(
             table,
             &config,

@@ -5,6 +5,7 @@ use std::io;
 use tokio::net::TcpStream;
 
 use super::classify::{Protocol, REQUEST_LINE_BYTES_MAX, classify, classify_http};
+use super::hello::{Hello, HelloScan, scan_hello};
 
 /// What a connection may turn out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub enum Scan {
     Any,
     /// HTTP of some version; bytes that are none are for its codec to refuse.
     Http,
+    /// TLS; bytes that are none are for the handshake to refuse.
+    Tls,
 }
 
 /// How a protocol was found.
@@ -78,6 +81,31 @@ impl Detector {
         }
     }
 
+    /// Reads the whole ClientHello of a connection that speaks TLS; `None`: it is none, which its handshake will say.
+    ///
+    /// # Errors
+    /// The socket failed.
+    pub async fn hello(&mut self, stream: &TcpStream) -> io::Result<Option<Hello>> {
+        loop {
+            match scan_hello(&self.bytes) {
+                HelloScan::Whole(hello) => return Ok(Some(hello)),
+                HelloScan::Broken => return Ok(None),
+                HelloScan::More => {}
+            }
+            stream.readable().await?;
+            let mut buffer = [0; READ_BYTES];
+            match stream.try_read(&mut buffer) {
+                Ok(0) => return Ok(None),
+                Ok(n) => {
+                    let read = buffer.get(..n).unwrap_or_default();
+                    self.bytes.extend_from_slice(read);
+                }
+                Err(error) if is_again(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Whether as much was read as is ever looked at, and its first line had no end yet.
     pub fn met_bound(&self) -> bool {
         let line = self.bytes.get(..REQUEST_LINE_BYTES_MAX);
@@ -89,6 +117,7 @@ impl Detector {
         match self.scan {
             Scan::Any => Protocol::Opaque,
             Scan::Http => Protocol::Http1,
+            Scan::Tls => Protocol::Tls,
         }
     }
 
@@ -101,6 +130,12 @@ impl Detector {
         match self.scan {
             Scan::Any => classify(&self.bytes),
             Scan::Http => classify_http(&self.bytes),
+            Scan::Tls => self.bytes.first().map(|_| Protocol::Tls),
         }
     }
+}
+
+fn is_again(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, WouldBlock};
+    matches!(error.kind(), WouldBlock | Interrupted)
 }

@@ -7,6 +7,7 @@
 mod arena;
 mod body;
 mod calls;
+mod client_cert;
 mod codecs;
 mod connection;
 mod crowding;
@@ -41,10 +42,8 @@ mod wires;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
-use weft_config::cluster::TcpKeepalive;
 use weft_config::endpoint::Address;
 
 use self::arena::Arena;
@@ -58,6 +57,7 @@ use self::pool::{PoolKey, Pools};
 pub(crate) use self::switching::Switched;
 use self::timers::Timers;
 use self::wires::Wires;
+use crate::endpoint::Dial;
 use crate::http::bounds::Bounds;
 use crate::http::codec::{Event, ReadBuf};
 use crate::http::head::HeadPool;
@@ -116,8 +116,7 @@ pub(crate) enum Action {
     Connect {
         attempt: AttemptId,
         address: Address,
-        timeout: Duration,
-        keepalive: Option<TcpKeepalive>,
+        dial: Dial,
     },
     /// Close the write side, after everything pending was written.
     Shutdown(ConnId),

@@ -18,7 +18,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, sleep_until};
@@ -29,10 +28,11 @@ use self::tunnels::Tunnel;
 use super::bounds::Bounds;
 use super::engine::{Action, AttemptId, ConnId, Engine, EngineOptions};
 use crate::drain::{DrainWatch, Phase};
-use crate::endpoint::{self, Stream};
+use crate::endpoint;
 use crate::listener::ConnectionFacts;
 use crate::overload::Overload;
 use crate::snapshot::SnapshotStore;
+use crate::stream::Stream;
 use crate::telemetry::Scope;
 use crate::tunnel;
 
@@ -178,11 +178,10 @@ impl Worker {
             Action::Connect {
                 attempt,
                 address,
-                timeout,
-                keepalive,
+                dial,
             } => {
                 spawn_local(async move {
-                    match endpoint::connect(&address, timeout, keepalive).await {
+                    match endpoint::connect(&address, &dial).await {
                         Ok(stream) => worker.carry_upstream(attempt, stream).await,
                         Err(error) => worker
                             .turn(|state, now| state.engine.connect_failed(attempt, &error, now)),
@@ -258,7 +257,7 @@ impl Worker {
                 return after_others(cx);
             }
             let mut input = engine.lend_input(id);
-            match socket.poll_read(cx, input.spare_mut()) {
+            match socket.poll_read(cx, &mut input) {
                 Poll::Pending => {
                     engine.unread(id, input);
                     return Poll::Pending;
@@ -271,10 +270,7 @@ impl Worker {
                             engine.unread(id, input);
                             engine.ended(id, now);
                         }
-                        Ok(bytes) => {
-                            input.filled_by(bytes);
-                            engine.received(id, input, now);
-                        }
+                        Ok(_) => engine.received(id, input, now),
                         Err(_) => {
                             engine.unread(id, input);
                             engine.broken(id, now);
@@ -315,13 +311,13 @@ impl State {
 /// `first_bytes` were read before and come first. `TCP_NODELAY` is inherited from the listening socket.
 pub async fn serve(
     worker: &Rc<Worker>,
-    stream: TcpStream,
+    stream: Stream,
     first_bytes: Vec<u8>,
     facts: ConnectionFacts,
 ) {
     let id = worker.turn(|state, now| {
         let id = state.engine.accepted(Rc::new(facts), now);
-        state.sockets.insert(id, Stream::Tcp(stream));
+        state.sockets.insert(id, stream);
         if !first_bytes.is_empty() {
             let mut input = state.engine.lend_input(id);
             input.extend(&first_bytes);

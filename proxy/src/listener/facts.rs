@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use weft_config::listener::Direction;
 
-use crate::detect::Protocol;
+use crate::detect::{Hello, Protocol};
+use crate::tls::TlsFacts;
 
 /// What is known of an accepted connection.
 ///
@@ -23,8 +24,12 @@ pub struct ConnectionFacts {
     pub original_dst: Option<SocketAddr>,
     /// Which way the listener's traffic goes.
     pub direction: Direction,
-    /// What the first bytes said; `None` where nothing was looked at.
+    /// What is spoken, inside of TLS where there is TLS; `None` where nothing was looked at.
     pub protocol: Option<Protocol>,
+    /// What its ClientHello asked for, where it began with one.
+    pub hello: Option<Arc<Hello>>,
+    /// What its handshake has shown, where TLS ends here.
+    pub tls: Option<Arc<TlsFacts>>,
 }
 
 impl ConnectionFacts {
@@ -33,18 +38,28 @@ impl ConnectionFacts {
         self.original_dst.unwrap_or(self.local)
     }
 
-    /// `application_protocols` as Envoy's `http_inspector` names what was found.
-    pub fn application_protocol(&self) -> Option<&'static str> {
-        match self.protocol? {
-            Protocol::Http1 => Some("http/1.1"),
-            Protocol::Http2 => Some("h2c"),
-            Protocol::Tls | Protocol::Opaque => None,
+    /// Whether one of `application_protocols` is spoken: of TLS, what the client offers; of others what was found, as Envoy's
+    /// `http_inspector` names it.
+    pub fn speaks(&self, wanted: &str) -> bool {
+        if let Some(hello) = &self.hello {
+            return hello.alpn.iter().any(|offered| &**offered == wanted);
         }
+        match self.protocol {
+            Some(Protocol::Http1) => wanted == "http/1.1",
+            Some(Protocol::Http2) => wanted == "h2c",
+            Some(Protocol::Tls | Protocol::Opaque) | None => false,
+        }
+    }
+
+    /// The name that a TLS client asks for.
+    pub fn server_name(&self) -> Option<&str> {
+        self.hello.as_ref()?.server_name.as_deref()
     }
 
     /// `transport_protocol` of a filter chain match: `tls` for a ClientHello, else `raw_buffer`.
     pub fn transport_protocol(&self) -> &'static str {
         match self.protocol {
+            _ if self.hello.is_some() => "tls",
             Some(Protocol::Tls) => "tls",
             _ => "raw_buffer",
         }

@@ -2,7 +2,7 @@
 //!
 //! So a server that greets (MySQL, SMTP, FTP) is heard without waiting for the client to be silent for long enough.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ pub(super) async fn first_to_speak(
                 }
                 outcome = Some(dialled);
             }
-            () = greeting(&outcome) => break Ok(Some(Found::ByBytes(Protocol::Opaque))),
+            () = greeting(&mut outcome) => break Ok(Some(Found::ByBytes(Protocol::Opaque))),
             () = sleep_until(until) => break Ok(None),
         }
     };
@@ -81,10 +81,10 @@ pub(super) async fn first_to_speak(
 }
 
 /// Resolves when upstream has said something, its end included.
-async fn greeting(dialled: &Option<Result<Connected, ConnectFailure>>) {
+async fn greeting(dialled: &mut Option<Result<Connected, ConnectFailure>>) {
     match dialled {
         // A failure is something to hear as well: the tunnel will find it again.
-        Some(Ok(connected)) => drop(connected.stream.readable().await),
+        Some(Ok(connected)) => poll_fn(|cx| connected.stream.poll_heard(cx)).await,
         _ => pending().await,
     }
 }

@@ -13,11 +13,13 @@ use weft_config::listener::{DownstreamCodec, Listener};
 
 use super::admission::ConnectionGuard;
 use super::bound::{Bound, Settings};
+use super::encrypted;
 use super::facts::ConnectionFacts;
 use super::first::{Dial, first_to_speak};
 use super::tcp::{Carried, Passing, carry};
 use crate::detect::{Detector, Found, Protocol, Scan};
-use crate::snapshot::{Absence, ChainKind, ListenerView, TcpView, Wanted};
+use crate::snapshot::{Absence, ChainKind, ChainView, ListenerView, TcpView, Wanted};
+use crate::stream::Stream;
 use crate::telemetry::Limit;
 use crate::worker::{HttpConnection, Worker};
 
@@ -81,40 +83,41 @@ async fn open(worker: &Rc<Worker>, accepted: Accepted<TcpStream>) -> Option<Carr
         }
         Plan::Look(scan) => look(worker, &view, &mut facts, &stream, scan).await?,
     };
-    dispatch(
-        worker,
-        &view,
-        Arrived {
-            stream,
-            facts,
-            seen,
-            guard,
-            settings,
-        },
-    )
-    .await
-}
-
-/// What looking at a connection brought.
-#[derive(Default)]
-struct Seen {
-    bytes: Vec<u8>,
-    dial: Option<Dial>,
-}
-
-struct Arrived {
-    stream: TcpStream,
-    facts: ConnectionFacts,
-    seen: Seen,
-    guard: ConnectionGuard,
-    settings: Arc<Settings>,
-}
-
-async fn dispatch(worker: &Rc<Worker>, view: &ListenerView, arrived: Arrived) -> Option<Carried> {
+    let arrived = Arrived {
+        stream: stream.into(),
+        facts,
+        seen,
+        guard,
+        settings,
+    };
     let Some(chain) = view.find_chain(&arrived.facts) else {
         arrived.settings.stats.no_filter_chain.inc();
         return None;
     };
+    let arrived = match &chain.tls {
+        Some(context) => encrypted::accept(chain, context, arrived).await?,
+        None => arrived,
+    };
+    dispatch(worker, chain, arrived).await
+}
+
+/// What looking at a connection brought.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) bytes: Vec<u8>,
+    dial: Option<Dial>,
+}
+
+/// A connection that has been looked at.
+pub(super) struct Arrived {
+    pub(super) stream: Stream,
+    pub(super) facts: ConnectionFacts,
+    pub(super) seen: Seen,
+    guard: ConnectionGuard,
+    pub(super) settings: Arc<Settings>,
+}
+
+async fn dispatch(worker: &Rc<Worker>, chain: &ChainView, arrived: Arrived) -> Option<Carried> {
     let speaks = arrived.facts.protocol;
     match (&chain.kind, speaks) {
         (ChainKind::Tcp(tcp), _) => pass(worker, tcp, arrived).await,
@@ -179,9 +182,11 @@ enum Plan {
 
 fn plan(view: &ListenerView, facts: &ConnectionFacts) -> Plan {
     let asked_for = view.config.detection.enabled && chains_differ_by_protocol(&view.config);
-    match view.find_chain(facts).map(|chain| &chain.kind) {
+    let chain = view.find_chain(facts);
+    match chain.map(|chain| &chain.kind) {
         Some(ChainKind::Http(_)) if view.on_demand.is_some() => Plan::Look(Scan::Any),
         _ if asked_for => Plan::Look(Scan::Any),
+        _ if chain.is_some_and(|chain| chain.tls.is_some()) => Plan::Look(Scan::Tls),
         Some(ChainKind::Http(http)) => match http.hcm.codec {
             DownstreamCodec::Auto => Plan::Look(Scan::Http),
             DownstreamCodec::Http1 => Plan::Known(Some(Protocol::Http1)),
@@ -195,7 +200,19 @@ fn chains_differ_by_protocol(listener: &Listener) -> bool {
     listener.filter_chains.iter().any(|chain| {
         !chain.matches.application_protocols.is_empty()
             || !chain.matches.transport_protocol.is_empty()
+            || !chain.matches.server_names.is_empty()
     })
+}
+
+/// Whether what a ClientHello asks for decides anything: who only passes it on does not wait for its end.
+fn looks_into_hello(view: &ListenerView) -> bool {
+    let chains = view.chains.iter().chain(&view.default_chain);
+    chains.map(|chain| &chain.tls).any(Option::is_some)
+        || view
+            .config
+            .filter_chains
+            .iter()
+            .any(|chain| chain.matches.asks_hello())
 }
 
 /// Looks at the first bytes; `None`: the connection failed meanwhile.
@@ -240,6 +257,11 @@ async fn look(
             return None;
         }
     });
+    if facts.protocol == Some(Protocol::Tls) && looks_into_hello(view) {
+        // Who never ends its ClientHello finds its handshake out of time.
+        let hello = timeout_at(deadline, detector.hello(stream)).await;
+        facts.hello = hello.ok().and_then(Result::ok).flatten().map(Arc::new);
+    }
     Some(Seen {
         bytes: detector.into_bytes(),
         dial,
@@ -311,6 +333,8 @@ fn facts(
         original_dst,
         direction: settings.direction,
         protocol: None,
+        hello: None,
+        tls: None,
     })
 }
 

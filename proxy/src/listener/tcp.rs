@@ -1,17 +1,10 @@
 //! The TCP proxy: a connection on a TCP chain gets an upstream connection and becomes a tunnel.
 
 use std::borrow::Cow;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use smallvec::SmallVec;
-use socket2::SockRef;
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{Instant, timeout};
-use weft_config::cluster::TcpKeepalive;
-use weft_config::endpoint::Address;
+use tokio::time::Instant;
 use weft_config::flag::ResponseFlag;
 
 use super::admission::ConnectionGuard;
@@ -19,14 +12,16 @@ use super::facts::ConnectionFacts;
 use crate::balance::{
     ActiveGuard, BreakerGuard, Cluster, EndpointId, EndpointState, Outcome, PickContext,
 };
+use crate::endpoint::{self, ConnectError};
 use crate::snapshot::TcpView;
+use crate::stream::Stream;
 use crate::telemetry::ConnectionLog;
 use crate::tunnel::{self, Close, Preread, TunnelOptions};
 use crate::worker::Worker;
 
 /// A connection that is to be passed on.
 pub(super) struct Passing {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     pub(super) facts: ConnectionFacts,
     pub(super) first_bytes: Vec<u8>,
     pub(super) guard: ConnectionGuard,
@@ -35,7 +30,7 @@ pub(super) struct Passing {
 /// An upstream connection and the counts that it is part of.
 #[derive(Debug)]
 pub(super) struct Connected {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     cluster: Arc<Cluster>,
     active: ActiveGuard,
     breaker: BreakerGuard,
@@ -52,7 +47,7 @@ pub(super) struct ConnectFailure {
 
 /// A connection with both its sockets, about to be a tunnel.
 pub(super) struct Carried {
-    down: TcpStream,
+    down: Stream,
     up: Connected,
     options: TunnelOptions,
     log: ConnectionLog,
@@ -102,7 +97,7 @@ pub(super) async fn carry(
             failure.tell(&mut log);
             log.finish(Instant::now());
             // An orderly end would look like a server with nothing to say.
-            drop(SockRef::from(&stream).set_linger(Some(Duration::ZERO)));
+            stream.abort();
             None
         }
     }
@@ -124,7 +119,7 @@ impl Carried {
             active,
             breaker,
         } = up;
-        let ends = tunnel::run(&worker.pools, down, stream, options).await;
+        let ends = tunnel::between(&worker.pools, down, stream, options).await;
         drop((active, breaker, guard));
         log.received(ends.to_upstream);
         log.sent(ends.to_downstream);
@@ -222,22 +217,15 @@ async fn try_once(
     let Some(breaker) = cluster.breakers.try_acquire_connection() else {
         return Err(ConnectFailure::new(ResponseFlag::UO, "connections_max").at(&cluster));
     };
-    let config = cluster.config();
-    let opened = open(
-        &active.endpoint().address,
-        config.connect_timeout,
-        config.tcp_keepalive,
-    )
-    .await;
-    let (outcome, result) = match opened {
-        Ok(stream) => (Outcome::Connected, Ok(stream)),
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            (Outcome::ConnectTimedOut, Err(error))
-        }
-        Err(error) => (Outcome::ConnectFailed, Err(error)),
+    let (_, dial) = cluster.dial();
+    let opened = endpoint::connect(&active.endpoint().address, &dial).await;
+    let outcome = match &opened {
+        Ok(_) => Outcome::Connected,
+        Err(ConnectError::Timeout { .. }) => Outcome::ConnectTimedOut,
+        Err(ConnectError::Io { .. } | ConnectError::Tls { .. }) => Outcome::ConnectFailed,
     };
     cluster.report(active.endpoint(), outcome, Instant::now());
-    match result {
+    match opened {
         Ok(stream) => Ok(Connected {
             stream,
             cluster,
@@ -289,43 +277,4 @@ fn by_weight<'c>(
         }
     }
     None
-}
-
-/// Opens a socket to an endpoint, with small writes sent at once.
-async fn open(
-    address: &Address,
-    limit: Duration,
-    keepalive: Option<TcpKeepalive>,
-) -> io::Result<TcpStream> {
-    let Address::Socket(address) = address else {
-        return Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "a TCP proxy does not reach endpoints on Unix domain sockets",
-        ));
-    };
-    let socket = socket_for(*address, keepalive)?;
-    match timeout(limit, socket.connect(*address)).await {
-        Ok(connected) => connected,
-        Err(_) => Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("took longer than {limit:?}"),
-        )),
-    }
-}
-
-fn socket_for(address: SocketAddr, keepalive: Option<TcpKeepalive>) -> io::Result<TcpSocket> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    }?;
-    socket.set_nodelay(true)?;
-    if let Some(keepalive) = keepalive {
-        let keepalive = socket2::TcpKeepalive::new()
-            .with_time(keepalive.time)
-            .with_interval(keepalive.interval)
-            .with_retries(keepalive.probes);
-        SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
-    }
-    Ok(socket)
 }

@@ -27,6 +27,7 @@ use crate::snapshot::{
     ChainKind, ChainView, HttpView, ListenerView, Snapshot, SnapshotStore, TcpView,
 };
 use crate::telemetry::{Limit, Metrics, Scope};
+use crate::tls::Secrets;
 use crate::tunnel::TunnelLimits;
 use crate::worker::{Command, HttpConnection, ServeHttp, WorkerParts, Workers};
 
@@ -124,6 +125,7 @@ impl Proxy {
         let scope = Scope::build(&self.metrics, &listener.name, listener.direction, &[]).unwrap();
         let chain = |chain: &FilterChain| ChainView {
             name: chain.name.clone(),
+            tls: None,
             kind: match &chain.action {
                 ChainAction::Http(hcm) => ChainKind::Http(Arc::new(HttpView {
                     hcm: hcm.clone(),
@@ -180,8 +182,14 @@ impl Proxy {
             requests_per_connection_max: 0,
             panic_threshold_percent: 50,
             tcp_keepalive: None,
+            tls: None,
         };
-        Cluster::new(Arc::new(config), &self.metrics, Instant::now())
+        Cluster::new(
+            Arc::new(config),
+            &Secrets::new(),
+            &self.metrics,
+            Instant::now(),
+        )
     }
 
     fn address(&self, name: &str) -> SocketAddr {
@@ -216,6 +224,7 @@ fn listener(name: &str, address: &str, default_chain: ChainAction) -> Listener {
         default_filter_chain: Some(FilterChain {
             name: "".into(),
             matches: FilterChainMatch::default(),
+            tls: None,
             action: default_chain,
         }),
         connections_max: None,
@@ -241,6 +250,7 @@ fn http(codec: DownstreamCodec) -> ChainAction {
         limits: HttpLimits::default(),
         access_log: Vec::new(),
         use_remote_address: false,
+        forward_client_cert: Default::default(),
         xff_num_trusted_hops: 0,
         upgrades: Vec::new(),
         server_name: "weft".into(),

@@ -21,6 +21,7 @@ use super::store::SnapshotStore;
 use super::views::{Map, Snapshot};
 use crate::balance::Cluster;
 use crate::telemetry::Metrics;
+use crate::tls::Secrets;
 
 mod commit;
 
@@ -34,6 +35,7 @@ pub const WAIT_MAX: Duration = Duration::from_secs(5);
 pub struct Builder {
     store: Arc<SnapshotStore>,
     metrics: Arc<Metrics>,
+    secrets: Arc<Secrets>,
     next: Snapshot,
     clusters: Map<ClusterName, ClusterEntry>,
     endpoints: Map<Arc<str>, Arc<EndpointSet>>,
@@ -102,10 +104,11 @@ pub enum UnknownClusters {
 
 impl Builder {
     /// Nothing told yet; snapshots go to `store`.
-    pub fn new(store: Arc<SnapshotStore>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(store: Arc<SnapshotStore>, metrics: Arc<Metrics>, secrets: Arc<Secrets>) -> Self {
         Self {
             store,
             metrics,
+            secrets,
             next: Snapshot::default(),
             clusters: Map::default(),
             endpoints: Map::default(),
@@ -153,7 +156,7 @@ impl Builder {
         let eds_before = eds_name(&before);
         let handle = entry.handle.clone();
         self.warm(&handle, &config, &eds, eds_before.as_ref());
-        handle.set_config(config.clone());
+        handle.set_config(config.clone(), &self.secrets);
         if before.discovery != config.discovery {
             self.to_resolve.push(match is_resolved(&config) {
                 true => Resolve::Follow(handle),
@@ -170,7 +173,7 @@ impl Builder {
     fn add_cluster(&mut self, config: Arc<cluster::Cluster>, now: Instant) {
         let name = config.name.clone();
         let eds = eds_name(&config);
-        let handle = Cluster::new(config.clone(), &self.metrics, now);
+        let handle = Cluster::new(config.clone(), &self.secrets, &self.metrics, now);
         self.warm(&handle, &config, &eds, None);
         if is_resolved(&config) {
             self.to_resolve.push(Resolve::Follow(handle.clone()));

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use weft_config::listener::{Cidr, FilterChainMatch};
+use weft_config::listener::{Cidr, FilterChainMatch, ServerNameMatch};
 
 use super::views::{ChainView, ListenerView};
 use crate::listener::ConnectionFacts;
@@ -26,8 +26,10 @@ impl ListenerView {
         narrow(&mut left, |m| {
             prefix(&m.destination_prefixes, destination.ip())
         });
+        narrow(&mut left, |m| server_name(m, facts.server_name()));
         narrow(&mut left, |m| transport(m, facts.transport_protocol()));
-        narrow(&mut left, |m| application(m, facts.application_protocol()));
+        left.retain(|(m, chain)| facts.hello.is_none() || is_for_tls(m, chain));
+        narrow(&mut left, |m| application(m, facts));
         narrow(&mut left, |m| prefix(&m.source_prefixes, facts.peer.ip()));
         left.first()
             .map(|(_, chain)| *chain)
@@ -70,16 +72,32 @@ fn transport(matches: &FilterChainMatch, found: &str) -> Option<u16> {
     }
 }
 
-fn application(matches: &FilterChainMatch, found: Option<&str>) -> Option<u16> {
-    if matches.application_protocols.is_empty() {
+/// The length of the longest name that fits; 0 where any will do.
+fn server_name(matches: &FilterChainMatch, found: Option<&str>) -> Option<u16> {
+    if matches.server_names.is_empty() {
         return Some(0);
     }
     let found = found?;
-    matches
-        .application_protocols
+    let fits = |wanted: &&ServerNameMatch| wanted.matches(found);
+    let lengths = matches
+        .server_names
         .iter()
-        .any(|wanted| &**wanted == found)
-        .then_some(1)
+        .filter(fits)
+        .map(ServerNameMatch::rank);
+    lengths.max()
+}
+
+/// Whether a chain that names protocols means them inside of TLS: it says `tls`, or ends it.
+fn is_for_tls(matches: &FilterChainMatch, chain: &ChainView) -> bool {
+    matches.application_protocols.is_empty() || chain.tls.is_some() || matches.asks_hello()
+}
+
+fn application(matches: &FilterChainMatch, facts: &ConnectionFacts) -> Option<u16> {
+    if matches.application_protocols.is_empty() {
+        return Some(0);
+    }
+    let mut wanted = matches.application_protocols.iter();
+    wanted.any(|wanted| facts.speaks(wanted)).then_some(1)
 }
 
 #[cfg(test)]

@@ -21,12 +21,14 @@ use super::views::{
 use crate::balance::Cluster;
 use crate::policy::{FaultInjector, LocalRateLimiter};
 use crate::telemetry::{Metrics, Scope};
+use crate::tls::Secrets;
 
 /// Where names are looked up.
 pub(super) struct Lookup<'a> {
     pub(super) clusters: &'a Map<Arc<str>, ClusterEntry>,
     pub(super) tables: &'a Map<Arc<str>, TableEntry>,
     pub(super) metrics: &'a Arc<Metrics>,
+    pub(super) secrets: &'a Secrets,
 }
 
 impl Lookup<'_> {
@@ -96,8 +98,13 @@ impl Lookup<'_> {
             }
             ChainAction::Tcp(proxy) => ChainKind::Tcp(Arc::new(self.tcp(listener, proxy))),
         };
+        // An equal context goes on: tickets that it gave out stay good.
+        let same = old.and_then(|old| old.tls.clone());
+        let same = same.filter(|it| Some(&it.config) == chain.tls.as_ref());
+        let tls = chain.tls.as_ref();
         ChainView {
             name: chain.name.clone(),
+            tls: tls.map(|tls| same.unwrap_or_else(|| self.secrets.server(tls))),
             kind,
         }
     }

@@ -12,6 +12,7 @@ use crate::balance::Cluster;
 use crate::policy::{FaultInjector, LocalRateLimiter};
 use crate::snapshot::demand::{Demand, LastUse};
 use crate::telemetry::Scope;
+use crate::tls::ServerContext;
 
 /// A map of our own keys, with a fast hash.
 pub type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -65,6 +66,8 @@ pub struct ListenerView {
 pub struct ChainView {
     /// Its name; empty when not given.
     pub name: Arc<str>,
+    /// How its connections are encrypted; `None`: they are plain.
+    pub tls: Option<Arc<ServerContext>>,
     /// What it ends in.
     pub kind: ChainKind,
 }

@@ -10,6 +10,7 @@ use weft_config::listener::Direction;
 
 use super::counter::{Counter, SHARDS, shard};
 use super::histogram::{Histogram, HistogramSnapshot};
+use super::tls::TlsStats;
 
 /// What a circuit breaker counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +37,8 @@ pub struct ClusterStats {
     pub connect_failures: Counter,
     /// Those of them that took too long.
     pub connect_timeouts: Counter,
+    /// TLS handshakes with endpoints.
+    pub tls: TlsStats,
     /// Retries after which the request succeeded.
     pub retries_succeeded: Counter,
     /// Endpoints ejected for failing.
@@ -71,6 +74,7 @@ impl ClusterStats {
             overflow: Default::default(),
             connect_failures: Counter::default(),
             connect_timeouts: Counter::default(),
+            tls: TlsStats::default(),
             retries_succeeded: Counter::default(),
             ejections: Counter::default(),
             ejections_suppressed: Counter::default(),

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU8;
 use weft_config::listener::Direction;
 
 use super::counter::{Counter, Gauge, SHARDS};
+use super::tls::TlsStats;
 
 /// Counts of one listener.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct ListenerStats {
     pub no_filter_chain: Counter,
     /// Connections handed to another worker than the one that accepted them.
     pub handovers: Counter,
+    /// Its TLS handshakes.
+    pub tls: TlsStats,
     /// Requests running now.
     pub requests_active: Gauge,
     /// Plain TCP connections running now.
@@ -43,6 +46,7 @@ impl ListenerStats {
             connections_refused: Counter::default(),
             no_filter_chain: Counter::default(),
             handovers: Counter::default(),
+            tls: TlsStats::default(),
             requests_active: Gauge::default(),
             tcp_active: Gauge::default(),
             by_worker: Default::default(),

@@ -326,6 +326,9 @@ fn held(of: &Of, stats: &ClusterStats, samples: &mut Samples) {
 }
 
 fn endpoints(of: &Of, stats: &ClusterStats, samples: &mut Samples) {
+    for (result, count) in stats.tls.counted() {
+        samples.count(names::UPSTREAM_TLS, of.with(&[("result", result)]), count);
+    }
     let healths = ["healthy", "degraded", "draining", "unhealthy"];
     for (health, gauge) in healths.iter().zip(&stats.endpoints) {
         let count = gauge.load(Ordering::Relaxed) as f64;
@@ -356,6 +359,11 @@ fn listener(stats: &ListenerStats) -> Samples {
         (names::LISTENER_HANDOVERS, &stats.handovers),
     ] {
         samples.count(name, labels.clone(), counter.get());
+    }
+    for (result, count) in stats.tls.counted() {
+        let result = std::iter::once(("result", result.to_owned()));
+        let labels = labels.iter().cloned().chain(result).collect();
+        samples.count(names::LISTENER_TLS, labels, count);
     }
     for (worker, gauge) in stats
         .by_worker

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use rustix::pipe::{SpliceFlags, splice};
-use socket2::SockRef;
 use tokio::io::{Interest, ReadBuf};
 
 use super::pools::{Pipe, Pools};
@@ -160,13 +159,13 @@ impl Flow {
     ) -> Poll<Result<(), Fault>> {
         let mut scratch = pools.scratch();
         let mut buffer = ReadBuf::new(&mut scratch);
-        ready!(Pin::new(from).poll_read(cx, &mut buffer)).map_err(|_| Fault::Read)?;
+        ready!(Pin::new(&mut *from).poll_read(cx, &mut buffer)).map_err(|_| Fault::Read)?;
         if buffer.filled().is_empty() {
             self.phase = Phase::Ending;
             return Poll::Ready(Ok(()));
         }
         let large = buffer.remaining() == 0 || buffer.filled().len() >= LARGE_READ_BYTES;
-        if large && self.mover == Mover::Copy {
+        if large && self.mover == Mover::Copy && from.splices() && to.splices() {
             self.mover = Mover::Splice { small: 0 };
         }
         let mut rest = buffer.filled();
@@ -268,9 +267,8 @@ impl Flow {
     }
 
     /// Passes the source's end on: a FIN.
-    fn end(&mut self, to: &impl Socket) {
-        // A socket that is gone already tells so on the other direction.
-        drop(SockRef::from(to).shutdown(std::net::Shutdown::Write));
+    fn end(&mut self, to: &mut impl Socket) {
+        to.end();
         self.phase = Phase::Closed;
         self.pipe = None;
     }

@@ -13,6 +13,17 @@ use super::flow::{Fault, Flow};
 use super::pools::Pools;
 use super::socket::Socket;
 use crate::drain::Phase;
+use crate::stream::Stream;
+
+/// [`run`] for two connections of whichever kind.
+pub async fn between(pools: &Pools, down: Stream, up: Stream, options: TunnelOptions) -> Ends {
+    match (down, up) {
+        (Stream::Plain(down), Stream::Plain(up)) => run(pools, down, up, options).await,
+        (Stream::Plain(down), Stream::Tls(up)) => run(pools, down, *up, options).await,
+        (Stream::Tls(down), Stream::Plain(up)) => run(pools, *down, up, options).await,
+        (Stream::Tls(down), Stream::Tls(up)) => run(pools, *down, *up, options).await,
+    }
+}
 
 /// Carries bytes both ways until both sides have ended, one is reset, both are silent for too long, or the drain is over.
 ///

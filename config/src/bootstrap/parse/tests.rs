@@ -225,7 +225,7 @@ fn what_would_open_a_door_if_ignored_is_refused() {
     assert_eq!(
         found,
         [
-            "fault: boot.yaml:38:5: static_resources.clusters[0].transport_socket: TLS is not supported yet"
+            "fault: boot.yaml:40:7: static_resources.clusters[0].transport_socket.typed_config.common_tls_context: is missing"
         ]
     );
 }

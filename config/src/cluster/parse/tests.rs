@@ -191,7 +191,7 @@ fn what_would_change_where_traffic_goes_is_refused() {
     for (value, fault) in [
         (
             json!({ "transport_socket": tls }),
-            "transport_socket: TLS is not supported yet",
+            "transport_socket.typed_config.common_tls_context: is missing",
         ),
         (
             json!({ "health_checks": [{}] }),

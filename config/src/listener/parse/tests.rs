@@ -137,11 +137,11 @@ fn what_would_change_who_is_let_in_is_refused() {
     for (value, fault) in [
         (
             with("transport_socket", tls),
-            "filter_chains[0].transport_socket: TLS is not supported yet",
+            "filter_chains[0].transport_socket.typed_config.common_tls_context: is missing",
         ),
         (
-            with("filter_chain_match", json!({ "server_names": ["a"] })),
-            "filter_chains[0].filter_chain_match.server_names: is not supported yet",
+            with("filter_chain_match", json!({ "server_names": ["a*"] })),
+            "filter_chains[0].filter_chain_match.server_names[0]: must be a name or \"*.\" and a domain, got \"a*\"",
         ),
         (
             json!({ "filter_chains": [chain(tcp.clone())], "listener_filters": [proxy_protocol] }),

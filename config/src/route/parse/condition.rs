@@ -136,7 +136,7 @@ impl QueryMatch {
 }
 
 /// Reads a `StringMatcher`.
-fn string_match(proto: &matcher::StringMatcher) -> Result<StringMatch, String> {
+pub(crate) fn string_match(proto: &matcher::StringMatcher) -> Result<StringMatch, String> {
     use matcher::string_matcher::MatchPattern;
     // Rare enough to go through a regular expression.
     let folded = |before: &str, text: &str, after: &str| {

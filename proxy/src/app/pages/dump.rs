@@ -190,7 +190,9 @@ node: { id: one, cluster: shop }
 static_resources:
   secrets:
   - name: ours
-    tls_certificate: { private_key: { inline_string: hunter2 } }
+    tls_certificate:
+      certificate_chain: { filename: /chain.pem }
+      private_key: { inline_string: "-----BEGIN PRIVATE KEY-----\naHVudGVyMg==\n-----END PRIVATE KEY-----\n" }
   listeners:
   - name: in
     address: { socket_address: { address: 127.0.0.1, port_value: 10000 } }
@@ -241,7 +243,7 @@ static_resources:
         );
         let whole = serde_json::to_string(&configs).unwrap();
         assert!(
-            whole.contains("[redacted]") && !whole.contains("hunter2"),
+            whole.contains("[redacted]") && !whole.contains("aHVudGVyMg"),
             "{whole}"
         );
     }

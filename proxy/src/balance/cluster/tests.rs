@@ -8,6 +8,7 @@ use weft_config::endpoint::{Address, Endpoint, LocalityEndpoints};
 use weft_config::http2::Http2Options;
 
 use super::*;
+use crate::tls::Secrets;
 
 fn config(balancer: Balancer, outlier: Option<OutlierDetection>) -> config::Cluster {
     config::Cluster {
@@ -25,6 +26,7 @@ fn config(balancer: Balancer, outlier: Option<OutlierDetection>) -> config::Clus
         requests_per_connection_max: 0,
         panic_threshold_percent: 50,
         tcp_keepalive: None,
+        tls: None,
     }
 }
 
@@ -72,7 +74,7 @@ struct Bench {
 impl Bench {
     fn new(config: config::Cluster, localities: Vec<LocalityEndpoints>) -> Self {
         let now = Instant::now();
-        let cluster = Cluster::new(Arc::new(config), &Metrics::new(), now);
+        let cluster = Cluster::new(Arc::new(config), &Secrets::new(), &Metrics::new(), now);
         cluster.set_endpoints(&set(localities));
         Self {
             cluster,
@@ -219,7 +221,7 @@ fn too_few_healthy_endpoints_are_not_left_alone() {
     assert_eq!(bench.cluster.stats.panic_picks.get(), 400);
     let mut off = config(Balancer::RoundRobin, None);
     off.panic_threshold_percent = 0;
-    bench.cluster.set_config(Arc::new(off));
+    bench.cluster.set_config(Arc::new(off), &Secrets::new());
     assert_eq!(bench.spread(40).len(), 1);
     endpoints[0].health = Health::Unhealthy;
     bench

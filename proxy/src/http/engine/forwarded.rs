@@ -24,10 +24,13 @@ impl Exchange {
             let _ = write!(text, "{peer}");
             head.append(b"x-forwarded-for", text.as_bytes());
         }
+        self.receive_client_cert(hcm.forward_client_cert, text);
+        let (head, encrypted) = (&mut self.head, self.facts.tls.is_some());
         // A hop that is not trusted does not say how the request came.
         let told = head.get(Known::XForwardedProto).is_some();
         if !told || (hcm.use_remote_address && hcm.xff_num_trusted_hops == 0) {
             let scheme: &[u8] = match head.scheme() {
+                _ if encrypted => b"https",
                 Scheme::Http => b"http",
                 Scheme::Https => b"https",
             };

@@ -141,8 +141,7 @@ impl Pools {
         endpoint: &Arc<EndpointState>,
         open: BreakerGuard,
     ) -> Action {
-        let config = cluster.config();
-        let (timeout, keepalive) = (config.connect_timeout, config.tcp_keepalive);
+        let (config, dial) = cluster.dial();
         let attempt = ConnectAttempt {
             cluster: cluster.clone(),
             endpoint: endpoint.clone(),
@@ -153,8 +152,7 @@ impl Pools {
         Action::Connect {
             attempt: self.attempts.insert(attempt),
             address: endpoint.address.clone(),
-            timeout,
-            keepalive,
+            dial,
         }
     }
 
@@ -287,7 +285,7 @@ impl Engine {
         };
         let outcome = match error {
             ConnectError::Timeout { .. } => Outcome::ConnectTimedOut,
-            ConnectError::Io { .. } => Outcome::ConnectFailed,
+            ConnectError::Io { .. } | ConnectError::Tls { .. } => Outcome::ConnectFailed,
         };
         failed.cluster.report(&failed.endpoint, outcome, now);
         let key = failed.pool;
@@ -491,6 +489,7 @@ fn connects_alike(old: &Arc<config::Cluster>, new: &Arc<config::Cluster>) -> boo
     Arc::ptr_eq(old, new)
         || (old.protocol == new.protocol
             && old.http2 == new.http2
+            && old.tls == new.tls
             && old.tcp_keepalive == new.tcp_keepalive
             && old.idle_timeout == new.idle_timeout
             && old.requests_per_connection_max == new.requests_per_connection_max)

@@ -20,7 +20,7 @@ use crate::telemetry::{Metrics, Scope};
 pub(super) fn engine(now: Instant) -> (Engine, ConnId) {
     let metrics = Metrics::new();
     let store = SnapshotStore::new();
-    let mut builder = Builder::new(store.clone(), metrics.clone());
+    let mut builder = Builder::new(store.clone(), metrics.clone(), crate::tls::Secrets::new());
     let setup = || Setup::to(["127.0.0.1:9".parse().unwrap()]);
     builder.put_cluster(Arc::new(setup().cluster()), now);
     builder.put_listener(Arc::new(setup().listener()), now);
@@ -40,6 +40,8 @@ pub(super) fn engine(now: Instant) -> (Engine, ConnId) {
         original_dst: None,
         direction: Direction::Inbound,
         protocol: Some(Protocol::Http2),
+        hello: None,
+        tls: None,
     };
     let id = engine.accepted(Rc::new(facts), now);
     (engine, id)

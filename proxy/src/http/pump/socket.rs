@@ -2,14 +2,13 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::task::{Context, Poll, Waker, ready};
 
-use socket2::SockRef;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::AsyncRead;
 
-use crate::endpoint::Stream;
+use crate::http::codec::ReadBuf;
 use crate::http::engine::ConnId;
+use crate::stream::Stream;
 
 /// Sockets by connection.
 #[derive(Default)]
@@ -70,22 +69,14 @@ impl Sockets {
     /// Closes the write side.
     pub(super) fn shutdown(&mut self, id: ConnId) {
         if let Some(socket) = self.get(id) {
-            // It fails where the peer is gone already, which its task learns by reading.
-            let _ = match &socket.stream {
-                Stream::Tcp(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Write),
-                Stream::Unix(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Write),
-            };
+            socket.stream.shutdown();
         }
     }
 
     /// Has the peer find a reset once the socket is dropped, and not the end of what was written.
     pub(super) fn abort(&mut self, id: ConnId) {
-        if let Some(Socket {
-            stream: Stream::Tcp(stream),
-            ..
-        }) = self.get(id)
-        {
-            let _ = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
+        if let Some(socket) = self.get(id) {
+            socket.stream.abort();
         }
     }
 }
@@ -106,21 +97,28 @@ impl Socket {
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        into: &mut [u8],
+        into: &mut ReadBuf,
     ) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(into);
-        let read = match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
-            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
-        };
-        read.map_ok(|()| buffer.filled().len())
+        match &mut self.stream {
+            Stream::Plain(socket) => {
+                let mut buffer = tokio::io::ReadBuf::new(into.spare_mut());
+                ready!(Pin::new(socket).poll_read(cx, &mut buffer))?;
+                let bytes = buffer.filled().len();
+                into.filled_by(bytes);
+                Poll::Ready(Ok(bytes))
+            }
+            Stream::Tls(stream) => stream.poll_open(cx, &mut |plain| into.extend(plain)),
+        }
     }
 
     /// Writes once; `None`: the socket takes nothing now.
     pub(super) fn try_write(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
-        let written = match &self.stream {
-            Stream::Tcp(stream) => stream.try_write(bytes),
-            Stream::Unix(stream) => stream.try_write(bytes),
+        let written = match &mut self.stream {
+            Stream::Plain(socket) => socket.try_write(bytes),
+            Stream::Tls(stream) => match stream.try_write(bytes)? {
+                Some(bytes) => Ok(bytes),
+                None => Err(io::ErrorKind::WouldBlock.into()),
+            },
         };
         match written {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
@@ -135,10 +133,7 @@ impl Socket {
 
     /// Ready once the socket may take bytes again (or is broken, which the next write tells).
     pub(super) fn poll_unblocked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let ready = match &self.stream {
-            Stream::Tcp(stream) => stream.poll_write_ready(cx),
-            Stream::Unix(stream) => stream.poll_write_ready(cx),
-        };
+        let ready = self.stream.socket().poll_write_ready(cx);
         if ready.is_ready() {
             self.blocked = false;
         }

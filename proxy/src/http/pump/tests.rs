@@ -27,6 +27,7 @@ use crate::detect::Protocol;
 use crate::drain::{Drain, DrainTimes};
 use crate::snapshot::Builder;
 use crate::telemetry::{Limit, Metrics};
+use crate::tls::Secrets;
 use crate::tunnel::{Pools, TunnelLimits};
 
 mod bodies;
@@ -113,7 +114,7 @@ impl Setup {
         let metrics = Metrics::new();
         let store = SnapshotStore::new();
         let bounds = self.bounds;
-        let mut builder = Builder::new(store.clone(), metrics.clone());
+        let mut builder = Builder::new(store.clone(), metrics.clone(), Secrets::new());
         let now = Instant::now();
         builder.put_cluster(Arc::new(self.cluster()), now);
         if let Some((name, address)) = self.other {
@@ -160,6 +161,7 @@ impl Setup {
             requests_per_connection_max: 0,
             panic_threshold_percent: 50,
             tcp_keepalive: None,
+            tls: None,
         };
         (self.cluster)(&mut cluster);
         cluster
@@ -212,6 +214,7 @@ impl Setup {
             limits: self.limits,
             access_log: Vec::new(),
             use_remote_address: !self.outbound,
+            forward_client_cert: Default::default(),
             xff_num_trusted_hops: 0,
             upgrades: self.upgrades.clone(),
             server_name: "weft".into(),
@@ -231,6 +234,7 @@ impl Setup {
             filter_chains: vec![FilterChain {
                 name: "".into(),
                 matches: FilterChainMatch::default(),
+                tls: None,
                 action: ChainAction::Http(Arc::new(hcm)),
             }],
             default_filter_chain: None,
@@ -274,9 +278,11 @@ impl Rig {
                     original_dst: None,
                     direction: Direction::Inbound,
                     protocol: spoken.get(),
+                    hello: None,
+                    tls: None,
                 };
                 let worker = serving.clone();
-                spawn_local(async move { serve(&worker, stream, Vec::new(), facts).await });
+                spawn_local(async move { serve(&worker, stream.into(), Vec::new(), facts).await });
             }
         });
         let address = Wires::now().before(address).await;

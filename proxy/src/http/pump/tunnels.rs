@@ -5,8 +5,8 @@ use std::rc::Rc;
 use tokio::time::Instant;
 
 use super::{State, Worker};
-use crate::endpoint::Stream;
 use crate::http::engine::{ConnId, Switched};
+use crate::stream::Stream;
 use crate::tunnel::{self, TunnelOptions};
 
 /// An exchange that left HTTP, with its sockets.
@@ -36,12 +36,7 @@ impl Tunnel {
             drain: worker.drain.clone(),
         };
         let pools = &worker.tunnels;
-        let ends = match (self.down, self.up) {
-            (Stream::Tcp(down), Stream::Tcp(up)) => tunnel::run(pools, down, up, options).await,
-            (Stream::Tcp(down), Stream::Unix(up)) => tunnel::run(pools, down, up, options).await,
-            (Stream::Unix(down), Stream::Tcp(up)) => tunnel::run(pools, down, up, options).await,
-            (Stream::Unix(down), Stream::Unix(up)) => tunnel::run(pools, down, up, options).await,
-        };
+        let ends = tunnel::between(pools, self.down, self.up, options).await;
         self.switched.ended(&ends, Instant::now());
     }
 }

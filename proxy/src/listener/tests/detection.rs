@@ -16,6 +16,7 @@ fn detecting(patience: Duration) -> Listener {
             application_protocols: vec!["http/1.1".into(), "h2c".into()],
             ..FilterChainMatch::default()
         },
+        tls: None,
         action: http(DownstreamCodec::Auto),
     });
     listener

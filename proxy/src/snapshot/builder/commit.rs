@@ -213,6 +213,7 @@ impl Builder {
             clusters: &self.clusters,
             tables: &self.tables,
             metrics: &self.metrics,
+            secrets: &self.secrets,
         }
     }
 

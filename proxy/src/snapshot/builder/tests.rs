@@ -4,6 +4,7 @@ use weft_xds_proto::pb::envoy::config as pb;
 
 use super::*;
 use crate::snapshot::SnapshotStore;
+use crate::tls::Secrets;
 
 /// Reads `yaml` as the protobuf message and that as the model.
 macro_rules! model {
@@ -60,7 +61,7 @@ struct House {
 impl House {
     fn new() -> Self {
         let store = SnapshotStore::new();
-        let mut builder = Builder::new(store.clone(), Metrics::new());
+        let mut builder = Builder::new(store.clone(), Metrics::new(), Secrets::new());
         builder.unknown_clusters(UnknownClusters::ToldAll);
         Self {
             store,

@@ -30,10 +30,12 @@ fn listener(chains: &[(&str, FilterChainMatch)], default: Option<&str>) -> Liste
     let chain = |name: &str, matches: FilterChainMatch| FilterChain {
         name: name.into(),
         matches,
+        tls: None,
         action: ChainAction::Tcp(proxy.clone()),
     };
     let view = |name: &str| ChainView {
         name: name.into(),
+        tls: None,
         kind: ChainKind::Tcp(Arc::new(TcpView {
             proxy: proxy.clone(),
             clusters: vec![],
@@ -68,7 +70,9 @@ fn facts(destination: &str, peer: &str, protocol: Option<Protocol>) -> Connectio
         local: "127.0.0.1:15001".parse().unwrap(),
         original_dst: Some(destination.parse().unwrap()),
         direction: Direction::Inbound,
+        hello: (protocol == Some(Protocol::Tls)).then(Arc::default),
         protocol,
+        tls: None,
     }
 }
 

@@ -8,6 +8,7 @@ use weft_xds_proto::pb::google::protobuf::Any;
 use super::*;
 use crate::snapshot::{Absence, DemandLimits, Wanted};
 use crate::telemetry::Metrics;
+use crate::tls::Secrets;
 use crate::xds::wire::Incoming;
 
 mod names;
@@ -119,7 +120,7 @@ impl Client {
         store: Arc<SnapshotStore>,
     ) -> Self {
         let metrics = Metrics::new();
-        let builder = Builder::new(store.clone(), metrics.clone());
+        let builder = Builder::new(store.clone(), metrics.clone(), Secrets::new());
         let options = Options {
             protocol,
             listeners: source,

@@ -11,6 +11,7 @@ use super::terms::{CLUSTERS, Terms, discovery};
 use crate::balance::Cluster;
 use crate::snapshot::{Builder, SnapshotStore};
 use crate::telemetry::Metrics;
+use crate::tls::Secrets;
 
 /// What the endpoints of a cluster may be.
 const ENDPOINTS: [&[&str]; 4] = [
@@ -44,7 +45,7 @@ impl Changes {
             ..terms.cluster.clone()
         });
         let mut changes = Self {
-            builder: Builder::new(store.clone(), metrics),
+            builder: Builder::new(store.clone(), metrics, Secrets::new()),
             store,
             listeners: terms.listeners.clone(),
             configs,

@@ -123,12 +123,10 @@ impl World {
 
     fn do_action(&mut self, action: Action) {
         match action {
-            Action::Connect {
-                attempt, timeout, ..
-            } => {
+            Action::Connect { attempt, dial, .. } => {
                 let fails = !self.clean && self.rng.u8(..6) == 0;
                 let after = match self.rng.u8(..3) {
-                    0 if fails => timeout,
+                    0 if fails => dial.timeout,
                     _ if self.clean => Duration::ZERO,
                     _ => Duration::from_millis(self.rng.u64(..3) * 20),
                 };

@@ -335,6 +335,8 @@ impl World {
             original_dst: None,
             direction: Direction::Inbound,
             protocol: matches!(client, Peer::Client2(_)).then_some(Protocol::Http2),
+            hello: None,
+            tls: None,
         };
         let id = self.engine.accepted(Rc::new(facts), self.now);
         self.links.push(Link::new(&mut self.rng, id, client));

@@ -1,5 +1,6 @@
 use super::*;
 use crate::snapshot::{Absence, Demand, DemandLimits};
+use crate::tls::Secrets;
 
 const NAME: &str = "a.example:80";
 
@@ -14,7 +15,7 @@ struct Mesh {
 async fn mesh(to: SocketAddr) -> Mesh {
     let (metrics, store) = (Metrics::new(), SnapshotStore::new());
     let demand = Demand::new(store.clone(), DemandLimits::default());
-    let mut builder = Builder::new(store.clone(), metrics.clone());
+    let mut builder = Builder::new(store.clone(), metrics.clone(), Secrets::new());
     let listener = Arc::new(Setup::to([]).listener());
     builder.put_on_demand(listener, demand.clone(), Instant::now());
     builder.commit(Instant::now());

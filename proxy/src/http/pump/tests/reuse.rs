@@ -177,3 +177,22 @@ fn a_client_that_said_it_has_no_more_to_send_is_still_answered() {
         rig.settles().await;
     });
 }
+
+#[test]
+fn who_a_stranger_says_he_has_proved_to_be_reaches_nobody() {
+    local(async {
+        let to = origin(|_, mut peer| async move {
+            let head = peer.head().await;
+            assert!(!head.to_ascii_lowercase().contains("client-cert"), "{head}");
+            peer.send(OK).await;
+        })
+        .await;
+        let rig = Setup::to([to]).start().await;
+        let mut client = rig.connect().await;
+        client
+            .send("GET /x HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-Client-Cert: URI=spiffe://td/admin\r\n\r\n")
+            .await;
+        let answer = client.message().await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    });
+}

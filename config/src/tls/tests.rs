@@ -1,0 +1,153 @@
+use serde_json::{Value, json};
+
+use crate::diag::{Diagnostics, FieldPath};
+use crate::testing::{findings, message};
+use crate::tls::{
+    CertificateSource, CipherSuite, DownstreamTls, KeyExchange, TlsVersion, UpstreamTls,
+    ValidationSource,
+};
+
+fn files() -> Value {
+    json!({ "certificate_chain": { "filename": "/c" }, "private_key": { "filename": "/k" } })
+}
+
+fn downstream(mut value: Value) -> (Option<DownstreamTls>, Vec<String>) {
+    if value["common_tls_context"]["tls_certificates"].is_null() {
+        value["common_tls_context"]["tls_certificates"] = json!([files()]);
+    }
+    let mut diag = Diagnostics::new();
+    let read = DownstreamTls::parse(&message(value), &FieldPath::root(), &mut diag);
+    (read.filter(|_| !diag.has_faults()), findings(&diag))
+}
+
+fn upstream(value: Value) -> (Option<UpstreamTls>, Vec<String>) {
+    let mut diag = Diagnostics::new();
+    let read = UpstreamTls::parse(&message(value), &FieldPath::root(), &mut diag);
+    (read.filter(|_| !diag.has_faults()), findings(&diag))
+}
+
+#[test]
+fn the_plainest_context_has_the_defaults() {
+    let (tls, found) = downstream(json!({}));
+    assert_eq!(found, Vec::<String>::new());
+    let tls = tls.unwrap();
+    assert!(!tls.require_client_certificate && tls.common.validation.is_none());
+    let parameters = &tls.common.parameters;
+    assert_eq!(
+        (parameters.version_min, parameters.version_max),
+        (TlsVersion::Tls12, TlsVersion::Tls13)
+    );
+    assert_eq!(parameters.key_exchange[0], KeyExchange::X25519MlKem768);
+    assert!(matches!(
+        &tls.common.certificates[..],
+        [CertificateSource::Inline(_)]
+    ));
+}
+
+#[test]
+fn parameters_are_read_by_the_names_of_openssl() {
+    let (tls, found) = downstream(json!({ "common_tls_context": {
+        "tls_params": {
+            "tls_minimum_protocol_version": "TLSv1_3",
+            "ecdh_curves": ["P-256", "X25519"],
+            "cipher_suites": ["[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-CHACHA20-POLY1305]", "ECDHE-RSA-AES256-GCM-SHA384"],
+        },
+        "alpn_protocols": ["h2,http/1.1"],
+    } }));
+    assert_eq!(found, Vec::<String>::new());
+    let common = tls.unwrap().common;
+    assert_eq!(common.parameters.version_min, TlsVersion::Tls13);
+    assert_eq!(
+        common.parameters.key_exchange,
+        [KeyExchange::P256, KeyExchange::X25519]
+    );
+    assert_eq!(
+        common.parameters.cipher_suites,
+        [
+            CipherSuite::EcdsaAes128,
+            CipherSuite::EcdsaChaCha20,
+            CipherSuite::RsaAes256
+        ]
+    );
+    assert_eq!(common.alpn, ["h2".into(), "http/1.1".into()]);
+}
+
+#[test]
+fn what_would_let_somebody_in_is_refused_with_its_place() {
+    let common = |common: Value| json!({ "common_tls_context": common });
+    for (value, fault) in [
+        (
+            json!({ "require_client_certificate": true }),
+            "common_tls_context.validation_context: is missing: a certificate is required, and nothing says which will do",
+        ),
+        (
+            common(json!({ "tls_certificates": [{ "certificate_chain": { "filename": "/c" } }] })),
+            "common_tls_context.tls_certificates[0].private_key: is missing",
+        ),
+        (
+            common(json!({ "tls_params": { "tls_minimum_protocol_version": "TLSv1_1" } })),
+            "common_tls_context.tls_params.tls_minimum_protocol_version: TLS 1.0 and 1.1 are not spoken (RFC 8996)",
+        ),
+        (
+            common(
+                json!({ "tls_params": { "tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_2" } }),
+            ),
+            "common_tls_context.tls_params.tls_minimum_protocol_version: must not be above tls_maximum_protocol_version",
+        ),
+        (
+            common(json!({ "tls_params": { "ecdh_curves": ["P-521"] } })),
+            "common_tls_context.tls_params.ecdh_curves[0]: must be one of X25519MLKEM768, X25519, P-256, P-384, got \"P-521\"",
+        ),
+        (
+            common(json!({ "alpn_protocols": [""] })),
+            "common_tls_context.alpn_protocols[0]: must have from 1 to 255 bytes, got 0",
+        ),
+        (
+            common(
+                json!({ "validation_context_sds_secret_config": { "name": "a", "sds_config": { "ads": {} } } }),
+            ),
+            "common_tls_context.validation_context_sds_secret_config.sds_config: is not supported yet: only secrets of static_resources.secrets are",
+        ),
+        (
+            common(json!({ "key_log": { "path": "/keys" } })),
+            "common_tls_context.key_log: is not supported: keys are never written",
+        ),
+    ] {
+        let (tls, found) = downstream(value);
+        assert!(tls.is_none());
+        assert_eq!(found, [format!("fault: {fault}")]);
+    }
+    let (tls, found) = upstream(json!({}));
+    assert!(tls.is_none());
+    assert_eq!(found, ["fault: common_tls_context: is missing"]);
+    let (tls, found) =
+        upstream(json!({ "common_tls_context": {}, "auto_sni_san_validation": true }));
+    assert!(tls.is_none());
+    assert_eq!(found, ["fault: auto_sni_san_validation: needs sni"]);
+}
+
+#[test]
+fn secrets_are_named_where_they_are_not_written_out() {
+    let (tls, found) = downstream(json!({ "common_tls_context": {
+        "tls_certificates": [],
+        "tls_certificate_sds_secret_configs": [{ "name": "own" }],
+        "combined_validation_context": {
+            "default_validation_context": { "match_typed_subject_alt_names": [{ "san_type": "URI", "matcher": { "exact": "spiffe://td/a" } }] },
+            "validation_context_sds_secret_config": { "name": "roots" },
+        },
+    } }));
+    assert_eq!(found, Vec::<String>::new());
+    let common = tls.unwrap().common;
+    let names: Vec<_> = common
+        .certificates
+        .iter()
+        .filter_map(CertificateSource::named)
+        .collect();
+    assert_eq!(names, [&"own".into()]);
+    let validation = common.validation.unwrap();
+    assert_eq!(validation.named(), Some(&"roots".into()));
+    let ValidationSource::Combined(base, _) = validation else {
+        panic!("{validation:?}")
+    };
+    assert_eq!(base.subject_alt_names.len(), 1);
+}

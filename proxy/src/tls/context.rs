@@ -1,0 +1,264 @@
+//! TLS contexts: what handshakes of a filter chain or of a cluster are made with.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use rustls::client::Resumption;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache};
+use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
+use rustls_pki_types::ServerName;
+use weft_config::tls::{
+    CipherSuite, DownstreamTls, KeyExchange, TlsParameters, TlsVersion, UpstreamTls,
+};
+
+use super::error::HandshakeError;
+use super::slot::{Certificate, Slot};
+use super::trust::Trust;
+use super::verifier::{OwnCertificates, Verifier};
+
+/// Sessions that a server keeps for resumption.
+const SERVER_SESSIONS_MAX: usize = 1024;
+
+/// How connections of a filter chain are accepted.
+#[derive(Debug)]
+pub struct ServerContext {
+    /// As configured.
+    pub config: Arc<DownstreamTls>,
+    certificates: Vec<Arc<Slot<Certificate>>>,
+    trust: Option<Arc<Slot<Trust>>>,
+    made: Made<ServerConfig>,
+}
+
+/// How connections of a cluster are opened.
+#[derive(Debug)]
+pub struct ClientContext {
+    /// As configured.
+    pub config: Arc<UpstreamTls>,
+    certificates: Vec<Arc<Slot<Certificate>>>,
+    trust: Option<Arc<Slot<Trust>>>,
+    made: Made<ClientConfig>,
+}
+
+/// The form that rustls takes, made anew when the trust changes: a session that was begun under another trust does not go on,
+/// since a resumed one is not judged.
+#[derive(Debug)]
+struct Made<T> {
+    current: ArcSwapOption<T>,
+    /// The revision of the trust that it was made for.
+    revision: AtomicU64,
+    making: Mutex<()>,
+}
+
+impl<T> Made<T> {
+    fn new() -> Self {
+        Self {
+            current: ArcSwapOption::empty(),
+            revision: AtomicU64::new(0),
+            making: Mutex::new(()),
+        }
+    }
+
+    fn get(
+        &self,
+        trust: Option<&Arc<Slot<Trust>>>,
+        make: impl FnOnce() -> Result<T, rustls::Error>,
+    ) -> Result<Arc<T>, rustls::Error> {
+        let revision = trust.map_or(0, |trust| trust.revision());
+        let ready = || {
+            let current = self.current.load_full()?;
+            (self.revision.load(Ordering::Acquire) == revision).then_some(current)
+        };
+        if let Some(ready) = ready() {
+            return Ok(ready);
+        }
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ready) = ready() {
+            return Ok(ready);
+        }
+        let made = Arc::new(make()?);
+        self.current.store(Some(made.clone()));
+        self.revision.store(revision, Ordering::Release);
+        Ok(made)
+    }
+}
+
+impl ServerContext {
+    pub(super) fn new(
+        config: Arc<DownstreamTls>,
+        certificates: Vec<Arc<Slot<Certificate>>>,
+        trust: Option<Arc<Slot<Trust>>>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            certificates,
+            trust,
+            made: Made::new(),
+        })
+    }
+
+    /// The URI of the certificate that is shown; of the first, where there are several.
+    pub(super) fn uri(&self) -> Option<Arc<str>> {
+        let first = self.certificates.first()?.current()?;
+        first.facts.uri().cloned()
+    }
+
+    /// What a handshake is made with now.
+    pub(super) fn current(&self) -> Result<Arc<ServerConfig>, HandshakeError> {
+        check_ready(&self.certificates)?;
+        Ok(self.made.get(self.trust.as_ref(), || self.make())?)
+    }
+
+    fn make(&self) -> Result<ServerConfig, rustls::Error> {
+        let common = &self.config.common;
+        let provider = Arc::new(provider(&common.parameters));
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&versions(&common.parameters))?;
+        let judges = self.trust.as_ref().filter(|trust| {
+            // What has not come yet will judge.
+            trust.current().is_none_or(|trust| trust.judges())
+        });
+        let builder = match judges {
+            Some(trust) => {
+                let required = self.config.require_client_certificate;
+                let verifier = Verifier::of_downstream(trust.clone(), required, &provider);
+                builder.with_client_cert_verifier(Arc::new(verifier))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        let mut made = builder.with_cert_resolver(Arc::new(OwnCertificates {
+            slots: self.certificates.clone(),
+            require_server_name: self.config.require_server_name,
+        }));
+        made.alpn_protocols = alpn(&common.alpn);
+        let resumption = self.config.resumption;
+        made.session_storage = match resumption.stateful {
+            true => ServerSessionMemoryCache::new(SERVER_SESSIONS_MAX),
+            false => Arc::new(NoServerSessionStorage {}),
+        };
+        if resumption.tickets {
+            made.ticketer = aws_lc_rs::Ticketer::new()?;
+        }
+        if !resumption.tickets && !resumption.stateful {
+            made.send_tls13_tickets = 0;
+        }
+        Ok(made)
+    }
+}
+
+impl ClientContext {
+    pub(super) fn new(
+        config: Arc<UpstreamTls>,
+        certificates: Vec<Arc<Slot<Certificate>>>,
+        trust: Option<Arc<Slot<Trust>>>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            certificates,
+            trust,
+            made: Made::new(),
+        })
+    }
+
+    /// What a handshake is made with now.
+    pub(super) fn current(&self) -> Result<Arc<ClientConfig>, HandshakeError> {
+        check_ready(&self.certificates)?;
+        Ok(self.made.get(self.trust.as_ref(), || self.make())?)
+    }
+
+    /// The name that is asked for: the one configured, or the address, which is not sent.
+    pub(super) fn server_name(&self, address: std::net::IpAddr) -> ServerName<'static> {
+        let configured = self.config.server_name.as_deref();
+        configured
+            .and_then(|name| ServerName::try_from(name.to_owned()).ok())
+            .unwrap_or_else(|| ServerName::from(address))
+    }
+
+    fn make(&self) -> Result<ClientConfig, rustls::Error> {
+        let common = &self.config.common;
+        let provider = Arc::new(provider(&common.parameters));
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&versions(&common.parameters))?;
+        let check_name = self.config.check_server_name;
+        let verifier = Verifier::of_upstream(self.trust.clone(), check_name, &provider);
+        let own = OwnCertificates {
+            slots: self.certificates.clone(),
+            require_server_name: false,
+        };
+        let mut made = builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_cert_resolver(Arc::new(own));
+        made.alpn_protocols = alpn(&common.alpn);
+        made.enable_sni = self.config.server_name.is_some();
+        made.resumption = match self.config.sessions_max {
+            0 => Resumption::disabled(),
+            // Of each server so many; rustls counts servers by their names.
+            max => {
+                Resumption::in_memory_sessions(usize::try_from(max).unwrap_or(usize::MAX).max(8))
+            }
+        };
+        Ok(made)
+    }
+}
+
+/// A handshake without a certificate would fail for a reason that says nothing.
+fn check_ready(slots: &[Arc<Slot<Certificate>>]) -> Result<(), HandshakeError> {
+    let empty = slots.iter().find(|slot| slot.current().is_none());
+    let some = slots.iter().any(|slot| slot.current().is_some());
+    match empty {
+        Some(empty) if !some => {
+            let why = empty.fault().map(|fault| fault.to_string());
+            Err(HandshakeError::NotReady(why.unwrap_or_default().into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn alpn(protocols: &[Arc<str>]) -> Vec<Vec<u8>> {
+    protocols.iter().map(|it| it.as_bytes().to_vec()).collect()
+}
+
+fn versions(parameters: &TlsParameters) -> Vec<&'static SupportedProtocolVersion> {
+    let all = [
+        (TlsVersion::Tls12, &rustls::version::TLS12),
+        (TlsVersion::Tls13, &rustls::version::TLS13),
+    ];
+    let spoken = parameters.version_min..=parameters.version_max;
+    all.into_iter()
+        .filter_map(|(version, known)| spoken.contains(&version).then_some(known))
+        .collect()
+}
+
+fn provider(parameters: &TlsParameters) -> CryptoProvider {
+    use aws_lc_rs::{cipher_suite, kx_group};
+    let mut provider = aws_lc_rs::default_provider();
+    provider.kx_groups = parameters
+        .key_exchange
+        .iter()
+        .map(|group| match group {
+            KeyExchange::X25519MlKem768 => kx_group::X25519MLKEM768,
+            KeyExchange::X25519 => kx_group::X25519,
+            KeyExchange::P256 => kx_group::SECP256R1,
+            KeyExchange::P384 => kx_group::SECP384R1,
+        })
+        .collect();
+    if parameters.cipher_suites.is_empty() {
+        return provider;
+    }
+    let of_tls12 = |suite: &CipherSuite| match suite {
+        CipherSuite::EcdsaAes128 => cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        CipherSuite::EcdsaAes256 => cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        CipherSuite::EcdsaChaCha20 => cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        CipherSuite::RsaAes128 => cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        CipherSuite::RsaAes256 => cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        CipherSuite::RsaChaCha20 => cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    };
+    provider
+        .cipher_suites
+        .retain(|suite| suite.tls13().is_some());
+    let chosen = parameters.cipher_suites.iter().map(of_tls12);
+    provider.cipher_suites.extend(chosen);
+    provider
+}

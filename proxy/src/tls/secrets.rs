@@ -1,0 +1,178 @@
+//! All slots of the process, by what they are made from.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use weft_config::secret::{Secret, SecretKind, TlsCertificate, Validation};
+use weft_config::tls::{CertificateSource, DownstreamTls, UpstreamTls, ValidationSource};
+
+use super::context::{ClientContext, ServerContext};
+use super::slot::{Certificate, LoadError, Material, Slot};
+use super::trust::Trust;
+
+/// Makes TLS contexts and keeps what they are made from. One for the process; equal sources share a slot.
+#[derive(Debug)]
+pub struct Secrets {
+    table: Mutex<Table>,
+    provider: Arc<CryptoProvider>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    named: HashMap<Arc<str>, Arc<Secret>>,
+    certificates: Slots<CertificateSource, Certificate>,
+    trusts: Slots<ValidationSource, Trust>,
+}
+
+/// Slots that somebody uses.
+#[derive(Debug)]
+struct Slots<S, T: Material>(Vec<(S, Weak<Slot<T>>)>);
+
+impl<S, T: Material> Default for Slots<S, T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<S: PartialEq + Clone, T: Material> Slots<S, T> {
+    /// The slot of `source`; `true`: it is new.
+    fn get(&mut self, source: &S, name: &str) -> (Arc<Slot<T>>, bool) {
+        self.0.retain(|(_, slot)| slot.strong_count() > 0);
+        let known = self.0.iter().find(|(known, _)| known == source);
+        if let Some(slot) = known.and_then(|(_, slot)| slot.upgrade()) {
+            return (slot, false);
+        }
+        let slot = Arc::new(Slot::empty(LoadError::Unknown(name.into())));
+        self.0.push((source.clone(), Arc::downgrade(&slot)));
+        (slot, true)
+    }
+
+    fn living(&self) -> Vec<(S, Arc<Slot<T>>)> {
+        let living = |(source, slot): &(S, Weak<Slot<T>>)| Some((source.clone(), slot.upgrade()?));
+        self.0.iter().filter_map(living).collect()
+    }
+}
+
+impl Table {
+    fn certificate(&self, source: &CertificateSource) -> Option<Arc<TlsCertificate>> {
+        match source {
+            CertificateSource::Inline(certificate) => Some(certificate.clone()),
+            CertificateSource::Named(name) => match &self.named.get(name)?.kind {
+                SecretKind::Certificate(certificate) => Some(certificate.clone()),
+                SecretKind::Validation(_) => None,
+            },
+        }
+    }
+
+    fn validation(&self, source: &ValidationSource) -> Option<Arc<Validation>> {
+        let told = |name: &Arc<str>| match &self.named.get(name)?.kind {
+            SecretKind::Validation(validation) => Some(validation.clone()),
+            SecretKind::Certificate(_) => None,
+        };
+        match source {
+            ValidationSource::Inline(validation) => Some(validation.clone()),
+            ValidationSource::Named(name) => told(name),
+            ValidationSource::Combined(base, name) => Some(Arc::new(base.with(&*told(name)?))),
+        }
+    }
+}
+
+impl Secrets {
+    /// Nothing told yet.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            table: Mutex::default(),
+            provider: Arc::new(aws_lc_rs::default_provider()),
+        })
+    }
+
+    /// A secret is told, new or changed. Handshakes from now on take it.
+    pub fn put(&self, secret: Arc<Secret>) {
+        let mut table = self.lock();
+        let name = secret.name.clone();
+        table.named.insert(name.clone(), secret);
+        for (source, slot) in table.certificates.living() {
+            if source.named() == Some(&name)
+                && let Some(config) = table.certificate(&source)
+            {
+                slot.fill(config, &self.provider);
+            }
+        }
+        for (source, slot) in table.trusts.living() {
+            if source.named() == Some(&name)
+                && let Some(config) = table.validation(&source)
+            {
+                slot.fill(config, &self.provider);
+            }
+        }
+    }
+
+    /// Looks whether files have changed that secrets were read from. Reads them: for a thread that may wait.
+    pub fn refresh(&self) {
+        let (certificates, trusts) = {
+            let table = self.lock();
+            (table.certificates.living(), table.trusts.living())
+        };
+        for (_, slot) in certificates {
+            slot.refresh(&self.provider);
+        }
+        for (_, slot) in trusts {
+            slot.refresh(&self.provider);
+        }
+    }
+
+    /// What keeps secrets that are in use from being used.
+    pub fn faults(&self) -> Vec<LoadError> {
+        let table = self.lock();
+        let certificates = table.certificates.living();
+        let trusts = table.trusts.living();
+        let certificates = certificates.iter().filter_map(|(_, slot)| slot.fault());
+        let trusts = trusts.iter().filter_map(|(_, slot)| slot.fault());
+        certificates.chain(trusts).collect()
+    }
+
+    /// The context of a listener's filter chain.
+    pub fn server(&self, config: &Arc<DownstreamTls>) -> Arc<ServerContext> {
+        let common = &config.common;
+        let certificates = self.certificates(&common.certificates);
+        let trust = common.validation.as_ref().map(|it| self.trust(it));
+        ServerContext::new(config.clone(), certificates, trust)
+    }
+
+    /// The context of a cluster.
+    pub fn client(&self, config: &Arc<UpstreamTls>) -> Arc<ClientContext> {
+        let common = &config.common;
+        let certificates = self.certificates(&common.certificates);
+        let trust = common.validation.as_ref().map(|it| self.trust(it));
+        ClientContext::new(config.clone(), certificates, trust)
+    }
+
+    fn certificates(&self, sources: &[CertificateSource]) -> Vec<Arc<Slot<Certificate>>> {
+        let mut table = self.lock();
+        let mut slots = Vec::with_capacity(sources.len());
+        for source in sources {
+            let name = source.named().map_or("inline", |name| name);
+            let (slot, new) = table.certificates.get(source, name);
+            if new && let Some(config) = table.certificate(source) {
+                slot.fill(config, &self.provider);
+            }
+            slots.push(slot);
+        }
+        slots
+    }
+
+    fn trust(&self, source: &ValidationSource) -> Arc<Slot<Trust>> {
+        let mut table = self.lock();
+        let name = source.named().map_or("inline", |name| name);
+        let (slot, new) = table.trusts.get(source, name);
+        if new && let Some(config) = table.validation(source) {
+            slot.fill(config, &self.provider);
+        }
+        slot
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

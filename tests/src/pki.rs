@@ -1,0 +1,65 @@
+//! A certificate authority for tests, and what it has signed, as files.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    SanType,
+};
+
+/// An authority whose certificates lie in one folder.
+pub struct Pki {
+    folder: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Pki {
+    /// A new authority; its own certificate is `ca.pem` in `folder`.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn new(folder: &Path) -> anyhow::Result<Self> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "test root");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key)?;
+        std::fs::write(folder.join("ca.pem"), certificate.pem())?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            issuer: Issuer::new(params, key),
+        })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Signs a certificate with this URI, for both sides of a connection: `NAME.pem` and `NAME.key`, each replaced at once.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn issue(&self, name: &str, uri: &str) -> anyhow::Result<()> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.subject_alt_names = vec![SanType::URI(uri.try_into()?)];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        self.replace(&format!("{name}.key"), &key.serialize_pem())?;
+        self.replace(&format!("{name}.pem"), &certificate.pem())
+    }
+
+    fn replace(&self, name: &str, content: &str) -> anyhow::Result<()> {
+        let next = self.folder.join(format!("{name}.next"));
+        std::fs::write(&next, content)?;
+        std::fs::rename(&next, self.folder.join(name)).context("replacing a file")
+    }
+}

@@ -115,7 +115,7 @@ flags! {
         "the upstream's own log at that moment: stream limits, an aborted handler, a refused method or size";
     UC UpstreamConnectionTermination Upstream
         "the upstream closed its connection in the middle of the request or answer"
-        "crashes and restarts of the upstream; whether its keep-alive time-out is shorter than the cluster's idle time-out";
+        "crashes and restarts of the upstream; whether its keep-alive time-out is shorter than the cluster's idle time-out; whether it speaks the version of HTTP that the cluster says: a server of HTTP/2 may close at HTTP/1";
     DI DelayInjected Policy
         "the request was held back by fault injection"
         "FaultInjection attached to the route; remove it when the experiment is over";

@@ -8,7 +8,7 @@ use weft_config::listener::HttpConnectionManager;
 use weft_config::route::{Forward, NormalizeError, Route, RouteAction, RouteId, normalize_path};
 
 use crate::balance::Cluster;
-use crate::http::head::Head;
+use crate::http::head::{Head, Method};
 use crate::listener::ConnectionFacts;
 use crate::snapshot::{
     Absence, HttpView, ListenerView, RouteCluster, RouteView, Snapshot, Ticket, Wanted,
@@ -96,6 +96,15 @@ pub(crate) enum NoRoute {
     /// No virtual host serves the authority.
     #[error("no virtual host of {table} serves {authority:?}")]
     Host { table: String, authority: String },
+    /// The virtual host serves it, but none of its routes is for `CONNECT`.
+    #[error(
+        "CONNECT {authority:?} is not carried: no route of virtual host {host} in {table} is for CONNECT (connect_matcher)"
+    )]
+    Connect {
+        table: String,
+        host: String,
+        authority: String,
+    },
     /// The virtual host serves it, but no route matches.
     #[error("no route of virtual host {host} in {table} matches {path:?}")]
     Match {
@@ -110,7 +119,7 @@ impl NoRoute {
     pub(crate) fn status(&self) -> u16 {
         match self {
             Self::Table(_) => 503,
-            Self::Host { .. } | Self::Match { .. } => 404,
+            Self::Host { .. } | Self::Connect { .. } | Self::Match { .. } => 404,
         }
     }
 }
@@ -145,6 +154,11 @@ fn no_match(table: &weft_config::route::RouteTable, head: &Head) -> NoRoute {
     match table.virtual_host(head.authority()) {
         None => NoRoute::Host {
             table: table.name.to_string(),
+            authority: text(head.authority()),
+        },
+        Some(host) if head.method() == Some(Method::Connect) => NoRoute::Connect {
+            table: table.name.to_string(),
+            host: host.name.to_string(),
             authority: text(head.authority()),
         },
         Some(host) => NoRoute::Match {

@@ -14,7 +14,7 @@ pub struct HttpBoundArgs {
     /// Interim (1xx) responses to one request [default: 16]
     #[arg(long, env = "WEFT_INTERIM_RESPONSES_MAX", value_name = "N")]
     pub interim_responses_max: Option<u32>,
-    /// CONTINUATION frames of one head on HTTP/2 [default: 8]
+    /// CONTINUATION frames shorter than 16 KiB of one head on HTTP/2 [default: 8]
     #[arg(long, env = "WEFT_HTTP2_CONTINUATIONS_MAX", value_name = "N")]
     pub http2_continuations_max: Option<u32>,
     /// An HTTP/2 connection ends when more streams than half of this, and than half of all, were reset before their answer

@@ -73,6 +73,9 @@ pub enum Event<'a> {
         stream: StreamId,
         /// The rule.
         error: ProtocolError,
+        /// What came of the head of a request that is too large, where that says who asks for what. Goes back to the
+        /// [`HeadPool`] after use.
+        asked: Option<Head>,
     },
     /// A head or trailers were read that nobody is told of: their exchange is refused, or over. Whoever counts work counts
     /// this too. Never on HTTP/1.

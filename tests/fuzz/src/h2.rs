@@ -140,7 +140,7 @@ fn note(seen: &mut Vec<Seen>, event: Event<'_>) {
         }
         Event::Trailers { stream, head } => seen.push(Seen::Trailers(stream, fields(&head))),
         Event::Reset { stream, why } => seen.push(Seen::Reset(stream, why)),
-        Event::Malformed { stream, error } => seen.push(Seen::Malformed(stream, error)),
+        Event::Malformed { stream, error, .. } => seen.push(Seen::Malformed(stream, error)),
         Event::Ignored { .. } => {}
         Event::Raw { .. } => panic!("not on HTTP/2"),
     }

@@ -62,6 +62,7 @@ protocol_errors! {
     TooManyInterims => 400, "more interim responses than the limit (RFC 9110 §15.2)";
 
     BadPreface => 400, "the connection does not begin with the preface of HTTP/2 (RFC 9113 §3.4)";
+    AnswerInHttp1 => 400, "an answer in HTTP/1 (RFC 9113 §3.4)";
     NoSettings => 400, "the first frame is no SETTINGS (RFC 9113 §3.4)";
     FrameTooLarge => 400, "a frame is longer than SETTINGS_MAX_FRAME_SIZE (RFC 9113 §4.2)";
     BadFrameLength => 400, "a frame's length is none that its type can have (RFC 9113 §4.2)";

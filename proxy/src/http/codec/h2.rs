@@ -240,7 +240,7 @@ impl Conn {
     /// Takes nothing more from the peer, for a reason that only the caller knows.
     pub fn refuse_input(&mut self) {
         if !self.failed {
-            self.end(ErrorCode::NoError);
+            self.end(ErrorCode::NoError, "");
         }
     }
 
@@ -280,7 +280,7 @@ impl Conn {
             match (self.role, self.drain) {
                 (Role::Server, Drain::No) => {
                     self.drain = Drain::Announced;
-                    self.pending.goaway(window::MAX, ErrorCode::NoError);
+                    self.pending.goaway(window::MAX, ErrorCode::NoError, "");
                     self.pending.ping(pending::DRAIN_PING);
                 }
                 (Role::Server, Drain::Announced) | (Role::Client, Drain::No) => self.name_last(),
@@ -293,7 +293,7 @@ impl Conn {
     /// Says which stream is the last one that is answered.
     fn name_last(&mut self) {
         self.drain = Drain::Last(self.last_peer);
-        self.pending.goaway(self.last_peer, ErrorCode::NoError);
+        self.pending.goaway(self.last_peer, ErrorCode::NoError, "");
     }
 
     /// Asks the peer for a sign of life (RFC 9113 §6.7); the caller has the clock.
@@ -396,10 +396,10 @@ impl Conn {
     /// A rule was broken for which the connection ends: the peer is told why, and which stream was the last.
     fn fail(&mut self, error: ProtocolError) {
         self.hit(error);
-        self.end(ErrorCode::of(error));
+        self.end(ErrorCode::of(error), &error.to_string());
     }
 
-    fn end(&mut self, code: ErrorCode) {
+    fn end(&mut self, code: ErrorCode, why: &str) {
         self.failed = true;
         self.partial = Vec::new();
         self.block = None;
@@ -407,6 +407,6 @@ impl Conn {
             Drain::Last(last) => last,
             _ => self.last_peer,
         };
-        self.pending.goaway(last, code);
+        self.pending.goaway(last, code, why);
     }
 }

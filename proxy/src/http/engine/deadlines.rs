@@ -216,11 +216,8 @@ impl Exchange {
         let Some(told) = self.deadlines.told else {
             return;
         };
-        let own = [
-            self.deadlines.life,
-            self.deadlines.whole,
-            self.deadlines.attempt,
-        ];
+        // The bound of an attempt ends with its answer's head. Told, it would have the server end what had long begun.
+        let own = [self.deadlines.life, self.deadlines.whole];
         let until = own.into_iter().flatten().fold(told, Instant::min);
         if until == told && now == self.started_at && self.attempt.count == 1 {
             return; // as it came

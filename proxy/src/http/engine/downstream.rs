@@ -16,6 +16,7 @@ use super::local_reply::LocalReply;
 use super::timers::Owner;
 use super::{Action, Engine, READ_STOPS_AT_BYTES};
 use crate::http::codec::{Event, ProtocolError, Reason, StreamId};
+use crate::http::head::Head;
 use crate::listener::ConnectionFacts;
 use crate::telemetry::Limit;
 
@@ -123,8 +124,8 @@ impl Engine {
                 self.on_request_trailers(exchange, head);
             }
             (Event::Raw { bytes, .. }, Some(exchange)) => self.on_raw_from_down(exchange, bytes),
-            (Event::Malformed { error, .. }, exchange) => {
-                self.on_malformed_request(id, stream, exchange, error);
+            (Event::Malformed { error, asked, .. }, exchange) => {
+                self.on_malformed_request((id, stream), exchange, error, asked);
             }
             (Event::Reset { .. }, Some(exchange)) => {
                 self.forgive_patient(id, exchange);
@@ -156,15 +157,18 @@ impl Engine {
     /// A message on one of many streams breaks the rules: the others go on.
     fn on_malformed_request(
         &mut self,
-        id: ConnId,
-        stream: StreamId,
+        (id, stream): (ConnId, StreamId),
         exchange: Option<ExchangeId>,
         error: ProtocolError,
+        asked: Option<Head>,
     ) {
         let reply = LocalReply::new(error.status(), ResponseFlag::DPE, error.to_string());
         match exchange {
             Some(exchange) => self.reply(exchange, &reply),
-            None => self.reply_on_stream(id, stream, &reply),
+            None => self.reply_on_stream(id, stream, asked.as_ref(), &reply),
+        }
+        if let Some(head) = asked {
+            self.heads.give(head);
         }
         self.reset_stream(id, stream, Reason::Protocol);
         // What of the answer waited for credit goes with its stream.
@@ -191,7 +195,7 @@ impl Engine {
         };
         match (&connection.role, exchange) {
             (Role::Upstream(_), Some(exchange)) => {
-                self.upstream_failed(exchange, &Failure::Protocol(error.to_string()));
+                self.upstream_failed(exchange, &Failure::of_upstream(error));
             }
             (Role::Upstream(_), None) => self.close(id),
             (Role::Downstream(_), Some(exchange)) => {

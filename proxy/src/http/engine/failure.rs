@@ -8,7 +8,7 @@ use super::exchange::{Exchange, ExchangeId, Phase, UpStream};
 use super::local_reply::LocalReply;
 use super::{Action, Engine};
 use crate::balance::Outcome;
-use crate::http::codec::{Reason, Refused};
+use crate::http::codec::{ProtocolError, Reason, Refused};
 use crate::policy::RetryState;
 
 /// How an attempt failed.
@@ -28,6 +28,8 @@ pub(crate) enum Failure {
     TimedOut,
     /// What the endpoint sent is not HTTP.
     Protocol(String),
+    /// What the endpoint sent is HTTP, and not taken here.
+    Untaken(&'static str),
     /// The request's head is larger than the endpoint takes.
     RequestTooLarge(String),
     /// The answer's head is larger than the downstream takes.
@@ -37,6 +39,30 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// What an endpoint sent cannot be used.
+    pub(super) fn of_upstream(error: ProtocolError) -> Self {
+        match error {
+            ProtocolError::AnswerInHttp1 => Self::Untaken(
+                "answered in HTTP/1, and its cluster says HTTP/2 (http2_protocol_options, appProtocol)",
+            ),
+            ProtocolError::HeadTooLarge
+            | ProtocolError::BlockTooLarge
+            | ProtocolError::TooManyContinuations => {
+                Self::Untaken("sent a head of more than the 61440 bytes that answers may have")
+            }
+            ProtocolError::TooManyFields => {
+                Self::Untaken("sent a head of more than the 100 fields that answers may have")
+            }
+            ProtocolError::TrailersTooLarge => Self::Untaken(
+                "sent trailers of more than the 61440 bytes or 100 fields that answers may have",
+            ),
+            ProtocolError::TooManyInterims => {
+                Self::Untaken("sent more interim responses than --interim-responses-max")
+            }
+            _ => Self::Protocol(error.to_string()),
+        }
+    }
+
     /// A request's head was not written.
     pub(super) fn of_request(refused: Refused) -> Self {
         match refused {
@@ -59,7 +85,7 @@ impl Failure {
             Self::Closed => ResponseFlag::UC,
             Self::Reset | Self::NotBegun => ResponseFlag::UR,
             Self::TryTimedOut | Self::TimedOut => ResponseFlag::UT,
-            Self::Protocol(_) | Self::AnswerTooLarge(_) => ResponseFlag::UPE,
+            Self::Protocol(_) | Self::Untaken(_) | Self::AnswerTooLarge(_) => ResponseFlag::UPE,
             Self::RequestTooLarge(_) => ResponseFlag::DPE,
             Self::Refused(_) => ResponseFlag::LR,
         }
@@ -69,7 +95,7 @@ impl Failure {
         match self {
             Self::Connect(_) | Self::Closed | Self::Reset | Self::NotBegun => 503,
             Self::TryTimedOut | Self::TimedOut => 504,
-            Self::Protocol(_) | Self::AnswerTooLarge(_) => 502,
+            Self::Protocol(_) | Self::Untaken(_) | Self::AnswerTooLarge(_) => 502,
             Self::RequestTooLarge(_) => 431,
             Self::Refused(_) => 500,
         }
@@ -84,11 +110,16 @@ impl Failure {
             Self::RequestTooLarge(_) | Self::AnswerTooLarge(_) => None,
             Self::Closed | Self::Reset => Some(Outcome::Reset),
             Self::TryTimedOut | Self::TimedOut => Some(Outcome::TimedOut),
-            Self::Protocol(_) => Some(Outcome::Status(502)),
+            Self::Protocol(_) | Self::Untaken(_) => Some(Outcome::Status(502)),
         }
     }
 
-    fn sentence(&self, endpoint: &str) -> String {
+    fn sentence(&self, exchange: &Exchange) -> String {
+        let endpoint = exchange.endpoint_name();
+        let did_not = match exchange.answer.begun {
+            true => "did not finish its answer",
+            false => "did not answer",
+        };
         match self {
             Self::Connect(why) => format!("no connection to the upstream: {why}"),
             Self::Closed => {
@@ -97,12 +128,13 @@ impl Failure {
             Self::Reset => format!("upstream {endpoint} reset the request"),
             Self::NotBegun => format!("upstream {endpoint} did not begin the request"),
             Self::TryTimedOut => {
-                format!("upstream {endpoint} did not answer within the attempt's time-out")
+                format!("upstream {endpoint} {did_not} within the attempt's time-out")
             }
             Self::TimedOut => {
-                format!("upstream {endpoint} did not answer within the route's time-out")
+                format!("upstream {endpoint} {did_not} within the route's time-out")
             }
             Self::Protocol(why) => format!("upstream {endpoint} sent what is not HTTP: {why}"),
+            Self::Untaken(why) => format!("upstream {endpoint} {why}"),
             Self::RequestTooLarge(why) => {
                 format!("the request is too large for upstream {endpoint}: {why}")
             }
@@ -138,7 +170,7 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        let mut sentence = failure.sentence(&exchange.endpoint_name());
+        let mut sentence = failure.sentence(exchange);
         if let Some(why) = exchange.retry.as_ref().and_then(RetryState::gave_up) {
             // Beside what failed last, whether it was the route or the cluster's budget that ended the attempts.
             sentence.push_str("; ");

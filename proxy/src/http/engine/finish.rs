@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use weft_config::flag::ResponseFlag;
+use weft_config::grpc::is_grpc;
+use weft_config::route::RequestHead;
 
 use super::Engine;
 use super::connection::ConnId;
@@ -12,7 +14,7 @@ use super::exchange::{Exchange, ExchangeId, Phase, UpStream};
 use super::local_reply::LocalReply;
 use super::timers::Owner;
 use crate::http::codec::{ProtocolError, Reason, StreamId};
-use crate::http::head::{Head, Version};
+use crate::http::head::{Head, Known, Method, Version};
 use crate::listener::ConnectionFacts;
 use crate::route::Routed;
 use crate::telemetry::{DownstreamInfo, Protocol, RequestLog, Scope};
@@ -132,17 +134,25 @@ impl Engine {
     }
 
     /// Answers what never became an exchange, on a connection that goes on.
-    pub(super) fn reply_on_stream(&mut self, down: ConnId, stream: StreamId, reply: &LocalReply) {
-        self.log_refusal(down, reply);
+    ///
+    /// `asked` is what is known of the request.
+    pub(super) fn reply_on_stream(
+        &mut self,
+        down: ConnId,
+        stream: StreamId,
+        asked: Option<&Head>,
+        reply: &LocalReply,
+    ) {
         let mut head = self.heads.take();
-        let body = reply.write(&mut head, SERVER, false);
-        self.write_reply(down, stream, (&head, &body), false, false);
+        let body = reply.write(&mut head, SERVER, asked.is_some_and(is_call));
+        let silent = asked.and_then(Head::method) == Some(Method::Head);
+        self.log_refusal(down, asked, Some(&head), reply);
+        self.write_reply(down, stream, (&head, &body), silent, false);
         self.heads.give(head);
     }
 
     /// Answers what never became an exchange.
     pub(super) fn reply_without_exchange(&mut self, down: ConnId, reply: &LocalReply) {
-        self.log_refusal(down, reply);
         let answerable = self
             .wires
             .get(down)
@@ -150,8 +160,11 @@ impl Engine {
         if let Some(stream) = answerable {
             let mut head = self.heads.take();
             let body = reply.write(&mut head, SERVER, false);
+            self.log_refusal(down, None, Some(&head), reply);
             self.write_reply(down, stream, (&head, &body), false, true);
             self.heads.give(head);
+        } else {
+            self.log_refusal(down, None, None, reply);
         }
         self.close_after_flush(down, true);
     }
@@ -182,10 +195,17 @@ impl Engine {
     /// Counts and logs that a connection broke the rules of its protocol as a whole.
     pub(super) fn log_broken(&mut self, down: ConnId, error: ProtocolError) {
         let reply = LocalReply::new(error.status(), ResponseFlag::DPE, error.to_string());
-        self.log_refusal(down, &reply);
+        self.log_refusal(down, None, None, &reply);
     }
 
-    fn log_refusal(&mut self, down: ConnId, reply: &LocalReply) {
+    /// Counts and logs what never became an exchange: what is known of what was `asked`, and what was `told`, if anything.
+    fn log_refusal(
+        &mut self,
+        down: ConnId,
+        asked: Option<&Head>,
+        told: Option<&Head>,
+        reply: &LocalReply,
+    ) {
         let Some(connection) = self.wires.get_mut(down) else {
             return;
         };
@@ -203,8 +223,15 @@ impl Engine {
             protocol,
         };
         let scope = self.scope_of(&facts);
-        let mut log = RequestLog::begin(&scope, &info, &Head::request(b"-", b"-", b"-"), self.now);
-        log.response(reply.status, |_| None);
+        let unknown = Head::request(b"-", b"-", b"-");
+        let asked = asked.unwrap_or(&unknown);
+        let mut log = RequestLog::begin(&scope, &info, asked, self.now);
+        if is_call(asked) {
+            log.call();
+        }
+        if let Some(told) = told {
+            log.response(told.status(), |name| told.header(name));
+        }
         if let Some(flag) = reply.flag {
             log.flag(flag);
         }
@@ -303,6 +330,11 @@ impl Engine {
             self.timers.arm(Owner::Exchange(id.slot()), at);
         }
     }
+}
+
+/// Whether a request is a gRPC call.
+pub(super) fn is_call(request: &Head) -> bool {
+    request.get(Known::ContentType).is_some_and(is_grpc)
 }
 
 impl Exchange {

@@ -123,6 +123,8 @@ impl LocalReply {
             Some(ResponseFlag::UT | ResponseFlag::UMSDR | ResponseFlag::SI | ResponseFlag::DT) => {
                 GrpcStatus::DEADLINE_EXCEEDED
             }
+            // As servers of gRPC say it of metadata that they do not take.
+            _ if self.status == 431 => GrpcStatus::RESOURCE_EXHAUSTED,
             _ => GrpcStatus::of_http(self.status),
         }
     }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use weft_config::flag::ResponseFlag;
-use weft_config::grpc::is_grpc;
 use weft_config::listener::Direction;
 use weft_config::route::{Route, RouteAction};
 
@@ -12,6 +11,7 @@ use super::connection::{ConnId, Connection};
 use super::exchange::{Answer, Asks, Attempt, Deadlines, Exchange, ExchangeId, Phase};
 use super::failure::Failure;
 use super::filters::Verdict;
+use super::finish::is_call;
 use super::local_reply::{Body, LocalReply};
 use super::shared::sink;
 use super::shed::check_load;
@@ -403,13 +403,12 @@ impl Exchange {
 impl Asks {
     fn of(head: &Head, end: bool, multiplexed: bool) -> Self {
         let method = head.method();
-        let grpc = head.get(Known::ContentType).is_some_and(is_grpc);
         Self {
             head_only: method == Some(Method::Head),
             connect: method == Some(Method::Connect),
             content: !end,
             upgrade: false,
-            grpc,
+            grpc: is_call(head),
             opaque: multiplexed && (method == Some(Method::Connect) || head.upgrade().is_some()),
             idempotent: method.is_some_and(Method::is_idempotent),
         }

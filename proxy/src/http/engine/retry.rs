@@ -91,6 +91,7 @@ impl Engine {
             Failure::TryTimedOut => policy::Failure::TryTimedOut,
             // What is not HTTP now will not be at the next attempt, and an edited head stays what it is.
             Failure::TimedOut | Failure::Protocol(_) | Failure::Refused(_) => return None,
+            Failure::Untaken(_) => return None,
             Failure::RequestTooLarge(_) | Failure::AnswerTooLarge(_) => return None,
         };
         self.retry(id, kind)

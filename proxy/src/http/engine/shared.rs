@@ -190,7 +190,7 @@ impl Engine {
             if downstream {
                 self.abandon(exchange, ResponseFlag::DPE, error.to_string());
             } else {
-                self.upstream_failed(exchange, &Failure::Protocol(error.to_string()));
+                self.upstream_failed(exchange, &Failure::of_upstream(error));
             }
         }
         if downstream {

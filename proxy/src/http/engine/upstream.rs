@@ -39,7 +39,7 @@ impl Engine {
                 self.upstream_failed(exchange, &failure);
             }
             Event::Malformed { error, .. } => {
-                self.upstream_failed(exchange, &Failure::Protocol(error.to_string()));
+                self.upstream_failed(exchange, &Failure::of_upstream(error));
             }
             Event::Ignored { .. } => {}
         }

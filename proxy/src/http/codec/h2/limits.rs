@@ -26,7 +26,7 @@ pub struct H2Limits {
     /// Whether a server takes extended CONNECT (SETTINGS_ENABLE_CONNECT_PROTOCOL, RFC 8441), and a client asks for it where its
     /// peer does. Default yes.
     pub connect_protocol: bool,
-    /// CONTINUATION frames of one field block. Default 8.
+    /// CONTINUATION frames of one field block that are shorter than 16,384 bytes. Default 8.
     pub continuations_max: u32,
     /// Frames of DATA, HEADERS and CONTINUATION in a row that carry nothing and end nothing. Default 1, as Envoy's
     /// `max_consecutive_inbound_frames_with_empty_payload`.

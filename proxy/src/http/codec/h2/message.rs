@@ -31,6 +31,16 @@ pub(super) struct Reader {
     pseudo: Pseudo,
 }
 
+/// A block that makes no message.
+#[derive(Debug)]
+pub(super) struct Unread {
+    /// To be used again.
+    pub(super) head: Head,
+    pub(super) error: ProtocolError,
+    /// It is a request, of which everything but the fields that did not fit is in `head`.
+    pub(super) is_known: bool,
+}
+
 /// The values of the pseudo-fields (RFC 9113 §8.3).
 #[derive(Debug, Default)]
 struct Pseudo {
@@ -182,20 +192,31 @@ impl Reader {
         }
     }
 
-    /// The head, once the whole block was read. `extended` says whether an extended CONNECT is taken. In the error stands
-    /// the head too, to be used again.
-    pub(super) fn finish(mut self, extended: bool) -> Result<(Head, Facts), (Head, ProtocolError)> {
-        match self.settle(extended) {
-            Ok(facts) => Ok((self.head, facts)),
-            Err(error) => Err((self.head, error)),
-        }
+    /// The head, once the whole block was read. `extended` says whether an extended CONNECT is taken.
+    pub(super) fn finish(mut self, extended: bool) -> Result<(Head, Facts), Unread> {
+        let error = match self.settle(extended) {
+            Ok(facts) => return Ok((self.head, facts)),
+            Err(error) => error,
+        };
+        let too_large = matches!(
+            error,
+            ProtocolError::HeadTooLarge | ProtocolError::TooManyFields
+        );
+        let is_known = too_large
+            && self.expected == Expected::Request
+            && self.settle_request(extended).is_ok();
+        Err(Unread {
+            head: self.head,
+            error,
+            is_known,
+        })
     }
 
     fn settle(&mut self, extended: bool) -> Result<Facts, ProtocolError> {
+        self.head.version = Version::Http2;
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        self.head.version = Version::Http2;
         match self.expected {
             Expected::Request => self.settle_request(extended)?,
             Expected::Response => {

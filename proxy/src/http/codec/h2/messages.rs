@@ -6,12 +6,28 @@ use super::frame::{self, Header};
 use super::message::{Expected, Facts, Reader, add_upgrade};
 use super::read::{Block, Step};
 use super::streams::{Read, Request, Stream};
-use super::{Conn, Drain, Role};
+use super::{Conn, Drain, Role, settings};
 use crate::http::codec::ProtocolError;
 use crate::http::head::{Flags, Head, HeadPool, Known, Method, Start};
 
 /// What a block gave.
-type Message = Result<(Head, Facts), ProtocolError>;
+type Message = Result<(Head, Facts), Fault>;
+
+/// Field blocks of so many times the bytes that a head may hold are decoded.
+const BLOCK_FACTOR: u32 = 4;
+
+/// What is wrong with a message.
+struct Fault {
+    error: ProtocolError,
+    /// What of a request that is too large says who asks for what.
+    asked: Option<Head>,
+}
+
+impl From<ProtocolError> for Fault {
+    fn from(error: ProtocolError) -> Self {
+        Self { error, asked: None }
+    }
+}
 
 impl Conn {
     /// RFC 9113 §6.2.
@@ -56,10 +72,12 @@ impl Conn {
             return Err(ProtocolError::BrokenBlock);
         };
         self.guard.message_frame(payload.is_empty(), &self.limits)?;
-        // A block of more bytes than twice what it may hold is not even decoded: nothing honest is so badly compressed.
-        let bytes_max = (self.limits.header_bytes_max.saturating_mul(2) as usize)
+        // A block above its limit is decoded all the same, so that its stream alone ends and not those of everybody else. One
+        // that is larger by far is not even collected.
+        let bytes_max = (self.limits.header_bytes_max.saturating_mul(BLOCK_FACTOR) as usize)
             .max(self.limits.frame_bytes_max as usize);
-        block.continuations += 1;
+        // Those that are as long as every peer takes them are bounded by their bytes.
+        block.continuations += u32::from(payload.len() < settings::FRAME_BYTES_MIN as usize);
         if block.continuations > self.limits.continuations_max {
             return Err(ProtocolError::TooManyContinuations);
         }
@@ -128,9 +146,13 @@ impl Conn {
                 Ok((Head::new(), Facts::default()))
             }
             Ok(message) => Ok(message),
-            Err((head, error)) => {
-                heads.give(head);
-                Err(error)
+            Err(unread) if unread.is_known => Err(Fault {
+                error: unread.error,
+                asked: Some(unread.head),
+            }),
+            Err(unread) => {
+                heads.give(unread.head);
+                Err(unread.error.into())
             }
         })
     }
@@ -167,7 +189,7 @@ impl Conn {
             }
             .map_err(|(head, error)| {
                 heads.give(head);
-                error
+                Fault::from(error)
             })
         });
         self.streams.insert(stream);
@@ -177,7 +199,15 @@ impl Conn {
                 head,
                 end,
             },
-            Err(error) => self.malformed(id, end, error),
+            Err(Fault { error, asked }) => {
+                self.hit(error);
+                self.discard(id, end);
+                Step::Malformed {
+                    stream: id,
+                    error,
+                    asked,
+                }
+            }
         }))
     }
 
@@ -196,7 +226,11 @@ impl Conn {
     pub(super) fn malformed(&mut self, id: u32, end: bool, error: ProtocolError) -> Step {
         self.hit(error);
         self.discard(id, end);
-        Step::Malformed { stream: id, error }
+        Step::Malformed {
+            stream: id,
+            error,
+            asked: None,
+        }
     }
 
     pub(super) fn discard(&mut self, id: u32, end: bool) {
@@ -218,7 +252,7 @@ impl Conn {
     fn response(&mut self, id: u32, end: bool, message: Message, heads: &mut HeadPool) -> Step {
         let (mut head, facts) = match message {
             Ok(message) => message,
-            Err(error) => return self.malformed(id, end, error),
+            Err(fault) => return self.malformed(id, end, fault.error),
         };
         match self.response_to(id, end, &mut head, facts) {
             Ok(true) => Step::Interim { stream: id, head },
@@ -287,7 +321,7 @@ impl Conn {
     fn trailers_in(&mut self, id: u32, end: bool, message: Message, heads: &mut HeadPool) -> Step {
         let head = match message {
             Ok((head, _)) => head,
-            Err(error) => return self.malformed(id, end, error),
+            Err(fault) => return self.malformed(id, end, fault.error),
         };
         let state = self
             .streams
@@ -326,7 +360,9 @@ fn after_the_end(
 ) -> Result<Option<Step>, ProtocolError> {
     match message {
         Ok((head, _)) => heads.give(head),
-        Err(ProtocolError::BadPseudoField) => return Err(ProtocolError::StreamOrder),
+        Err(fault) if fault.error == ProtocolError::BadPseudoField => {
+            return Err(ProtocolError::StreamOrder);
+        }
         Err(_) => {}
     }
     Ok(Some(Step::Ignored { stream }))

@@ -60,10 +60,12 @@ impl Pending {
             .extend_from_slice(&frame::window_update(stream, increment));
     }
 
-    pub(super) fn goaway(&mut self, last: u32, code: ErrorCode) {
-        self.frame(frame::GOAWAY, 0, 8);
+    /// `why` is for people (RFC 9113 §6.8).
+    pub(super) fn goaway(&mut self, last: u32, code: ErrorCode, why: &str) {
+        self.frame(frame::GOAWAY, 0, 8 + why.len() as u32);
         self.bytes.extend_from_slice(&last.to_be_bytes());
         self.bytes.extend_from_slice(&(code as u32).to_be_bytes());
+        self.bytes.extend_from_slice(why.as_bytes());
     }
 
     pub(super) fn ping(&mut self, data: [u8; 8]) {

@@ -62,6 +62,7 @@ pub(super) enum Step {
     Malformed {
         stream: u32,
         error: ProtocolError,
+        asked: Option<Head>,
     },
     Reset {
         stream: u32,
@@ -213,6 +214,10 @@ impl Conn {
                 HEADER_BYTES - bytes.len().min(HEADER_BYTES - 1),
             ));
         };
+        // RFC 9113 §3.4: this is no frame at all.
+        if !self.peer_told && bytes.starts_with(b"HTTP/1.") {
+            return Err(ProtocolError::AnswerInHttp1);
+        }
         // RFC 9113 §4.2.
         if header.len > self.limits.frame_bytes_max {
             return Err(ProtocolError::FrameTooLarge);
@@ -280,9 +285,14 @@ fn event(step: Step, input: &mut ReadBuf) -> Event<'_> {
             bytes: input.take(len),
             end,
         },
-        Step::Malformed { stream, error } => Event::Malformed {
+        Step::Malformed {
+            stream,
+            error,
+            asked,
+        } => Event::Malformed {
             stream: StreamId(stream),
             error,
+            asked,
         },
         Step::Reset { stream, why } => Event::Reset {
             stream: StreamId(stream),

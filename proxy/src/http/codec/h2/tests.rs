@@ -69,7 +69,7 @@ fn note(seen: &mut Vec<Seen>, event: Event<'_>) {
             Seen::Body(stream.0, text(bytes), end)
         }
         Event::Reset { stream, why } => Seen::Reset(stream.0, why),
-        Event::Malformed { stream, error } => Seen::Malformed(stream.0, error),
+        Event::Malformed { stream, error, .. } => Seen::Malformed(stream.0, error),
         Event::Ignored { .. } => return,
         Event::Raw { .. } => panic!("not on HTTP/2"),
     };

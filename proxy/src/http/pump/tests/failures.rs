@@ -299,3 +299,37 @@ fn the_body_that_an_answer_to_head_does_not_have_is_not_counted() {
         assert!(sent.is_none_or(|line| line.ends_with(" 0")), "{sent:?}");
     });
 }
+
+#[test]
+fn an_answer_with_too_large_a_head_is_told_with_its_bound() {
+    local(async {
+        let to = origin(|_, mut peer| async move {
+            peer.head().await;
+            let large = "v".repeat(70_000);
+            peer.send(OK.replace("\r\n\r\n", &format!("\r\nx: {large}\r\n\r\n")))
+                .await;
+        })
+        .await;
+        let answer = Setup::to([to]).start().await.ask(GET).await;
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+        assert!(
+            answer.contains("sent a head of more than the 61440 bytes"),
+            "{answer}"
+        );
+    });
+}
+
+#[test]
+fn a_connect_that_nothing_carries_is_told_so() {
+    local(async {
+        let rig = Setup::to([nobody().await]).start().await;
+        let answer = rig
+            .ask("CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n")
+            .await;
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        assert!(
+            answer.contains("CONNECT \"db:5432\" is not carried"),
+            "{answer}"
+        );
+    });
+}

@@ -196,3 +196,98 @@ fn an_endpoint_stuck_in_half_a_frame_gets_no_further_requests_on_that_connection
         rig.settles().await;
     });
 }
+
+/// A client of HTTP/2 that is connected to the worker.
+async fn client_of(rig: &Rig) -> h2::client::SendRequest<bytes::Bytes> {
+    rig.protocol.set(Some(Protocol::Http2));
+    let stream = TcpStream::connect(rig.address).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    spawn_local(async move { drop(connection.await) });
+    client
+}
+
+fn request(path: &str) -> http::request::Builder {
+    http::Request::post(format!("http://a.example{path}")).header("te", "trailers")
+}
+
+#[test]
+fn a_call_with_too_large_a_head_hears_so_as_a_status_and_others_on_its_connection_go_on() {
+    local(async {
+        let rig = Setup::to([says("hello").await]).start().await;
+        let mut client = client_of(&rig).await;
+        let large = request("/s/m")
+            .header("content-type", "application/grpc")
+            .header("x-large", "v".repeat(200_000));
+        let ask = |client: &mut h2::client::SendRequest<_>, request: http::request::Builder| {
+            let request = request.body(()).unwrap();
+            client.send_request(request, true).unwrap().0
+        };
+        let answer = ask(&mut client, large).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let field = |name: &str| answer.headers()[name].to_str().unwrap();
+        assert_eq!(field("grpc-status"), "8");
+        assert!(field("grpc-message").contains("the head holds more bytes"));
+        client = client.ready().await.unwrap();
+        let answer = ask(&mut client, request("/")).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(rig.metrics.limits.get(Limit::HeaderBytes), 1);
+        rig.settles().await;
+    });
+}
+
+#[test]
+fn an_answer_with_too_large_a_head_ends_no_other_on_its_connection() {
+    local(async {
+        let asked = Rc::new(tokio::sync::Notify::new());
+        let waits = asked.clone();
+        let to = endpoint(
+            |_| {},
+            move |request, mut respond| {
+                let asked = waits.clone();
+                async move {
+                    let mut answer = Response::new(());
+                    if request.uri().path() == "/large" {
+                        let large = "v".repeat(200_000).parse().unwrap();
+                        answer.headers_mut().insert("x-large", large);
+                        asked.notify_one();
+                    } else {
+                        asked.notified().await;
+                        tokio::task::yield_now().await;
+                    }
+                    drop(respond.send_response(answer, true));
+                }
+            },
+        )
+        .await;
+        let rig = over_http2(to).start().await;
+        let mut client = client_of(&rig).await;
+        let ask = |path: &str| request(path).body(()).unwrap();
+        let (other, _) = client.send_request(ask("/other"), true).unwrap();
+        client = client.ready().await.unwrap();
+        let (large, _) = client.send_request(ask("/large"), true).unwrap();
+        let large = large.await.unwrap();
+        assert_eq!(large.status(), 502);
+        assert_eq!(large.headers()["x-weft-response-flag"], "UPE");
+        assert_eq!(other.await.unwrap().status(), 200);
+        rig.settles().await;
+    });
+}
+
+#[test]
+fn a_server_of_http1_that_is_taken_for_one_of_http2_is_called_that() {
+    local(async {
+        let to = origin(|_, mut peer| async move {
+            peer.read_preface().await;
+            peer.send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+                .await;
+        })
+        .await;
+        let rig = over_http2(to).start().await;
+        let answer = rig.ask(GET).await;
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+        assert!(
+            answer.contains("answered in HTTP/1, and its cluster says HTTP/2"),
+            "{answer}"
+        );
+    });
+}

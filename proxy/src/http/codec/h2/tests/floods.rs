@@ -113,7 +113,7 @@ fn blocks_that_do_not_end() {
         0 => frame(frame::HEADERS, 0, 1, [0; 16_000]),
         _ => frame(frame::CONTINUATION, 0, 1, [0; 16_000]),
     });
-    assert_eq!((rounds, error), (7, E::BlockTooLarge));
+    assert_eq!((rounds, error), (15, E::BlockTooLarge));
 }
 
 #[test]
@@ -245,4 +245,71 @@ fn who_never_acknowledges_how_many_streams_there_may_be_opens_too_many_in_good_f
     });
     // Ten are taken, ten refused in good faith, and then it is as with those who know.
     assert_eq!((rounds, error), (10 + 10 + 251, E::ResetFlood));
+}
+
+#[test]
+fn a_head_several_times_too_large_ends_its_stream_and_no_other() {
+    let mut end = client();
+    for _ in 0..2 {
+        let stream = end.conn.open().expect("room");
+        let request = Head::request(b"GET", b"a", b"/");
+        end.conn
+            .head(stream, &request, true, &mut end.out)
+            .expect("a good request");
+    }
+    // `x-large` of 200,000 bytes, in frames as long as every peer takes them.
+    let mut large = block(OK);
+    large.extend([0, 7]);
+    large.extend(b"x-large");
+    large.extend([0x7f, 0xc1, 0x99, 0x0c]);
+    large.resize(large.len() + 200_000, b'v');
+    let pieces: Vec<_> = large.chunks(16_384).collect();
+    assert_eq!(end.read(&frame(frame::HEADERS, 0, 1, pieces[0])), []);
+    for (at, piece) in pieces.iter().enumerate().skip(1) {
+        let last = at + 1 == pieces.len();
+        let flags = if last { frame::END_HEADERS } else { 0 };
+        let seen = end.read(&frame(frame::CONTINUATION, flags, 1, piece));
+        match last {
+            true => assert_eq!(seen, [Seen::Malformed(1, E::HeadTooLarge)]),
+            false => assert_eq!(seen, []),
+        }
+    }
+    let seen = end.read(&headers(3, OK, true));
+    assert_eq!(seen, [head(3, "200", &[], true)]);
+}
+
+#[test]
+fn who_asks_with_a_head_that_is_too_large_is_known() {
+    let mut end = server();
+    let large = "v".repeat(16_000);
+    let fields: Vec<_> = ["a", "b", "c", "d"]
+        .iter()
+        .map(|name| (*name, large.as_str()))
+        .collect();
+    let all = block(&[POST, &fields].concat());
+    let (first, rest) = all.split_at(16_384);
+    end.input.extend(&frame(frame::HEADERS, 0, 1, first));
+    for piece in rest.chunks(16_384) {
+        let last = piece.len() < 16_384;
+        let flags = if last { frame::END_HEADERS } else { 0 };
+        end.input
+            .extend(&frame(frame::CONTINUATION, flags, 1, piece));
+    }
+    let event = end.conn.next(&mut end.input, &mut end.heads);
+    let Ok(Some(Event::Malformed { asked, .. })) = event else {
+        panic!("{event:?}");
+    };
+    let asked = asked.expect("it is known");
+    assert_eq!(
+        (asked.method_bytes(), asked.path()),
+        (&b"POST"[..], &b"/"[..])
+    );
+}
+
+#[test]
+fn a_peer_that_loses_its_connection_is_told_why() {
+    let mut end = server();
+    end.read(&frame(frame::PUSH_PROMISE, 0, 1, [0; 4]));
+    let (_, payload) = end.written().pop().expect("a GOAWAY");
+    assert_eq!(payload[8..], *E::Push.to_string().as_bytes());
 }

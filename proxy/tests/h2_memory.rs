@@ -1,10 +1,10 @@
-//! What an HTTP/2 connection takes: little at rest, and nothing more for each exchange. Counted by the allocator, so alone
-//! in its process.
+//! What an HTTP/2 connection takes: little at rest, and nothing more for each exchange. Counted by the allocator, for each thread
+//! by itself: the harness allocates on another one when it likes.
 
 #![expect(clippy::expect_used, reason = "helpers of a test fail the test")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+use std::cell::Cell;
 
 use weft_proxy::http::codec::h2::{Conn, H2Limits};
 use weft_proxy::http::codec::{Event, Out, ReadBuf};
@@ -12,21 +12,28 @@ use weft_proxy::http::head::{Head, HeadPool};
 
 struct Counting;
 
-static LIVE: AtomicIsize = AtomicIsize::new(0);
-static COUNT: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+}
+
+fn note(bytes: isize, allocations: usize) {
+    // A thread that ends has nobody who counts.
+    let _ = LIVE.try_with(|live| live.set(live.get() + bytes));
+    let _ = COUNT.try_with(|count| count.set(count.get() + allocations));
+}
 
 #[expect(unsafe_code, reason = "the trait of allocators is unsafe")]
 // SAFETY: all is left to the system's allocator; counting touches no memory of its own.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size() as isize, Ordering::Relaxed);
-        COUNT.fetch_add(1, Ordering::Relaxed);
+        note(layout.size() as isize, 1);
         // SAFETY: as the caller promises.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size() as isize, Ordering::Relaxed);
+        note(-(layout.size() as isize), 0);
         // SAFETY: as the caller promises.
         unsafe { System.dealloc(memory, layout) }
     }
@@ -36,11 +43,11 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 fn live() -> isize {
-    LIVE.load(Ordering::Relaxed)
+    LIVE.get()
 }
 
 fn count() -> usize {
-    COUNT.load(Ordering::Relaxed)
+    COUNT.get()
 }
 
 /// The buffers of a worker, which connections borrow.

@@ -127,7 +127,31 @@ fn dns_matches(presented: &str, wanted: &str) -> bool {
     }
 }
 
+impl DataSource {
+    /// What it is called in messages and on pages.
+    pub fn place(&self) -> String {
+        match self {
+            Self::File(path) => path.to_string(),
+            Self::Inline(_) => "the configuration".to_owned(),
+            Self::Environment(name) => format!("environment variable {name}"),
+        }
+    }
+}
+
 impl Validation {
+    /// Where it comes from, in messages and on pages.
+    pub fn place(&self) -> String {
+        match &self.anchors {
+            Some(TrustAnchors::Pem(source)) => source.place(),
+            Some(TrustAnchors::System) => "the system's trust store".to_owned(),
+            Some(TrustAnchors::Spiffe(bundles)) => {
+                let places: Vec<String> = bundles.iter().map(|it| it.roots.place()).collect();
+                places.join(", ")
+            }
+            None => "the configuration".to_owned(),
+        }
+    }
+
     /// Whether a peer must show a certificate at all for this to have anything to judge.
     pub fn judges(&self) -> bool {
         self.anchors.is_some()

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::balance::Cluster;
 use crate::telemetry::Metrics;
+use crate::tls::ShownSecret;
 
 pub use server::serve;
 
@@ -49,6 +50,8 @@ pub struct AdminState {
     pub config_dump: Ask<Vec<Value>>,
     /// Clusters in force.
     pub clusters: Ask<Vec<ClusterShown>>,
+    /// Certificates in use.
+    pub secrets: Ask<Vec<ShownSecret>>,
     /// Listeners that are bound.
     pub listeners: Ask<Vec<(Arc<str>, SocketAddr)>>,
     /// Takes another log level (or filter); refused with a reason. Says the level in force without one.

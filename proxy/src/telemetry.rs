@@ -4,6 +4,7 @@
 //! name per request and no label comes from a request. What rises falls by a guard, and each request and
 //! connection ends in one [`RequestLog::finish`] or [`ConnectionLog::finish`].
 
+mod certificates;
 mod cluster;
 mod counter;
 mod files;
@@ -20,6 +21,7 @@ mod scrape;
 mod tls;
 mod xds;
 
+pub use certificates::CertificateExpiries;
 pub use cluster::{ClusterStats, HttpCounters, Resource};
 pub use counter::{Counter, Gauge, GaugeGuard, set_worker};
 pub use files::LogFiles;

@@ -21,7 +21,7 @@ pub use context::{ClientContext, ServerContext};
 pub use error::{HandshakeError, Refusal};
 pub use handshake::{accept, connect};
 pub use peer::{PeerCertificate, TlsFacts};
-pub use secrets::Secrets;
+pub use secrets::{Secrets, ShownSecret};
 pub use slot::{Certificate, LoadError};
 pub use stream::TlsStream;
 pub use trust::Trust;

@@ -347,6 +347,12 @@ async fn certificates_are_replaced_under_load_and_nobody_notices() -> anyhow::Re
         }
         let report = load.stop().await;
         assert_eq!(report.failures, 0, "{:?}", report.first_failures);
+        let own = scene.pki.folder().join("server.pem");
+        let expiry = format!(
+            "weft_tls_certificate_expiry_time_seconds{{secret=\"{}\"}}",
+            own.display()
+        );
+        assert!(scene.weft(1)?.sample(&expiry).await? > 1.7e9);
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What each page says.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -9,9 +10,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use weft_config::cluster::RetryBudget;
 use weft_config::endpoint::{Address, Health};
+use weft_config::secret::SanKind;
 
 use super::{AdminState, ClusterShown, Pages};
 use crate::balance::EndpointStatus;
+use crate::tls::PeerCertificate;
 
 /// A request, as far as pages look at it.
 pub(super) struct Asked<'a> {
@@ -74,7 +77,7 @@ pub(super) fn answer(state: &AdminState, pages: Pages, asked: Asked<'_>) -> Answ
         ("/config_dump", _) => config_dump(state, asked.query),
         ("/clusters", _) => clusters(state, wants_json(asked.query)),
         ("/listeners", _) => listeners(state, wants_json(asked.query)),
-        ("/certs", _) => page(&json!({ "certificates": [] })),
+        ("/certs", _) => certificates(state),
         ("/memory", _) => memory(),
         ("/logging", _) => logging(state, &asked),
         ("/tap", _) => text(
@@ -103,6 +106,44 @@ fn names_loopback(host: &str) -> bool {
 fn is_own_page(origin: &str) -> bool {
     let host = origin.split_once("://").map(|(_, host)| host);
     host.is_some_and(names_loopback)
+}
+
+/// Envoy's shape; one entry for each secret in use.
+fn certificates(state: &AdminState) -> Answer {
+    let entries = (state.secrets)().into_iter().map(|secret| {
+        let shown = |it: &PeerCertificate| certificate(&secret.place, it);
+        let shown: Vec<Value> = secret.certificates.iter().map(shown).collect();
+        match secret.own {
+            true => json!({ "ca_cert": [], "cert_chain": shown }),
+            false => json!({ "ca_cert": shown, "cert_chain": [] }),
+        }
+    });
+    page(&json!({ "certificates": entries.collect::<Vec<_>>() }))
+}
+
+fn certificate(place: &str, certificate: &PeerCertificate) -> Value {
+    let name = |(kind, name): &(SanKind, Arc<str>)| match kind {
+        SanKind::Dns => json!({ "dns": name }),
+        SanKind::Uri => json!({ "uri": name }),
+        SanKind::Ip => json!({ "ip_address": name }),
+        SanKind::Email => json!({ "email": name }),
+    };
+    let time = |seconds: i64| {
+        let at = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX);
+        at.to_string()
+    };
+    let now = jiff::Timestamp::now().as_second();
+    let days = (certificate.not_after - now).max(0) / (24 * 3600);
+    json!({
+        "path": place,
+        "serial_number": certificate.serial,
+        "subject": certificate.subject,
+        "issuer": certificate.issuer,
+        "subject_alt_names": certificate.names.iter().map(name).collect::<Vec<_>>(),
+        "days_until_expiration": days.to_string(),
+        "valid_from": time(certificate.not_before),
+        "expiration_time": time(certificate.not_after),
+    })
 }
 
 fn ready(state: &AdminState) -> Answer {

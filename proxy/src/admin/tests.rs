@@ -3,7 +3,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use weft_config::secret::SanKind;
+
 use super::*;
+use crate::tls::PeerCertificate;
 
 fn state(quits: Arc<AtomicU32>) -> Arc<AdminState> {
     Arc::new(AdminState {
@@ -18,6 +21,7 @@ fn state(quits: Arc<AtomicU32>) -> Arc<AdminState> {
             ]
         }),
         clusters: Box::new(|| vec![without_endpoints()]),
+        secrets: Box::new(|| vec![secret()]),
         listeners: Box::new(|| vec![("in".into(), SocketAddr::from(([127, 0, 0, 1], 15006)))]),
         logging: Box::new(|level| match level {
             Some("loud") => Err("no such level: loud".into()),
@@ -28,6 +32,28 @@ fn state(quits: Arc<AtomicU32>) -> Arc<AdminState> {
             quits.fetch_add(1, Ordering::Relaxed);
         }),
     })
+}
+
+/// A certificate of ours that expired long ago.
+fn secret() -> ShownSecret {
+    let certificate = PeerCertificate {
+        subject: "CN=a".into(),
+        issuer: "CN=root".into(),
+        serial: "0a".into(),
+        names: vec![
+            (SanKind::Uri, "spiffe://td/a".into()),
+            (SanKind::Dns, "a.test".into()),
+        ],
+        not_before: 0,
+        not_after: 86_400,
+        sha256: "00".into(),
+        der: rustls_pki_types::CertificateDer::from(Vec::new()),
+    };
+    ShownSecret {
+        place: "/own.pem".to_owned(),
+        own: true,
+        certificates: vec![certificate],
+    }
 }
 
 /// A cluster of the bootstrap that nothing is known of yet.
@@ -105,6 +131,28 @@ async fn what_changes_something_asks_for_post() {
             .await
             .contains("no such level: loud")
     );
+}
+
+#[tokio::test]
+async fn certificates_are_shown_in_envoys_shape() {
+    let bench = Bench::new(Pages::Admin).await;
+    let answer = bench.ask("GET /certs", "localhost").await;
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let shown: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(
+        shown["certificates"][0]["cert_chain"][0],
+        serde_json::json!({
+            "path": "/own.pem",
+            "serial_number": "0a",
+            "subject": "CN=a",
+            "issuer": "CN=root",
+            "subject_alt_names": [{ "uri": "spiffe://td/a" }, { "dns": "a.test" }],
+            "days_until_expiration": "0",
+            "valid_from": "1970-01-01T00:00:00Z",
+            "expiration_time": "1970-01-02T00:00:00Z",
+        })
+    );
+    assert_eq!(shown["certificates"][0]["ca_cert"], serde_json::json!([]));
 }
 
 #[tokio::test]

@@ -136,6 +136,7 @@ impl Control {
             },
             addresses: addresses.subscribe(),
             node,
+            secrets: rooms.secrets.clone(),
             logging: config.logging.clone(),
         };
         let mut control = Self {
@@ -207,7 +208,8 @@ impl Control {
         if let Some(watcher) = self.watcher.take() {
             drop(spawn_local(watcher.run()));
         }
-        drop(spawn_local(watch_secrets(self.rooms.secrets.clone())));
+        let (secrets, metrics) = (self.rooms.secrets.clone(), self.rooms.metrics.clone());
+        drop(spawn_local(watch_secrets(secrets, metrics)));
         if let Some((server, events)) = self.server.take() {
             let (resolver, status) = (self.resolver.clone(), self.rooms.status.clone());
             drop(spawn_local(stream::run(server, resolver, status, events)));
@@ -257,16 +259,21 @@ impl Control {
 const SECRETS_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 
 /// Has secrets follow the files that they are read from. Never returns.
-async fn watch_secrets(secrets: Arc<Secrets>) {
+async fn watch_secrets(secrets: Arc<Secrets>, metrics: Arc<Metrics>) {
     let mut next = interval(SECRETS_LOOKED_AT_EVERY);
     next.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         next.tick().await;
-        let secrets = secrets.clone();
+        let looking = secrets.clone();
         // Reading may wait, for a disk or for a file system of another machine.
-        if spawn_blocking(move || secrets.refresh()).await.is_err() {
+        if spawn_blocking(move || looking.refresh()).await.is_err() {
             warn!("a look at the files of certificates ended early");
         }
+        let shown = secrets.shown().into_iter();
+        metrics.certificates.set(shown.flat_map(|secret| {
+            let expiries = secret.certificates.into_iter().map(|it| it.not_after);
+            expiries.map(move |at| (secret.place.clone(), at))
+        }));
     }
 }
 

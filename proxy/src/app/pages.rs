@@ -20,6 +20,7 @@ use crate::balance::Cluster;
 use crate::drain::{Drain, Phase};
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::Metrics;
+use crate::tls::Secrets;
 use crate::xds::accepted::SharedAccepted;
 use crate::xds::{Kind, Status};
 
@@ -42,6 +43,7 @@ pub(super) struct Rooms {
     pub(super) bootstrap: Option<Any>,
     pub(super) addresses: watch::Receiver<BTreeMap<Arc<str>, SocketAddr>>,
     pub(super) node: Node,
+    pub(super) secrets: Arc<Secrets>,
     pub(super) logging: Option<SetLevel>,
 }
 
@@ -121,6 +123,7 @@ impl Rooms {
             bootstrap,
             addresses,
             node,
+            secrets,
             logging,
         } = self;
         let (ready_status, ready_drain) = (status.clone(), drain.clone());
@@ -139,6 +142,7 @@ impl Rooms {
             node: Box::new(move || {
                 json::to_json(&node).unwrap_or_else(|error| json!({"error": error.to_string()}))
             }),
+            secrets: Box::new(move || secrets.shown()),
             clusters: {
                 let accepted = accepted.clone();
                 Box::new(move || clusters_shown(&store, &accepted))

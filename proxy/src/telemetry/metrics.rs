@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use weft_config::listener::Direction;
 
+use super::certificates::CertificateExpiries;
 use super::cluster::ClusterStats;
 use super::files::LogFiles;
 use super::limits::LimitStats;
@@ -28,6 +29,8 @@ pub struct Metrics {
     pub xds: Arc<XdsStats>,
     /// Bounds that were met.
     pub limits: Arc<LimitStats>,
+    /// When certificates expire.
+    pub certificates: Arc<CertificateExpiries>,
     /// Shedding load.
     pub overload: Arc<OverloadStats>,
     /// Access log files.
@@ -46,6 +49,7 @@ impl Metrics {
             faults: Arc::default(),
             no_cluster: Arc::new(ClusterStats::new("-".into())),
             xds: Arc::default(),
+            certificates: Arc::default(),
             overload: Arc::default(),
             logs: Arc::new(LogFiles::new(limits.clone())),
             limits,

@@ -391,6 +391,10 @@ fn process(metrics: &Metrics, page: &mut Page) {
     ] {
         samples.count(names::FAULTS, one("fault", fault), counter.get());
     }
+    for (secret, at) in metrics.certificates.all() {
+        let labels = vec![("secret", label(&secret))];
+        samples.level(names::CERTIFICATE_EXPIRY, labels, at as f64);
+    }
     overload(&metrics.overload, &mut samples);
     xds(&metrics.xds, &mut samples);
     samples.level(names::PROCESS_RSS, vec![], resident_bytes() as f64);

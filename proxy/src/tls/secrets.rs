@@ -8,6 +8,7 @@ use weft_config::secret::{Secret, SecretKind, TlsCertificate, Validation};
 use weft_config::tls::{CertificateSource, DownstreamTls, UpstreamTls, ValidationSource};
 
 use super::context::{ClientContext, ServerContext};
+use super::peer::PeerCertificate;
 use super::slot::{Certificate, LoadError, Material, Slot};
 use super::trust::Trust;
 
@@ -78,6 +79,17 @@ impl Table {
     }
 }
 
+/// A secret in use, without what is secret of it.
+#[derive(Clone, Debug)]
+pub struct ShownSecret {
+    /// The file or the name that it comes from.
+    pub place: String,
+    /// Whether it is ours to show, rather than one that others are judged by.
+    pub own: bool,
+    /// The certificate, or all that are trusted.
+    pub certificates: Vec<PeerCertificate>,
+}
+
 impl Secrets {
     /// Nothing told yet.
     pub fn new() -> Arc<Self> {
@@ -130,6 +142,41 @@ impl Secrets {
         let certificates = certificates.iter().filter_map(|(_, slot)| slot.fault());
         let trusts = trusts.iter().filter_map(|(_, slot)| slot.fault());
         certificates.chain(trusts).collect()
+    }
+
+    /// Every certificate in use: our own and those that are trusted, by where they come from.
+    pub fn shown(&self) -> Vec<ShownSecret> {
+        let (certificates, trusts) = {
+            let table = self.lock();
+            (table.certificates.living(), table.trusts.living())
+        };
+        let own = certificates.into_iter().filter_map(|(source, slot)| {
+            let place = match &source {
+                CertificateSource::Inline(certificate) => certificate.chain.place(),
+                CertificateSource::Named(name) => name.to_string(),
+            };
+            let facts = slot.current()?.facts.clone();
+            Some(ShownSecret {
+                place,
+                own: true,
+                certificates: vec![facts],
+            })
+        });
+        let trusted = trusts.into_iter().filter_map(|(source, slot)| {
+            let place = match &source {
+                ValidationSource::Inline(validation) => validation.place(),
+                ValidationSource::Named(name) | ValidationSource::Combined(_, name) => {
+                    name.to_string()
+                }
+            };
+            let certificates = slot.current()?.roots.clone();
+            Some(ShownSecret {
+                place,
+                own: false,
+                certificates,
+            })
+        });
+        own.chain(trusted).collect()
     }
 
     /// The context of a listener's filter chain.

@@ -192,11 +192,11 @@ impl Material for Certificate {
     type Config = Arc<TlsCertificate>;
 
     fn load(config: &Self::Config, provider: &CryptoProvider) -> Result<Self, LoadError> {
-        let place = place(&config.chain);
+        let place = config.chain.place();
         let chain = certificates(&config.chain)?;
         let key = bytes(&config.key)?;
         let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| LoadError::Unreadable {
-            place: self::place(&config.key),
+            place: config.key.place(),
             why: "holds no private key in PEM".to_owned(),
         })?;
         let first = chain.first().and_then(PeerCertificate::read);
@@ -233,19 +233,10 @@ pub(super) fn file(source: &DataSource) -> Option<Arc<str>> {
     }
 }
 
-/// What a source is called in messages.
-pub(super) fn place(source: &DataSource) -> String {
-    match source {
-        DataSource::File(path) => path.to_string(),
-        DataSource::Inline(_) => "the configuration".to_owned(),
-        DataSource::Environment(name) => format!("environment variable {name}"),
-    }
-}
-
 /// The bytes of a source.
 pub(super) fn bytes(source: &DataSource) -> Result<Vec<u8>, LoadError> {
     let unreadable = |why: String| LoadError::Unreadable {
-        place: place(source),
+        place: source.place(),
         why,
     };
     match source {
@@ -269,7 +260,7 @@ pub(super) fn bytes(source: &DataSource) -> Result<Vec<u8>, LoadError> {
 /// The certificates of a source, at least one.
 pub(super) fn certificates(source: &DataSource) -> Result<Vec<CertificateDer<'static>>, LoadError> {
     let unreadable = |why: String| LoadError::Unreadable {
-        place: place(source),
+        place: source.place(),
         why,
     };
     let bytes = bytes(source)?;

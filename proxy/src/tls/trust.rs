@@ -14,7 +14,7 @@ use weft_config::secret::{DataSource, SanKind, SanMatch, TrustAnchors, Validatio
 
 use super::error::Refusal;
 use super::peer::PeerCertificate;
-use super::slot::{LoadError, Material, bytes, certificates, file, place};
+use super::slot::{LoadError, Material, bytes, certificates, file};
 
 /// What peers are judged by, ready for handshakes.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub struct Trust {
     allow_expired: bool,
     accept_untrusted: bool,
     algorithms: WebPkiSupportedAlgorithms,
+    /// What the anchors say, but for the machine's own, which are many and everybody's.
+    pub(super) roots: Vec<PeerCertificate>,
     /// Names of the anchors, which a server sends with its request for a certificate.
     pub(super) hints: Vec<rustls::DistinguishedName>,
 }
@@ -195,6 +197,7 @@ impl Material for Trust {
         };
         Ok(Self {
             hints: hints(&anchors),
+            roots: roots(config)?,
             anchors,
             names: config.subject_alt_names.clone(),
             spki_sha256: config.spki_sha256.clone(),
@@ -230,11 +233,29 @@ fn anchors(source: &DataSource) -> Result<Vec<TrustAnchor<'static>>, LoadError> 
         anchor_from_trusted_cert(der)
             .map(|anchor| anchor.to_owned())
             .map_err(|error| LoadError::Unreadable {
-                place: place(source),
+                place: source.place(),
                 why: error.to_string(),
             })
     };
     read.iter().map(anchor).collect()
+}
+
+/// What the certificates say that are named as anchors.
+fn roots(config: &Validation) -> Result<Vec<PeerCertificate>, LoadError> {
+    let sources: Vec<&DataSource> = match &config.anchors {
+        Some(TrustAnchors::Pem(source)) => vec![source],
+        Some(TrustAnchors::Spiffe(bundles)) => bundles.iter().map(|it| &it.roots).collect(),
+        Some(TrustAnchors::System) | None => Vec::new(),
+    };
+    let mut roots = Vec::new();
+    for source in sources {
+        roots.extend(
+            certificates(source)?
+                .iter()
+                .filter_map(PeerCertificate::read),
+        );
+    }
+    Ok(roots)
 }
 
 /// The machine's own anchors; those that cannot be read are left out, as every program does with them.
@@ -257,7 +278,7 @@ fn system() -> Result<Vec<TrustAnchor<'static>>, LoadError> {
 
 fn revocation_lists(source: &DataSource) -> Result<Vec<CertRevocationList<'static>>, LoadError> {
     let unreadable = |why: String| LoadError::Unreadable {
-        place: place(source),
+        place: source.place(),
         why,
     };
     let bytes = bytes(source)?;

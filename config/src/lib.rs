@@ -26,6 +26,7 @@ mod proto;
 pub mod resource;
 pub mod route;
 pub mod secret;
+pub mod spiffe;
 pub mod tls;
 pub mod yaml;
 

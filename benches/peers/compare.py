@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the same work through weft-proxy, Envoy, HAProxy and nginx, one worker each, and prints CPU time per request.
 
-    benches/peers/compare.py [--seconds 10] [--only weft,envoy] [--cases http1,connect,h2,grpc,tcp,idle,idle-h2] [--json FILE]
+    benches/peers/compare.py [--seconds 10] [--only weft,envoy] [--cases http1,connect,h2,grpc,mtls,tcp,idle,idle-h2] [--json FILE]
 
 weft-proxy and Envoy run the same bootstrap file. In the cases of HTTP/2 and gRPC both sides speak HTTP/2 without TLS; nginx
 can do so upstream by its gRPC module alone, which is used for both. Needs `cargo build --release` and `tests/peers/setup.sh`. CPU time is
@@ -17,6 +17,7 @@ import tempfile
 import time
 
 import idle
+import pairs
 from loads import Http2Load, must_be_read, origin_options, wrk
 from proxies import LOAD_CORE, PROXIES, TARGET, Unavailable, http2_origin, origin
 
@@ -55,6 +56,23 @@ def http2_case(start, folder, seconds, grpc):
     finally:
         server.stop()
     return {"value": spent / max(requests, 1) * 1e6, "requests": requests, "busy": spent / seconds, "errors": errors}
+
+
+def pair_case(start, folder, seconds):
+    """CPU microseconds per request of two proxies with mTLS between them, both together."""
+    server, upstream = origin(folder)
+    try:
+        pair, port = pairs.PAIRS[start.__name__](folder, upstream)
+        try:
+            wrk(port, 1, {})
+            before = pair.cpu_seconds()
+            requests, errors = wrk(port, seconds, {})
+            spent = pair.cpu_seconds() - before
+        finally:
+            pair.stop()
+    finally:
+        server.stop()
+    return {"value": spent / max(requests, 1) * 1e6, "requests": requests, "errors": errors}
 
 
 def tcp_case(start, folder, seconds):
@@ -108,6 +126,7 @@ CASES = {
     "connect": ("CPU µs per request on a new connection", lambda s, f, t: http_case(s, f, t, {"connection": "close"})),
     "h2": ("CPU µs per HTTP/2 request, 8 connections of 32 streams", lambda s, f, t: http2_case(s, f, t, grpc=False)),
     "grpc": ("CPU µs per unary gRPC call, 8 connections of 32 streams", lambda s, f, t: http2_case(s, f, t, grpc=True)),
+    "mtls": ("CPU µs per HTTP/1.1 request through two proxies, HTTP/2 over mTLS between them", pair_case),
     "tcp": ("GB per CPU second, plain TCP", tcp_case),
     "idle": ("KiB per idle connection", lambda s, f, t: idle_case(s, f, "http", 2000)),
     "idle-h2": ("KiB per idle HTTP/2 connection", lambda s, f, t: idle_case(s, f, "h2", 1000)),

@@ -101,6 +101,33 @@ pub enum Operator {
     LocalPort,
     /// `ROUTE_NAME`.
     RouteName,
+    /// What the handshake of an encrypted downstream connection has shown.
+    Tls(TlsField),
+}
+
+/// What a handshake has shown. Several names are written with commas between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsField {
+    /// `DOWNSTREAM_TLS_VERSION`: `TLSv1.3`.
+    Version,
+    /// `DOWNSTREAM_TLS_CIPHER`.
+    Cipher,
+    /// `REQUESTED_SERVER_NAME`: the name that the downstream asked for.
+    ServerName,
+    /// `DOWNSTREAM_PEER_URI_SAN`: the SPIFFE id of the downstream's certificate, mostly.
+    PeerUri,
+    /// `DOWNSTREAM_PEER_DNS_SAN`.
+    PeerDns,
+    /// `DOWNSTREAM_PEER_SUBJECT`.
+    PeerSubject,
+    /// `DOWNSTREAM_PEER_ISSUER`.
+    PeerIssuer,
+    /// `DOWNSTREAM_PEER_SERIAL`, in hexadecimal.
+    PeerSerial,
+    /// `DOWNSTREAM_PEER_FINGERPRINT_256`: SHA-256 in hexadecimal.
+    PeerFingerprint,
+    /// `DOWNSTREAM_LOCAL_URI_SAN`: of the certificate that we have shown.
+    OwnUri,
 }
 
 /// How a gRPC status is written; one that has no name is its number in all of them.
@@ -134,7 +161,7 @@ const TEXT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:
     \"%UPSTREAM_HOST%\" \"%RESPONSE_CODE_DETAILS%\"\n";
 
 /// Weft's own field names.
-const JSON: [(&str, &str); 21] = [
+const JSON: [(&str, &str); 22] = [
     ("start_time", "%START_TIME%"),
     ("method", "%REQ(:METHOD)%"),
     ("authority", "%REQ(:AUTHORITY)%"),
@@ -152,6 +179,7 @@ const JSON: [(&str, &str); 21] = [
     ("upstream_host", "%UPSTREAM_HOST%"),
     ("route", "%ROUTE_NAME%"),
     ("downstream", "%DOWNSTREAM_REMOTE_ADDRESS%"),
+    ("downstream_peer", "%DOWNSTREAM_PEER_URI_SAN%"),
     ("local", "%DOWNSTREAM_LOCAL_ADDRESS%"),
     ("user_agent", "%REQ(USER-AGENT)%"),
     ("request_id", "%REQ(X-REQUEST-ID)%"),
@@ -316,7 +344,7 @@ fn grpc_status_form(command: &str, form: &str) -> Result<GrpcStatusForm, FormatE
 }
 
 /// Operators that need no parameters.
-const PLAIN: [(&str, Operator); 21] = [
+const PLAIN: [(&str, Operator); 31] = [
     ("START_TIME", Operator::StartTime),
     ("GRPC_STATUS", Operator::GrpcStatus(GrpcStatusForm::Camel)),
     (
@@ -356,6 +384,28 @@ const PLAIN: [(&str, Operator); 21] = [
     ),
     ("DOWNSTREAM_LOCAL_PORT", Operator::LocalPort),
     ("ROUTE_NAME", Operator::RouteName),
+    ("DOWNSTREAM_TLS_VERSION", Operator::Tls(TlsField::Version)),
+    ("DOWNSTREAM_TLS_CIPHER", Operator::Tls(TlsField::Cipher)),
+    ("REQUESTED_SERVER_NAME", Operator::Tls(TlsField::ServerName)),
+    ("DOWNSTREAM_PEER_URI_SAN", Operator::Tls(TlsField::PeerUri)),
+    ("DOWNSTREAM_PEER_DNS_SAN", Operator::Tls(TlsField::PeerDns)),
+    (
+        "DOWNSTREAM_PEER_SUBJECT",
+        Operator::Tls(TlsField::PeerSubject),
+    ),
+    (
+        "DOWNSTREAM_PEER_ISSUER",
+        Operator::Tls(TlsField::PeerIssuer),
+    ),
+    (
+        "DOWNSTREAM_PEER_SERIAL",
+        Operator::Tls(TlsField::PeerSerial),
+    ),
+    (
+        "DOWNSTREAM_PEER_FINGERPRINT_256",
+        Operator::Tls(TlsField::PeerFingerprint),
+    ),
+    ("DOWNSTREAM_LOCAL_URI_SAN", Operator::Tls(TlsField::OwnUri)),
 ];
 
 fn plain(name: &str) -> Option<Operator> {

@@ -83,7 +83,7 @@ fn refused(
         ChainKind::Http(http) => &http.scope,
         ChainKind::Tcp(tcp) => &tcp.scope,
     };
-    let mut log = ConnectionLog::begin(scope, facts.peer, facts.destination(), begun);
+    let mut log = ConnectionLog::begin(scope, facts.peer, facts.destination(), None, begun);
     log.flag(ResponseFlag::DPE);
     log.details(format!("tls {}: {error}", error.word()));
     log.finish(Instant::now());

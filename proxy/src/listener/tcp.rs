@@ -67,8 +67,13 @@ pub(super) async fn carry(
         first_bytes,
         guard,
     } = passing;
-    let mut log =
-        ConnectionLog::begin(&view.scope, facts.peer, facts.destination(), Instant::now());
+    let mut log = ConnectionLog::begin(
+        &view.scope,
+        facts.peer,
+        facts.destination(),
+        facts.tls.as_ref(),
+        Instant::now(),
+    );
     let connected = match dialled {
         Some(outcome) => outcome,
         None => connect(worker, &facts, view.clone()).await,

@@ -24,6 +24,7 @@ use super::listener::ListenerStats;
 use super::metrics::Metrics;
 use super::render::{Captured, Ended, Wanted};
 use crate::balance::EndpointState;
+use crate::tls::TlsFacts;
 
 /// What requests and connections of one filter chain are counted and logged by; built with the snapshot.
 #[derive(Debug)]
@@ -79,6 +80,7 @@ impl Scope {
         peer: SocketAddr,
         local: SocketAddr,
         protocol: &'static str,
+        tls: Option<&Arc<TlsFacts>>,
     ) -> Option<Box<Captured>> {
         if self.logs.is_empty() {
             return None;
@@ -88,6 +90,7 @@ impl Scope {
             peer,
             local,
             protocol,
+            tls: tls.cloned(),
             request: Vec::new(),
             response: Vec::new(),
             trailers: Vec::new(),
@@ -123,13 +126,15 @@ impl Protocol {
 
 /// The connection that a request came on.
 #[derive(Clone, Copy, Debug)]
-pub struct DownstreamInfo {
+pub struct DownstreamInfo<'a> {
     /// The peer's address.
     pub peer: SocketAddr,
     /// Our address (the original destination of a redirected connection).
     pub local: SocketAddr,
     /// What it speaks.
     pub protocol: Protocol,
+    /// What its handshake has shown.
+    pub tls: Option<&'a Arc<TlsFacts>>,
 }
 
 /// One request from its head to its end. Dropping it without [`Self::finish`] counts it as cut by the downstream.
@@ -155,7 +160,7 @@ impl RequestLog {
     /// A request head has arrived. Allocates only where an access log wants something of it.
     pub fn begin<H: RequestHead + ?Sized>(
         scope: &Arc<Scope>,
-        downstream: &DownstreamInfo,
+        downstream: &DownstreamInfo<'_>,
         head: &H,
         now: Instant,
     ) -> Self {
@@ -163,6 +168,7 @@ impl RequestLog {
             downstream.peer,
             downstream.local,
             downstream.protocol.as_str(),
+            downstream.tls,
         );
         if let Some(captured) = &mut captured {
             let names = scope.wanted.request.iter();

@@ -7,13 +7,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use weft_config::access_log::{Compiled, GrpcStatusForm, Operator, Part};
+use weft_config::access_log::{Compiled, GrpcStatusForm, Operator, Part, TlsField};
 use weft_config::endpoint::Address;
 use weft_config::flag::ResponseFlags;
 use weft_config::grpc::GrpcStatus;
+use weft_config::secret::SanKind;
 
 use super::cluster::ClusterStats;
 use crate::balance::EndpointState;
+use crate::tls::TlsFacts;
 
 /// A line is cut at this many bytes.
 const LINE_BYTES_MAX: usize = 16 * 1024;
@@ -25,6 +27,7 @@ pub(super) struct Captured {
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) protocol: &'static str,
+    pub(super) tls: Option<Arc<TlsFacts>>,
     /// Beside the names of [`Wanted::request`].
     pub(super) request: Vec<Option<Box<[u8]>>>,
     /// Beside the names of [`Wanted::response`].
@@ -226,6 +229,7 @@ impl Ended<'_> {
             Operator::LocalAddress { port: false } => captured.local.ip().to_string(),
             Operator::LocalPort => captured.local.port().to_string(),
             Operator::RouteName => captured.route.as_ref()?.to_string(),
+            Operator::Tls(field) => return tls_field(captured.tls.as_ref()?, *field),
         })
     }
 }
@@ -245,6 +249,28 @@ fn grpc_status(status: GrpcStatus, form: GrpcStatusForm) -> String {
         GrpcStatusForm::Number => None,
     };
     name.map_or_else(|| status.number().to_string(), str::to_owned)
+}
+
+fn tls_field(tls: &TlsFacts, field: TlsField) -> Option<String> {
+    let names = |kind: SanKind| {
+        let peer = tls.peer.as_ref()?;
+        let names = peer.names.iter().filter(|(of, _)| *of == kind);
+        let names: Vec<&str> = names.map(|(_, name)| &**name).collect();
+        Some(names.join(","))
+    };
+    let peer = || tls.peer.as_ref();
+    match field {
+        TlsField::Version => Some(tls.version.to_owned()),
+        TlsField::Cipher => Some(tls.cipher_suite.to_string()),
+        TlsField::ServerName => Some(tls.server_name.as_ref()?.to_string()),
+        TlsField::PeerUri => names(SanKind::Uri),
+        TlsField::PeerDns => names(SanKind::Dns),
+        TlsField::PeerSubject => Some(peer()?.subject.to_string()),
+        TlsField::PeerIssuer => Some(peer()?.issuer.to_string()),
+        TlsField::PeerSerial => Some(peer()?.serial.to_string()),
+        TlsField::PeerFingerprint => Some(peer()?.sha256.to_string()),
+        TlsField::OwnUri => Some(tls.own_uri.as_ref()?.to_string()),
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -221,6 +221,7 @@ impl Engine {
             peer: facts.peer,
             local: facts.destination(),
             protocol,
+            tls: facts.tls.as_ref(),
         };
         let scope = self.scope_of(&facts);
         let unknown = Head::request(b"-", b"-", b"-");
@@ -361,6 +362,7 @@ impl Exchange {
             peer: self.facts.peer,
             local: self.facts.destination(),
             protocol,
+            tls: self.facts.tls.as_ref(),
         };
         let mut log = RequestLog::begin(scope, &info, &self.head, self.started_at);
         if self.asks.grpc {

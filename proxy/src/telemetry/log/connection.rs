@@ -12,6 +12,7 @@ use super::super::counter::GaugeGuard;
 use super::super::render::{Captured, Ended};
 use super::Scope;
 use crate::balance::EndpointState;
+use crate::tls::TlsFacts;
 
 /// One plain TCP connection from its acceptance to its end.
 #[derive(Debug)]
@@ -30,7 +31,13 @@ pub struct ConnectionLog {
 
 impl ConnectionLog {
     /// A connection is to be passed on.
-    pub fn begin(scope: &Arc<Scope>, peer: SocketAddr, local: SocketAddr, now: Instant) -> Self {
+    pub fn begin(
+        scope: &Arc<Scope>,
+        peer: SocketAddr,
+        local: SocketAddr,
+        tls: Option<&Arc<TlsFacts>>,
+        now: Instant,
+    ) -> Self {
         Self {
             scope: scope.clone(),
             cluster: None,
@@ -39,7 +46,7 @@ impl ConnectionLog {
             received: 0,
             sent: 0,
             details: Cow::Borrowed(""),
-            captured: scope.capture(peer, local, "-"),
+            captured: scope.capture(peer, local, "-", tls),
             finished: false,
             _active: scope.listener.tcp_active.guard(),
         }

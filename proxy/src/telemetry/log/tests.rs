@@ -1,8 +1,11 @@
 use std::collections::HashMap;
 
+use rustls_pki_types::CertificateDer;
 use weft_config::listener::AccessLogFormat;
+use weft_config::secret::SanKind;
 
 use super::*;
+use crate::tls::{PeerCertificate, TlsFacts};
 
 struct Head(HashMap<&'static str, &'static [u8]>);
 
@@ -21,11 +24,12 @@ impl RequestHead for Head {
     }
 }
 
-fn downstream() -> DownstreamInfo {
+fn downstream() -> DownstreamInfo<'static> {
     DownstreamInfo {
         peer: SocketAddr::from(([10, 0, 0, 1], 1234)),
         local: SocketAddr::from(([10, 0, 0, 2], 80)),
         protocol: Protocol::Http2,
+        tls: None,
     }
 }
 
@@ -176,4 +180,58 @@ fn a_request_that_is_dropped_counts_once_as_cut_by_the_downstream() {
         .unwrap();
     assert_eq!(totals.flags[ResponseFlag::DC.index()], 1);
     assert_eq!(totals.duration.count(), 1);
+}
+
+#[test]
+fn who_the_downstream_has_proved_to_be_is_logged() {
+    let peer = PeerCertificate {
+        subject: "CN=a".into(),
+        issuer: "CN=root".into(),
+        serial: "0a".into(),
+        names: vec![
+            (SanKind::Uri, "spiffe://td/a".into()),
+            (SanKind::Dns, "a.test".into()),
+            (SanKind::Uri, "spiffe://td/b".into()),
+        ],
+        not_before: 0,
+        not_after: 0,
+        sha256: "00ff".into(),
+        der: CertificateDer::from(Vec::new()),
+    };
+    let facts = Arc::new(TlsFacts {
+        version: "TLSv1.3",
+        cipher_suite: "TLS13_AES_128_GCM_SHA256".into(),
+        alpn: None,
+        server_name: Some("b.test".into()),
+        own_uri: Some("spiffe://td/own".into()),
+        peer: Some(Arc::new(peer)),
+        resumed: false,
+    });
+    let format = "%DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_TLS_CIPHER% %REQUESTED_SERVER_NAME% %DOWNSTREAM_PEER_URI_SAN% \
+        %DOWNSTREAM_PEER_DNS_SAN% %DOWNSTREAM_PEER_SUBJECT% %DOWNSTREAM_PEER_ISSUER% %DOWNSTREAM_PEER_SERIAL% \
+        %DOWNSTREAM_PEER_FINGERPRINT_256% %DOWNSTREAM_LOCAL_URI_SAN%";
+    for (tls, line) in [
+        (
+            Some(&facts),
+            "TLSv1.3 TLS13_AES_128_GCM_SHA256 b.test spiffe://td/a,spiffe://td/b a.test CN=a CN=root 0a 00ff spiffe://td/own\n",
+        ),
+        (None, "- - - - - - - - - -\n"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let log = AccessLog {
+            path: path.to_str().unwrap().into(),
+            format: AccessLogFormat::Pattern(format.into()),
+        };
+        let metrics = Metrics::new();
+        let scope = Scope::build(&metrics, &"l".into(), Direction::Inbound, &[log]).unwrap();
+        let info = DownstreamInfo {
+            tls,
+            ..downstream()
+        };
+        let now = Instant::now();
+        RequestLog::begin(&scope, &info, &Head([].into()), now).finish(now);
+        metrics.logs.flush();
+        assert_eq!(std::fs::read_to_string(path).unwrap(), line);
+    }
 }

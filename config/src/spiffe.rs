@@ -91,6 +91,13 @@ impl TrustDomain {
     }
 }
 
+/// `cluster.local`, as Istio has it.
+impl Default for TrustDomain {
+    fn default() -> Self {
+        Self("cluster.local".into())
+    }
+}
+
 impl fmt::Display for TrustDomain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

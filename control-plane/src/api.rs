@@ -10,6 +10,7 @@ mod metrics;
 pub mod model;
 mod openapi;
 mod read;
+mod tokens;
 mod write;
 
 use std::net::SocketAddr;
@@ -164,6 +165,8 @@ fn router(mesh: Arc<Mesh>, token: Option<Token>, address: SocketAddr) -> Router 
         .route("/v1/revisions", get(read::revisions))
         .route("/v1/findings", get(read::findings))
         .route("/v1/proxies", get(read::proxies))
+        .route("/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/v1/tokens/{id}/revoke", post(tokens::revoke))
         .route("/v1/proxies/{name}/admin/{*page}", get(read::proxy_page))
         .layer(axum::middleware::from_fn(body::read))
         .layer(axum::middleware::from_fn_with_state(
@@ -239,6 +242,73 @@ mod tests {
             sleep_until(Instant::now() + Duration::from_secs(1)).await;
             Some((Ok::<_, std::io::Error>(Bytes::from_static(b" ")), ()))
         }))
+    }
+
+    /// Status and JSON of an answer.
+    async fn ask(router: &mut Router, request: Request<Body>) -> (StatusCode, serde_json::Value) {
+        let answer = router.call(request).await.unwrap();
+        let status = answer.status();
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await;
+        (status, serde_json::from_slice(&body.unwrap()).unwrap())
+    }
+
+    fn post_json(path: &str, body: &serde_json::Value) -> Request<Body> {
+        Request::post(path)
+            .header(HOST, "localhost")
+            .header(CONTENT_TYPE, "application/json")
+            .body(body.to_string().into())
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_join_token_is_shown_once_and_listed_until_it_is_revoked() {
+        let plane = ControlPlane::start(Config::for_demo()).await.unwrap();
+        let mut router = router(plane.mesh().clone(), None, plane.api_address());
+        let list = || {
+            let request = Request::get("/v1/tokens").header(HOST, "localhost");
+            request.body(Body::empty()).unwrap()
+        };
+        let wanted = serde_json::json!({
+            "namespace": "default", "service_account": "reviews", "ttl_seconds": 60, "uses": 2,
+        });
+        let (status, made) = ask(&mut router, post_json("/v1/tokens", &wanted)).await;
+        assert_eq!(status, StatusCode::OK, "{made}");
+        let token = made["token"].as_str().unwrap();
+        let (_, listed) = ask(&mut router, list()).await;
+        assert!(!listed.to_string().contains(token));
+        assert_eq!(
+            (&listed[0]["id"], &listed[0]["state"]),
+            (&made["id"], &"usable".into())
+        );
+        let path = format!("/v1/tokens/{}/revoke", made["id"].as_str().unwrap());
+        let (status, _) = ask(&mut router, post_json(&path, &serde_json::json!({}))).await;
+        assert_eq!(status, StatusCode::OK);
+        let (_, listed) = ask(&mut router, list()).await;
+        assert_eq!(listed[0]["state"], "revoked");
+        plane.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_join_token_that_cannot_be_is_refused_for_its_reason() {
+        let plane = ControlPlane::start(Config::for_demo()).await.unwrap();
+        let mut router = router(plane.mesh().clone(), None, plane.api_address());
+        let cases = [
+            ("a/b", 60, 1, "namespace"),
+            ("default", 0, 1, "time to live"),
+            ("default", u64::MAX, 1, "time to live"),
+            ("default", 60, 0, "uses"),
+        ];
+        for (namespace, ttl, uses, why) in cases {
+            let wanted = serde_json::json!({
+                "namespace": namespace, "service_account": "reviews", "ttl_seconds": ttl, "uses": uses,
+            });
+            let (status, said) = ask(&mut router, post_json("/v1/tokens", &wanted)).await;
+            assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+            assert!(said["error"].as_str().unwrap().contains(why), "{said}");
+        }
+        let unknown = post_json("/v1/tokens/0000/revoke", &serde_json::json!({}));
+        assert_eq!(ask(&mut router, unknown).await.0, StatusCode::NOT_FOUND);
+        plane.shutdown().await;
     }
 
     #[tokio::test]

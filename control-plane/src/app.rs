@@ -9,6 +9,7 @@
 mod mesh;
 mod publish;
 mod remembered;
+mod tokens;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,11 +20,14 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
+use weft_config::spiffe::TrustDomain;
 
 use self::mesh::Directory;
 pub(crate) use self::mesh::Vitals;
 pub use self::mesh::{Mesh, Standing};
 use self::publish::Publisher;
+use self::tokens::Tokens;
+pub use self::tokens::TokensError;
 use crate::accept::{Bound, Shares};
 use crate::api;
 use crate::snapshot::{Snapshot, SnapshotStore};
@@ -58,6 +62,8 @@ pub struct Config {
     pub workload_grace: Duration,
     /// The domain that service names end in. Default `cluster.local`.
     pub domain: String,
+    /// The trust domain of its workloads. Default `cluster.local`.
+    pub trust_domain: TrustDomain,
 }
 
 impl Default for Config {
@@ -72,6 +78,7 @@ impl Default for Config {
             push_max: Duration::from_millis(200),
             workload_grace: Duration::from_secs(5),
             domain: "cluster.local".to_owned(),
+            trust_domain: TrustDomain::default(),
         }
     }
 }
@@ -159,6 +166,7 @@ impl ControlPlane {
         let store = Arc::new(open_store(&config, translator.clone())?);
         let mut tasks = JoinSet::new();
         let directory = watch_directory(&config, &store, &mut tasks).await?;
+        let tokens = Tokens::load(store.clone(), config.trust_domain.clone())?;
         let remembered = remembered::load(&store);
         let registry = Arc::new(Registry::new(config.workload_grace));
         registry.remember(remembered.workloads, Instant::now() + RETURN_WITHIN);
@@ -199,6 +207,7 @@ impl ControlPlane {
             directory,
             server.clone(),
             api_bound.clone(),
+            tokens,
             &config.domain,
         ));
         let xds = tokio::spawn(async move {

@@ -20,6 +20,7 @@ mod proxy;
 mod serve;
 mod split;
 mod subject;
+mod token;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -108,6 +109,8 @@ enum Command {
     Proxies(proxies::Proxies),
     /// The live state of one proxy.
     Proxy(proxy::Proxy),
+    /// Join tokens: what a workload shows once to get a certificate (issuing is not served yet).
+    Token(token::Token),
     /// What a response flag means and what to check.
     Explain(explain::Explain),
     /// A completion script for your shell.
@@ -196,6 +199,7 @@ impl Cli {
             Command::Split(split) => split::run(split, &client()?, output).await,
             Command::Proxies(proxies) => proxies::run(proxies, &client()?, output).await,
             Command::Proxy(proxy) => proxy::run(proxy, &client()?, output).await,
+            Command::Token(token) => token::run(token, &client()?, output).await,
             Command::Explain(explain) => explain::run(explain, output),
             Command::Completion { shell } => {
                 let mut script = Vec::new();

@@ -1,8 +1,9 @@
 //! `weft` as a process: exit codes, messages, and what is refused.
 #![expect(clippy::unwrap_used, reason = "helpers of a test fail the test")]
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 fn weft(arguments: &[&str], input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_weft"))
@@ -41,6 +42,16 @@ fn wrong_usage_exits_with_2() {
         &["--server", "127.0.0.1:15014", "get", "services"],
         &["serve", "--log-level", "inof"],
         &["serve", "--xds-listen", "15010"],
+        &["token", "create"],
+        &["token", "create", "--service-account", "web"],
+        &[
+            "token",
+            "create",
+            "--service-account",
+            "a/web",
+            "--uses",
+            "0",
+        ],
         &[],
     ] {
         assert_eq!(weft(arguments, "").status.code(), Some(2), "{arguments:?}");
@@ -237,4 +248,94 @@ fn serve_takes_as_many_descriptors_as_it_may() {
         .find(|line| line.starts_with("Max open files"));
     let soft = files.and_then(|line| line.split_whitespace().nth(3));
     assert_eq!((listens, soft), (true, Some("512")));
+}
+
+/// A control plane over a store; ends when it is dropped.
+struct Serve {
+    child: Child,
+    api: String,
+    _stderr: Lines<BufReader<ChildStderr>>,
+}
+
+impl Serve {
+    fn start(store: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_weft"))
+            .args([
+                "serve",
+                "--xds-listen",
+                "127.0.0.1:0",
+                "--api-listen",
+                "127.0.0.1:0",
+                "--store",
+            ])
+            .arg(store)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+        let api = stderr.by_ref().map_while(Result::ok).find_map(|line| {
+            let (_, api) = line.split_once("HTTP API on ")?;
+            Some(api.to_owned())
+        });
+        Self {
+            child,
+            api: api.unwrap(),
+            _stderr: stderr,
+        }
+    }
+
+    /// Standard output of a command that is done.
+    fn done(&self, arguments: &[&str]) -> String {
+        let output = weft(&[&["--server", &self.api], arguments].concat(), "");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout).to_owned()
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_join_token_is_known_and_revoked_over_restarts_and_its_secret_lies_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store.redb");
+    let serve = Serve::start(&store);
+    let token = serve.done(&[
+        "token",
+        "create",
+        "--service-account",
+        "default/web",
+        "--uses",
+        "3",
+    ]);
+    let token = token.strip_suffix('\n').unwrap();
+    assert!(
+        token.starts_with("weft-join-"),
+        "nothing but the token: {token}"
+    );
+    drop(serve);
+    let kept = std::fs::read(&store).unwrap();
+    assert!(!kept.windows(token.len()).any(|it| it == token.as_bytes()));
+    let serve = Serve::start(&store);
+    let list = serve.done(&["token", "list"]);
+    let row = list
+        .lines()
+        .find(|line| line.contains("default/web"))
+        .unwrap();
+    assert!(row.ends_with("usable") && row.contains(" 3 "), "{list}");
+    let id = row.split_whitespace().next().unwrap();
+    serve.done(&["token", "revoke", id]);
+    drop(serve);
+    let serve = Serve::start(&store);
+    let list = serve.done(&["token", "list"]);
+    assert!(list.contains("revoked"), "{list}");
+    let server = ["--server", &serve.api];
+    for unknown in ["0000", "../tokens"] {
+        let output = weft(&[&server[..], &["token", "revoke", unknown]].concat(), "");
+        assert_eq!(output.status.code(), Some(1), "{unknown}");
+    }
 }

@@ -22,7 +22,7 @@ type Operation = (
     bool,
 );
 
-const OPERATIONS: [Operation; 12] = [
+const OPERATIONS: [Operation; 15] = [
     (
         "post",
         "/v1/apply",
@@ -119,6 +119,30 @@ const OPERATIONS: [Operation; 12] = [
         "Page",
         false,
     ),
+    (
+        "get",
+        "/v1/tokens",
+        "Join tokens, without their secrets.",
+        None,
+        "TokenBody",
+        true,
+    ),
+    (
+        "post",
+        "/v1/tokens",
+        "Make a join token; the answer is the only place that ever shows it.",
+        Some("TokenRequest"),
+        "TokenCreated",
+        false,
+    ),
+    (
+        "post",
+        "/v1/tokens/{id}/revoke",
+        "Take a join token back.",
+        None,
+        "TokenBody",
+        false,
+    ),
 ];
 
 fn build() -> Value {
@@ -143,7 +167,10 @@ fn build() -> Value {
         ServiceBody,
         ServiceDescription,
         ObjectDescription,
-        SourceFile
+        SourceFile,
+        TokenBody,
+        TokenCreated,
+        TokenRequest
     );
     let info = InfoBuilder::new()
         .title("Weft control plane")

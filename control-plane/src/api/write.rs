@@ -337,7 +337,7 @@ fn check_wait(seconds: Option<u32>) -> Result<(), Refused> {
     }
 }
 
-fn refuse_body(rejection: JsonRejection) -> Refused {
+pub(super) fn refuse_body(rejection: JsonRejection) -> Refused {
     Refused::new(rejection.status(), rejection.body_text())
 }
 

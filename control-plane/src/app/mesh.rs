@@ -14,6 +14,7 @@ use weft_config::gateway_api::{Kind, Object, ObjectKey, Resources, ServiceName, 
 
 pub(crate) use self::vitals::Vitals;
 use super::publish::View;
+use super::tokens::Tokens;
 use crate::accept::Bound;
 use crate::api::model::{ProxyBody, Refusal};
 use crate::snapshot::{AskedName, Host, INBOUND_PREFIX, NodeView};
@@ -34,6 +35,7 @@ pub struct Mesh {
     directory: Option<Directory>,
     xds: XdsServer,
     api_bound: Arc<Bound>,
+    tokens: Tokens,
     domain: Arc<str>,
 }
 
@@ -54,6 +56,10 @@ pub struct Standing {
 }
 
 impl Mesh {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all that the API answers from, handed over once"
+    )]
     pub(super) fn new(
         store: Arc<Store>,
         view: watch::Receiver<View>,
@@ -61,6 +67,7 @@ impl Mesh {
         directory: Option<Directory>,
         xds: XdsServer,
         api_bound: Arc<Bound>,
+        tokens: Tokens,
         domain: &str,
     ) -> Self {
         Self {
@@ -70,6 +77,7 @@ impl Mesh {
             directory,
             xds,
             api_bound,
+            tokens,
             domain: domain.into(),
         }
     }
@@ -77,6 +85,11 @@ impl Mesh {
     /// The desired state, with its history.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The join tokens.
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     /// The objects in force.

@@ -12,6 +12,7 @@ mod folder;
 mod material;
 mod requests;
 mod signing;
+mod tokens;
 
 const ID: &str = "spiffe://mesh.test/ns/default/sa/reviews";
 

@@ -145,7 +145,8 @@ impl Codec {
         }
     }
 
-    /// The peer has closed its side, and [`Self::next`] has seen all bytes. Gives the end of a body that ends so.
+    /// The peer has closed its side, and [`Self::next`] has seen all bytes. Gives the end of a body that ends so: on HTTP/2
+    /// none does.
     ///
     /// # Errors
     ///
@@ -153,7 +154,7 @@ impl Codec {
     pub fn eof(&mut self) -> Result<Option<Event<'static>>, ProtocolError> {
         match self {
             Self::H1(conn) => conn.eof(),
-            Self::H2(conn) => conn.eof(),
+            Self::H2(_) => Ok(None),
         }
     }
 

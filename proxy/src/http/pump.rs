@@ -1,6 +1,6 @@
 //! The pump: the only part of `http` that knows sockets and the clock.
 //!
-//! One task per connection, never per request. A task that finds its socket readable reads once into a borrowed buffer,
+//! One task per connection; a request costs another only where it waits for a connection to open or for a name. A task that finds its socket readable reads once into a borrowed buffer,
 //! the engine works, and at the end of that turn everything that became writable is written at once, whichever
 //! connection it belongs to. Other tasks are woken only when their socket would not take all, when they may read again,
 //! and when their connection is over.

@@ -85,9 +85,8 @@ pub struct Conn {
     drain: Drain,
     /// A keepalive PING that was not answered yet.
     awaits_pong: bool,
-    /// Whether a rule was broken, or the peer is gone: nothing more is understood.
+    /// Whether a rule was broken: nothing more is understood.
     failed: bool,
-    eof: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +147,6 @@ impl Conn {
             drain: Drain::No,
             awaits_pong: false,
             failed: false,
-            eof: false,
         };
         conn.pending.begin(&limits, role);
         conn
@@ -200,7 +198,6 @@ impl Conn {
     /// Whether no exchange will ever begin on an upstream connection again.
     pub fn is_going_away(&self) -> bool {
         self.failed
-            || self.eof
             || self.goaway.is_some()
             || self.drain != Drain::No
             || self.next_own > window::MAX
@@ -334,13 +331,12 @@ impl Conn {
 
     /// Whether bytes from the peer can be used now: as long as nothing has failed.
     pub fn wants_input(&self) -> bool {
-        !self.failed && !self.eof
+        !self.failed
     }
 
     /// Whether the connection is to be closed as soon as everything pending is written.
     pub fn wants_close(&self) -> bool {
         let last = matches!(self.drain, Drain::Last(_))
-            || self.eof
             || (self.role == Role::Client && self.goaway.is_some());
         self.failed || (last && self.streams.is_empty())
     }

@@ -109,3 +109,31 @@ pub(super) fn limit_of(hit: Hit) -> Limit {
         Hit::UnknownFrames => Limit::Http2UnknownFrames,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_of_configuration_are_those_of_the_codecs() {
+        let bounds = Bounds::default();
+        let h2 = h2_limits(&Http2Options::default(), &bounds);
+        // What is asked for by name in configuration.
+        let connect_protocol = false;
+        let default = H2Limits {
+            connect_protocol,
+            ..H2Limits::default()
+        };
+        assert_eq!(h2, default);
+        assert_eq!(h1_limits(&bounds), H1Limits::default());
+        let limits = HttpLimits::default();
+        assert_eq!(
+            limits.header_bytes_max as u64,
+            u64::from(default.header_bytes_max)
+        );
+        assert_eq!(
+            limits.header_count_max as u64,
+            u64::from(default.header_count_max)
+        );
+    }
+}

@@ -106,27 +106,6 @@ impl Conn {
         }
     }
 
-    /// See [`Codec::eof`](crate::http::codec::Codec::eof).
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn eof(&mut self) -> Result<Option<Event<'static>>, ProtocolError> {
-        self.eof = true;
-        let in_frame = !self.partial.is_empty() || self.block.is_some();
-        let in_preface = matches!(self.reading, Reading::Preface(seen) if seen > 0);
-        let in_data = matches!(self.reading, Reading::Data(_) | Reading::Skip(_));
-        let in_message = self
-            .streams
-            .iter_mut()
-            .any(|stream| matches!(stream.read, Read::Head | Read::Body));
-        if !self.failed && (in_frame || in_preface || in_data || in_message) {
-            self.failed = true;
-            return Err(ProtocolError::Truncated);
-        }
-        Ok(None)
-    }
-
     fn step(
         &mut self,
         input: &mut ReadBuf,

@@ -65,44 +65,6 @@ fn every_split_in_two() {
     }
 }
 
-#[test]
-fn an_end_in_the_midst_is_told() {
-    let bytes = busy();
-    let mut boundaries = vec![0, frame::PREFACE.len()];
-    let mut at = frame::PREFACE.len();
-    while let Some(header) = Header::parse(&bytes[at..]) {
-        at += frame::HEADER_BYTES + header.len as usize;
-        // Behind HEADERS without END_HEADERS, and CONTINUATION without it, a block is not complete.
-        let block = matches!(header.kind, frame::HEADERS | frame::CONTINUATION);
-        if !block || header.has(frame::END_HEADERS) {
-            boundaries.push(at);
-        }
-    }
-    for at in 0..bytes.len() - 17 {
-        let mut end = End::new(Conn::server(H2Limits::default()));
-        let seen = end.read(&bytes[..at]);
-        let good = boundaries.contains(&at) && all_have_ended(&seen);
-        assert_eq!(end.conn.eof().is_ok(), good, "at {at}");
-        assert_eq!(end.conn.wants_close(), !good || end.conn.streams() == 0);
-    }
-}
-
-/// Whether no request is without its end.
-fn all_have_ended(seen: &[Seen]) -> bool {
-    let mut open = Vec::new();
-    for seen in seen {
-        match seen {
-            Seen::Head(stream, _, _, false) => open.push(*stream),
-            Seen::Body(stream, _, true)
-            | Seen::Trailers(stream, _)
-            | Seen::Reset(stream, _)
-            | Seen::Malformed(stream, _) => open.retain(|of| of != stream),
-            _ => {}
-        }
-    }
-    open.is_empty()
-}
-
 /// What one exchange sends, either way.
 #[derive(Clone, Debug)]
 struct Message {

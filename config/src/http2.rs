@@ -35,7 +35,7 @@ pub struct Http2Options {
     pub allow_connect: bool,
     /// Answers to the peer's own frames that may wait to be written. Above 0, default 1,000 (`max_outbound_control_frames`).
     pub control_frames_max: u32,
-    /// Frames in a row that carry nothing and end nothing. Default 1 (`max_consecutive_inbound_frames_with_empty_payload`).
+    /// Frames in a row that carry nothing and end nothing, for each open stream. Default 1 (`max_consecutive_inbound_frames_with_empty_payload`).
     pub empty_frames_max: u32,
     /// PRIORITY frames for each stream. Default 100 (`max_inbound_priority_frames_per_stream`).
     pub priority_frames_per_stream_max: u32,

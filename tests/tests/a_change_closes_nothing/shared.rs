@@ -67,7 +67,7 @@ impl Shared {
         for call in self.calls {
             let trailers = call.end().await.context("a call")?;
             let status = trailers.get("grpc-status").context("no status")?;
-            ensure!(status == "0", "{status:?}");
+            ensure!(status == "0", "{trailers:?}");
         }
         Ok(())
     }

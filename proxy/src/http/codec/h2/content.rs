@@ -19,8 +19,7 @@ impl Conn {
         }
         let end = header.has(frame::END_STREAM);
         let (content, padding) = content_of(header, payload)?;
-        self.guard
-            .message_frame(content == 0 && !end, &self.limits)?;
+        self.message_frame(content == 0 && !end)?;
         self.charge(header.len)?;
         // Passed over, unless somebody wants it.
         self.reading = match content + padding {

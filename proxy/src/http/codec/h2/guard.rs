@@ -59,10 +59,12 @@ impl Guard {
         self.data_sent = self.data_sent.saturating_add(1);
     }
 
-    /// A frame of a message arrived; `empty` if it carries nothing and ends nothing.
+    /// A frame of a message arrived; `empty` if it carries nothing and ends nothing. Where many of `streams` end at once, a peer
+    /// that has trailers to send may say so with one such frame on each.
     pub(super) fn message_frame(
         &mut self,
         empty: bool,
+        streams: usize,
         limits: &H2Limits,
     ) -> Result<(), ProtocolError> {
         self.unknown = 0;
@@ -70,11 +72,9 @@ impl Guard {
             self.empty = 0;
             return Ok(());
         }
-        count(
-            &mut self.empty,
-            limits.empty_frames_max,
-            ProtocolError::EmptyFrames,
-        )
+        let streams = u32::try_from(streams.max(1)).unwrap_or(u32::MAX);
+        let max = limits.empty_frames_max.saturating_mul(streams);
+        count(&mut self.empty, max, ProtocolError::EmptyFrames)
     }
 
     /// A frame arrived on an open stream, for which it means something.

@@ -28,8 +28,8 @@ pub struct H2Limits {
     pub connect_protocol: bool,
     /// CONTINUATION frames of one field block that are shorter than 16,384 bytes. Default 8.
     pub continuations_max: u32,
-    /// Frames of DATA, HEADERS and CONTINUATION in a row that carry nothing and end nothing. Default 1, as Envoy's
-    /// `max_consecutive_inbound_frames_with_empty_payload`.
+    /// Frames of DATA, HEADERS and CONTINUATION in a row that carry nothing and end nothing, for each stream that is open. Default
+    /// 1, as Envoy's `max_consecutive_inbound_frames_with_empty_payload`, which counts no streams.
     pub empty_frames_max: u32,
     /// PRIORITY frames for each stream opened, and as many before. Default 100, as Envoy's
     /// `max_inbound_priority_frames_per_stream`.

@@ -30,6 +30,11 @@ impl From<ProtocolError> for Fault {
 }
 
 impl Conn {
+    pub(super) fn message_frame(&mut self, empty: bool) -> Result<(), ProtocolError> {
+        let streams = self.streams.len();
+        self.guard.message_frame(empty, streams, &self.limits)
+    }
+
     /// RFC 9113 §6.2.
     pub(super) fn headers_frame(
         &mut self,
@@ -47,8 +52,7 @@ impl Conn {
             fragment = rest.ok_or(ProtocolError::BadFrameLength)?.1;
         }
         let end = header.has(frame::END_STREAM);
-        self.guard
-            .message_frame(fragment.is_empty() && !end, &self.limits)?;
+        self.message_frame(fragment.is_empty() && !end)?;
         if header.has(frame::END_HEADERS) {
             return self.field_block(header.stream, end, fragment, heads);
         }
@@ -71,7 +75,7 @@ impl Conn {
         let Some(mut block) = self.block.take() else {
             return Err(ProtocolError::BrokenBlock);
         };
-        self.guard.message_frame(payload.is_empty(), &self.limits)?;
+        self.message_frame(payload.is_empty())?;
         // A block above its limit is decoded all the same, so that its stream alone ends and not those of everybody else. One
         // that is larger by far is not even collected.
         let bytes_max = (self.limits.header_bytes_max.saturating_mul(BLOCK_FACTOR) as usize)

@@ -71,6 +71,18 @@ fn frames_that_carry_nothing() {
 }
 
 #[test]
+fn calls_that_end_at_once_may_each_have_an_empty_frame() {
+    let mut end = server();
+    for id in [1, 3, 5] {
+        end.read(&headers(id, POST, false));
+    }
+    for id in [1, 3, 5] {
+        assert_eq!(end.read(&data(id, "", false)), []);
+    }
+    assert_eq!(end.read(&data(1, "", false)), [Seen::Error(E::EmptyFrames)]);
+}
+
+#[test]
 fn frames_that_mean_nothing() {
     let (rounds, error) = flood(&mut server(), 999, |_| frame(0xbb, 0, 3, "x"));
     assert_eq!((rounds, error), (100, E::UnknownFrameFlood));

@@ -6,6 +6,7 @@
 //! workloads ┘
 //! ```
 
+mod config;
 mod mesh;
 mod publish;
 mod remembered;
@@ -20,8 +21,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
-use weft_config::spiffe::TrustDomain;
 
+pub use self::config::Config;
 use self::mesh::Directory;
 pub(crate) use self::mesh::Vitals;
 pub use self::mesh::{Mesh, Standing};
@@ -30,6 +31,7 @@ use self::tokens::Tokens;
 pub use self::tokens::TokensError;
 use crate::accept::{Bound, Shares};
 use crate::api;
+use crate::identity::{FolderError, GenerateError, LiveAuthority};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::source::workloads::Registry;
 use crate::source::{dns, files};
@@ -40,60 +42,6 @@ use crate::xds::{XdsConfig, XdsServer};
 
 /// How long after a restart a workload stays an endpoint although its sidecar has not come back.
 const RETURN_WITHIN: Duration = Duration::from_secs(60);
-
-/// What a control plane is started with.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Where xDS is served. Default 127.0.0.1:15010.
-    pub xds_listen: SocketAddr,
-    /// Where the HTTP API is served. Default 127.0.0.1:15014.
-    pub api_listen: SocketAddr,
-    /// A directory of manifests that is watched.
-    pub config_dir: Option<PathBuf>,
-    /// The database; `None`: in memory.
-    pub store: Option<PathBuf>,
-    /// The token that API requests must carry; needed for anything but loopback.
-    pub api_token: Option<String>,
-    /// How long changes are gathered before a push, after the last of them. Default 20 ms.
-    pub push_quiet: Duration,
-    /// How long changes are gathered at most. Default 200 ms.
-    pub push_max: Duration,
-    /// How long a workload stays an endpoint after its stream ended. Default 5 s.
-    pub workload_grace: Duration,
-    /// The domain that service names end in. Default `cluster.local`.
-    pub domain: String,
-    /// The trust domain of its workloads. Default `cluster.local`.
-    pub trust_domain: TrustDomain,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            xds_listen: SocketAddr::from(([127, 0, 0, 1], 15010)),
-            api_listen: SocketAddr::from(([127, 0, 0, 1], 15014)),
-            config_dir: None,
-            store: None,
-            api_token: None,
-            push_quiet: Duration::from_millis(20),
-            push_max: Duration::from_millis(200),
-            workload_grace: Duration::from_secs(5),
-            domain: "cluster.local".to_owned(),
-            trust_domain: TrustDomain::default(),
-        }
-    }
-}
-
-impl Config {
-    /// Free ports of loopback and a store in memory.
-    pub fn for_demo() -> Self {
-        let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self {
-            xds_listen: free,
-            api_listen: free,
-            ..Self::default()
-        }
-    }
-}
 
 /// Why a control plane cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +68,12 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The certificate authority in its folder cannot be used.
+    #[error(transparent)]
+    Authority(#[from] FolderError),
+    /// None can be made.
+    #[error("making a certificate authority")]
+    NoAuthority(#[from] GenerateError),
     /// The directory cannot be watched.
     #[error(transparent)]
     Watch(#[from] files::WatchError),
@@ -165,6 +119,7 @@ impl ControlPlane {
         let translator = Arc::new(Mutex::new(Translator::new(config.domain.as_str().into())));
         let store = Arc::new(open_store(&config, translator.clone())?);
         let mut tasks = JoinSet::new();
+        let authority = open_authority(&config, &mut tasks)?;
         let directory = watch_directory(&config, &store, &mut tasks).await?;
         let tokens = Tokens::load(store.clone(), config.trust_domain.clone())?;
         let remembered = remembered::load(&store);
@@ -208,6 +163,7 @@ impl ControlPlane {
             server.clone(),
             api_bound.clone(),
             tokens,
+            authority,
             &config.domain,
         ));
         let xds = tokio::spawn(async move {
@@ -291,6 +247,20 @@ fn open_store(config: &Config, translator: Arc<Mutex<Translator>>) -> Result<Sto
         let unservable = translator.judge(next).into_iter();
         unservable.map(|it| it.to_string()).collect()
     })))
+}
+
+/// The certificate authority, which follows its folder where it has one.
+fn open_authority(
+    config: &Config,
+    tasks: &mut JoinSet<()>,
+) -> Result<Arc<LiveAuthority>, StartError> {
+    let (domain, lifetimes) = (config.trust_domain.clone(), config.lifetimes);
+    let Some(folder) = config.authority_folder() else {
+        return Ok(LiveAuthority::in_memory(domain, lifetimes)?);
+    };
+    let (authority, follow) = LiveAuthority::open(folder, domain, lifetimes)?;
+    tasks.spawn(follow);
+    Ok(authority)
 }
 
 /// Reads and follows the directory, where one is given; gives what is wrong with its files.

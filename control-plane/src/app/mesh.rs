@@ -17,6 +17,7 @@ use super::publish::View;
 use super::tokens::Tokens;
 use crate::accept::Bound;
 use crate::api::model::{ProxyBody, Refusal};
+use crate::identity::LiveAuthority;
 use crate::snapshot::{AskedName, Host, INBOUND_PREFIX, NodeView};
 use crate::source::files;
 use crate::status::{ProxyState, ProxyStatus, StatusBoard, Waiting};
@@ -36,6 +37,7 @@ pub struct Mesh {
     xds: XdsServer,
     api_bound: Arc<Bound>,
     tokens: Tokens,
+    authority: Arc<LiveAuthority>,
     domain: Arc<str>,
 }
 
@@ -68,6 +70,7 @@ impl Mesh {
         xds: XdsServer,
         api_bound: Arc<Bound>,
         tokens: Tokens,
+        authority: Arc<LiveAuthority>,
         domain: &str,
     ) -> Self {
         Self {
@@ -78,6 +81,7 @@ impl Mesh {
             xds,
             api_bound,
             tokens,
+            authority,
             domain: domain.into(),
         }
     }
@@ -90,6 +94,11 @@ impl Mesh {
     /// The join tokens.
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// The certificate authority in force.
+    pub fn authority(&self) -> &LiveAuthority {
+        &self.authority
     }
 
     /// The objects in force.

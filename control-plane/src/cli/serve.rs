@@ -8,8 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use weft_config::spiffe::TrustDomain;
 
 use crate::app::{Config, ControlPlane};
+use crate::identity::Lifetimes;
 
 /// Options of `weft serve`.
 #[derive(Debug, Args)]
@@ -20,6 +22,27 @@ pub(super) struct Serve {
     /// The embedded database. Default: weft/store.redb in the user's data directory.
     #[arg(long, env = "WEFT_STORE", value_name = "PATH")]
     store: Option<PathBuf>,
+    /// The certificate authority: root-cert.pem, ca-cert.pem, ca-key.pem and cert-chain.pem, or an empty or missing folder,
+    /// where one is made. Default: ca beside the store.
+    #[arg(long, env = "WEFT_CA_DIR", value_name = "DIR")]
+    ca_dir: Option<PathBuf>,
+    /// The trust domain of the mesh: identities are spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE-ACCOUNT.
+    #[arg(
+        long,
+        env = "WEFT_TRUST_DOMAIN",
+        default_value = "cluster.local",
+        value_name = "NAME"
+    )]
+    trust_domain: TrustDomain,
+    /// How long a certificate lives where a workload does not ask for another time.
+    #[arg(long, env = "WEFT_CERTIFICATE_LIFETIME", default_value = "24h", value_parser = super::duration::parse, value_name = "TIME")]
+    certificate_lifetime: Duration,
+    /// How long a certificate lives at most, up to 2160h; more than that is cut down to it.
+    #[arg(long, env = "WEFT_CERTIFICATE_LIFETIME_MAX", default_value = "2160h", value_parser = super::duration::parse, value_name = "TIME")]
+    certificate_lifetime_max: Duration,
+    /// How long before it was issued a certificate is valid already, for clocks that are behind; at most 1h.
+    #[arg(long, env = "WEFT_CLOCK_SKEW", default_value = "60s", value_parser = super::duration::parse, value_name = "TIME")]
+    clock_skew: Duration,
     /// Where xDS is served without TLS: loopback only unless asked for.
     #[arg(
         long,
@@ -79,6 +102,10 @@ pub(super) async fn run(serve: &Serve, token: Option<String>) -> anyhow::Result<
             serve.push_quiet
         );
     }
+    serve
+        .lifetimes()
+        .check()
+        .context("--certificate-lifetime, --certificate-lifetime-max, --clock-skew")?;
     let filter = tracing_subscriber::EnvFilter::try_new(&serve.log_level)
         .with_context(|| format!("--log-level {:?}", serve.log_level))?;
     tracing_subscriber::fmt()
@@ -119,6 +146,14 @@ fn log_level(text: &str) -> Result<String, String> {
 }
 
 impl Serve {
+    fn lifetimes(&self) -> Lifetimes {
+        Lifetimes {
+            default: self.certificate_lifetime,
+            max: self.certificate_lifetime_max,
+            clock_skew: self.clock_skew,
+        }
+    }
+
     fn config(&self, token: Option<String>) -> anyhow::Result<Config> {
         let store = match &self.store {
             Some(store) => store.clone(),
@@ -132,6 +167,9 @@ impl Serve {
             api_token: token,
             push_quiet: self.push_quiet,
             push_max: self.push_max,
+            trust_domain: self.trust_domain.clone(),
+            ca_dir: self.ca_dir.clone(),
+            lifetimes: self.lifetimes(),
             ..Config::default()
         })
     }

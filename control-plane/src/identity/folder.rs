@@ -97,10 +97,36 @@ pub fn open(
     lifetimes: Lifetimes,
     now: Timestamp,
 ) -> Result<Authority, FolderError> {
+    prepare(folder, &trust_domain, now)?;
+    reopen(folder, trust_domain, lifetimes, now)
+}
+
+/// Makes an authority where `folder` is missing or empty.
+///
+/// # Errors
+/// If it cannot be made or not be written.
+pub(super) fn prepare(
+    folder: &Path,
+    trust_domain: &TrustDomain,
+    now: Timestamp,
+) -> Result<(), FolderError> {
     if is_vacant(folder)? {
-        write(folder, &generate(&trust_domain, now)?)?;
+        write(folder, &generate(trust_domain, now)?)?;
         tracing::info!(folder = %folder.display(), %trust_domain, "certificate authority made");
     }
+    Ok(())
+}
+
+/// The authority that lies in `folder`; none is made.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn reopen(
+    folder: &Path,
+    trust_domain: TrustDomain,
+    lifetimes: Lifetimes,
+    now: Timestamp,
+) -> Result<Authority, FolderError> {
     let material = read(folder)?;
     Authority::build(&material, trust_domain, lifetimes, now).map_err(|source| {
         FolderError::Unusable {

@@ -1,0 +1,75 @@
+//! What a control plane is started with.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use weft_config::spiffe::TrustDomain;
+
+use crate::identity::Lifetimes;
+
+/// What a control plane is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where xDS is served. Default 127.0.0.1:15010.
+    pub xds_listen: SocketAddr,
+    /// Where the HTTP API is served. Default 127.0.0.1:15014.
+    pub api_listen: SocketAddr,
+    /// A directory of manifests that is watched.
+    pub config_dir: Option<PathBuf>,
+    /// The database; `None`: in memory.
+    pub store: Option<PathBuf>,
+    /// The token that API requests must carry; needed for anything but loopback.
+    pub api_token: Option<String>,
+    /// How long changes are gathered before a push, after the last of them. Default 20 ms.
+    pub push_quiet: Duration,
+    /// How long changes are gathered at most. Default 200 ms.
+    pub push_max: Duration,
+    /// How long a workload stays an endpoint after its stream ended. Default 5 s.
+    pub workload_grace: Duration,
+    /// The domain that service names end in. Default `cluster.local`.
+    pub domain: String,
+    /// The trust domain of its workloads. Default `cluster.local`.
+    pub trust_domain: TrustDomain,
+    /// The folder of the certificate authority; `None`: `ca` beside the store, and in memory where that is.
+    pub ca_dir: Option<PathBuf>,
+    /// How long certificates live.
+    pub lifetimes: Lifetimes,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            xds_listen: SocketAddr::from(([127, 0, 0, 1], 15010)),
+            api_listen: SocketAddr::from(([127, 0, 0, 1], 15014)),
+            config_dir: None,
+            store: None,
+            api_token: None,
+            push_quiet: Duration::from_millis(20),
+            push_max: Duration::from_millis(200),
+            workload_grace: Duration::from_secs(5),
+            domain: "cluster.local".to_owned(),
+            trust_domain: TrustDomain::default(),
+            ca_dir: None,
+            lifetimes: Lifetimes::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Free ports of loopback and a store in memory.
+    pub fn for_demo() -> Self {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            xds_listen: free,
+            api_listen: free,
+            ..Self::default()
+        }
+    }
+
+    /// Where the certificate authority lies; `None`: in memory.
+    pub(super) fn authority_folder(&self) -> Option<PathBuf> {
+        let beside = || Some(self.store.as_ref()?.with_file_name("ca"));
+        self.ca_dir.clone().or_else(beside)
+    }
+}

@@ -1,5 +1,6 @@
-//! What is applied to a request on its way: retries, header edits, limits, faults.
+//! What is applied to a request on its way: who may, retries, header edits, limits, faults.
 
+pub mod access;
 mod fault;
 mod headers;
 mod overrides;

@@ -15,6 +15,7 @@ pub use crate::policy::FilterOverrides;
 use crate::policy::{HeaderEdits, RetryPolicy};
 
 pub use matching::Mismatch;
+pub(crate) use matching::path_of;
 pub(crate) use parse::string_match;
 pub use pattern::Pattern;
 pub use rewrite::{NormalizeError, normalize_path};
@@ -28,8 +29,19 @@ pub trait RequestHead {
     fn authority(&self) -> &[u8];
     /// Path and query, as sent.
     fn path_and_query(&self) -> &[u8];
-    /// The first value of the header `name` (lower case); several of one name are joined by the caller's type where needed.
+    /// The first value of the header `name` (lower case).
     fn header(&self, name: &str) -> Option<&[u8]>;
+    /// All values of the header `name` (lower case), joined with commas in `room` where there are several. For heads that
+    /// hold one value of each name it is that.
+    fn header_joined<'a>(&'a self, name: &str, room: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+        let _ = room;
+        match name {
+            ":method" => Some(self.method()),
+            ":authority" | "host" => Some(self.authority()),
+            ":path" => Some(self.path_and_query()),
+            name => self.header(name),
+        }
+    }
 }
 
 /// The routes of one RDS resource (or of an inline route configuration), indexed.

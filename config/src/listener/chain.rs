@@ -163,7 +163,7 @@ fn prefixes(
 }
 
 impl Cidr {
-    fn parse(proto: &core::CidrRange) -> Result<Self, String> {
+    pub(crate) fn parse(proto: &core::CidrRange) -> Result<Self, String> {
         let text = &proto.address_prefix;
         let address: IpAddr = text
             .parse()

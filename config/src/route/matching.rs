@@ -81,6 +81,11 @@ pub(super) fn split_path(path_and_query: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// The path without its query and fragment.
+pub(crate) fn path_of(path_and_query: &[u8]) -> &[u8] {
+    split_path(path_and_query).0
+}
+
 impl RouteMatch {
     /// The first condition that `head` does not meet; `None`: all hold.
     ///
@@ -168,10 +173,14 @@ impl StringMatch {
 }
 
 impl HeaderMatch {
-    /// Whether the condition holds. A missing header meets no condition on its value, inverted or not, unless it
-    /// counts as empty; only its presence can be inverted (`HeaderMatcher`, gRFC A28).
     fn holds<H: RequestHead>(&self, request: &Request<'_, H>) -> bool {
-        let value = match request.header(&self.name) {
+        self.holds_for(request.header(&self.name))
+    }
+
+    /// Whether the condition holds for the header's value. A missing header meets no condition on its value, inverted or
+    /// not, unless it counts as empty; only its presence can be inverted (`HeaderMatcher`, gRFC A28).
+    pub(crate) fn holds_for(&self, value: Option<&[u8]>) -> bool {
+        let value = match value {
             None if self.missing_is_empty => Some(&b""[..]),
             value => value,
         };

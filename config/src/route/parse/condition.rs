@@ -84,7 +84,7 @@ impl PathMatch {
 }
 
 impl HeaderMatch {
-    fn parse(proto: &pb::HeaderMatcher) -> Result<Self, String> {
+    pub(crate) fn parse(proto: &pb::HeaderMatcher) -> Result<Self, String> {
         use pb::header_matcher::HeaderMatchSpecifier as Specifier;
         if proto.name.is_empty() {
             return Err("has no name".to_owned());

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 pub use self::data::{DataSource, SecretBytes};
 use crate::route::StringMatch;
+use crate::spiffe::TrustDomain;
 
 /// A named secret.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,7 +78,7 @@ pub enum TrustAnchors {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustBundle {
     /// The trust domain: `cluster.local`.
-    pub trust_domain: Arc<str>,
+    pub trust_domain: TrustDomain,
     /// Its roots in PEM.
     pub roots: DataSource,
 }

@@ -37,6 +37,8 @@ pub mod drain;
 
 pub mod overload;
 
+mod stamp;
+
 pub mod stream;
 
 pub mod worker;

@@ -9,6 +9,7 @@ use super::{DataSource, SanKind, SanMatch, TrustAnchors, TrustBundle, Validation
 use crate::diag::{Diagnostics, FieldPath};
 use crate::proto::{bool_or, type_name, unpack};
 use crate::route::string_match;
+use crate::spiffe::TrustDomain;
 
 const SPIFFE_VALIDATOR: &str =
     "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig";
@@ -66,8 +67,21 @@ impl Validation {
             revoked,
             revoked_leaf_only: proto.only_verify_leaf_cert_crl,
             allow_expired: proto.allow_expired_certificate,
-            accept_untrusted: proto.trust_chain_verification != 0,
+            accept_untrusted: diag.keep(
+                at.field("trust_chain_verification"),
+                accept_untrusted(proto.trust_chain_verification),
+            )?,
         })
+    }
+}
+
+/// Whether peers get in whose certificate does not hold.
+fn accept_untrusted(chosen: i32) -> Result<bool, String> {
+    use pb::certificate_validation_context::TrustChainVerification as Choice;
+    match Choice::try_from(chosen) {
+        Ok(Choice::VerifyTrustChain) => Ok(false),
+        Ok(Choice::AcceptUntrusted) => Ok(true),
+        Err(_) => Err(format!("must be 0 or 1, got {chosen}")),
     }
 }
 
@@ -152,17 +166,15 @@ fn bundles(
         let Some(roots) = diag.keep(at.field("trust_bundle"), source) else {
             continue;
         };
-        if domain.name.is_empty() {
-            diag.fault(at.field("name"), "must not be empty");
-        }
-        if bundles
-            .iter()
-            .any(|known| *known.trust_domain == *domain.name)
-        {
+        let name = TrustDomain::parse(&domain.name).map_err(|fault| fault.to_string());
+        let Some(trust_domain) = diag.keep(at.field("name"), name) else {
+            continue;
+        };
+        if bundles.iter().any(|it| it.trust_domain == trust_domain) {
             diag.fault(at.field("name"), format!("{:?} stands twice", domain.name));
         }
         bundles.push(TrustBundle {
-            trust_domain: domain.name.as_str().into(),
+            trust_domain,
             roots,
         });
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls_pki_types::ServerName;
 use weft_xds_proto::pb::envoy::config::core::v3 as core;
 use weft_xds_proto::pb::envoy::extensions::transport_sockets::tls::v3 as pb;
 use weft_xds_proto::pb::google::protobuf::Any;
@@ -96,6 +97,8 @@ impl DownstreamTls {
         };
         ignored("session_timeout", proto.session_timeout.is_some());
         ignored("prefer_client_ciphers", proto.prefer_client_ciphers);
+        let full_scan = proto.full_scan_certs_on_sni_mismatch.is_some();
+        ignored("full_scan_certs_on_sni_mismatch", full_scan);
         let common = common(&proto.common_tls_context, at, diag)?;
         let require_client_certificate = bool_or(&proto.require_client_certificate, false);
         let at = at.field("common_tls_context");
@@ -106,8 +109,14 @@ impl DownstreamTls {
         if !given {
             diag.fault(at.field("tls_certificates"), "must not be empty");
         }
-        if require_client_certificate && common.validation.is_none() {
-            let rule = "is missing: a certificate is required, and nothing says which will do";
+        // What a secret tells is judged by when it is there.
+        let judges = match &common.validation {
+            None => false,
+            Some(ValidationSource::Inline(inline)) => inline.judges() || inline.accept_untrusted,
+            Some(ValidationSource::Named(_) | ValidationSource::Combined(..)) => true,
+        };
+        if require_client_certificate && !judges {
+            let rule = "must say whom to trust: a certificate is required, and any would do";
             diag.fault(at.field("validation_context"), rule);
         }
         Some(Self {
@@ -155,6 +164,10 @@ impl UpstreamTls {
         }
         if proto.auto_sni_san_validation && proto.sni.is_empty() {
             diag.fault(at.field("auto_sni_san_validation"), "needs sni");
+        }
+        if !proto.sni.is_empty() && ServerName::try_from(proto.sni.as_str()).is_err() {
+            let rule = format!("must be a host name or an IP address, got {:?}", proto.sni);
+            diag.fault(at.field("sni"), rule);
         }
         Some(Self {
             common,

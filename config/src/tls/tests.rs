@@ -78,7 +78,15 @@ fn what_would_let_somebody_in_is_refused_with_its_place() {
     for (value, fault) in [
         (
             json!({ "require_client_certificate": true }),
-            "common_tls_context.validation_context: is missing: a certificate is required, and nothing says which will do",
+            "common_tls_context.validation_context: must say whom to trust: a certificate is required, and any would do",
+        ),
+        (
+            json!({ "require_client_certificate": true, "common_tls_context": { "validation_context": {} } }),
+            "common_tls_context.validation_context: must say whom to trust: a certificate is required, and any would do",
+        ),
+        (
+            common(json!({ "validation_context": { "trust_chain_verification": 7 } })),
+            "common_tls_context.validation_context.trust_chain_verification: must be 0 or 1, got 7",
         ),
         (
             common(json!({ "tls_certificates": [{ "certificate_chain": { "filename": "/c" } }] })),
@@ -124,6 +132,12 @@ fn what_would_let_somebody_in_is_refused_with_its_place() {
         upstream(json!({ "common_tls_context": {}, "auto_sni_san_validation": true }));
     assert!(tls.is_none());
     assert_eq!(found, ["fault: auto_sni_san_validation: needs sni"]);
+    let (tls, found) = upstream(json!({ "common_tls_context": {}, "sni": "a b.test" }));
+    assert!(tls.is_none());
+    assert_eq!(
+        found,
+        ["fault: sni: must be a host name or an IP address, got \"a b.test\""]
+    );
 }
 
 #[test]

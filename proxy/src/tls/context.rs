@@ -1,6 +1,5 @@
 //! TLS contexts: what handshakes of a filter chain or of a cluster are made with.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -41,34 +40,38 @@ pub struct ClientContext {
     made: Made<ClientConfig>,
 }
 
-/// The form that rustls takes, made anew when the trust changes: a session that was begun under another trust does not go on,
-/// since a resumed one is not judged.
+/// The form that rustls takes, made anew when what it was made for changes. With it end the sessions that could be resumed: a
+/// resumed one is not judged, so it must not outlive the trust under which it began, nor the certificate that it began with.
 #[derive(Debug)]
 struct Made<T> {
-    current: ArcSwapOption<T>,
-    /// The revision of the trust that it was made for.
-    revision: AtomicU64,
+    current: ArcSwapOption<Of<T>>,
     making: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Of<T> {
+    /// The revision that it was made for.
+    revision: u64,
+    made: Arc<T>,
 }
 
 impl<T> Made<T> {
     fn new() -> Self {
         Self {
             current: ArcSwapOption::empty(),
-            revision: AtomicU64::new(0),
             making: Mutex::new(()),
         }
     }
 
     fn get(
         &self,
-        trust: Option<&Arc<Slot<Trust>>>,
+        revision: u64,
         make: impl FnOnce() -> Result<T, rustls::Error>,
     ) -> Result<Arc<T>, rustls::Error> {
-        let revision = trust.map_or(0, |trust| trust.revision());
         let ready = || {
-            let current = self.current.load_full()?;
-            (self.revision.load(Ordering::Acquire) == revision).then_some(current)
+            let current = self.current.load();
+            let current = current.as_ref()?;
+            (current.revision == revision).then(|| current.made.clone())
         };
         if let Some(ready) = ready() {
             return Ok(ready);
@@ -78,8 +81,10 @@ impl<T> Made<T> {
             return Ok(ready);
         }
         let made = Arc::new(make()?);
-        self.current.store(Some(made.clone()));
-        self.revision.store(revision, Ordering::Release);
+        self.current.store(Some(Arc::new(Of {
+            revision,
+            made: made.clone(),
+        })));
         Ok(made)
     }
 }
@@ -107,7 +112,8 @@ impl ServerContext {
     /// What a handshake is made with now.
     pub(super) fn current(&self) -> Result<Arc<ServerConfig>, HandshakeError> {
         check_ready(&self.certificates)?;
-        Ok(self.made.get(self.trust.as_ref(), || self.make())?)
+        let revision = self.trust.as_ref().map_or(0, |trust| trust.revision());
+        Ok(self.made.get(revision, || self.make())?)
     }
 
     fn make(&self) -> Result<ServerConfig, rustls::Error> {
@@ -115,13 +121,14 @@ impl ServerContext {
         let provider = Arc::new(provider(&common.parameters));
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&versions(&common.parameters))?;
-        let judges = self.trust.as_ref().filter(|trust| {
+        let required = self.config.require_client_certificate;
+        let asks = self.trust.as_ref().filter(|trust| {
             // What has not come yet will judge.
-            trust.current().is_none_or(|trust| trust.judges())
+            let wants = |trust: Arc<Trust>| trust.wants_certificate();
+            required || trust.current().is_none_or(wants)
         });
-        let builder = match judges {
+        let builder = match asks {
             Some(trust) => {
-                let required = self.config.require_client_certificate;
                 let verifier = Verifier::of_downstream(trust.clone(), required, &provider);
                 builder.with_client_cert_verifier(Arc::new(verifier))
             }
@@ -164,7 +171,11 @@ impl ClientContext {
     /// What a handshake is made with now.
     pub(super) fn current(&self) -> Result<Arc<ClientConfig>, HandshakeError> {
         check_ready(&self.certificates)?;
-        Ok(self.made.get(self.trust.as_ref(), || self.make())?)
+        // Each only rises, so their sum is another one after any swap.
+        let own = self.certificates.iter().map(|slot| slot.revision());
+        let trust = self.trust.iter().map(|trust| trust.revision());
+        let revision = own.chain(trust).sum();
+        Ok(self.made.get(revision, || self.make())?)
     }
 
     /// The name that is asked for: the one configured, or the address, which is not sent.
@@ -194,10 +205,7 @@ impl ClientContext {
         made.enable_sni = self.config.server_name.is_some();
         made.resumption = match self.config.sessions_max {
             0 => Resumption::disabled(),
-            // Of each server so many; rustls counts servers by their names.
-            max => {
-                Resumption::in_memory_sessions(usize::try_from(max).unwrap_or(usize::MAX).max(8))
-            }
+            max => Resumption::in_memory_sessions(usize::try_from(max).unwrap_or(usize::MAX)),
         };
         Ok(made)
     }

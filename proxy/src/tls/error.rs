@@ -199,3 +199,45 @@ impl From<rustls::Error> for HandshakeError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::TLS_RESULTS;
+
+    #[test]
+    fn every_reason_is_counted() {
+        use Refusal as R;
+        let refusals = [
+            R::Malformed,
+            R::Expired,
+            R::NotYetValid,
+            R::SelfSigned,
+            R::UnknownIssuer,
+            R::CaUsedAsLeaf,
+            R::WrongTrustDomain,
+            R::WrongName,
+            R::NotPinned,
+            R::Revoked,
+            R::WrongPurpose,
+            R::BadSignature,
+            R::NoTrust,
+        ];
+        let others = [
+            HandshakeError::Timeout(Duration::ZERO),
+            HandshakeError::Closed,
+            HandshakeError::Io(io::ErrorKind::Other.into()),
+            HandshakeError::NoCertificate,
+            HandshakeError::Alert(AlertDescription::BadCertificate),
+            HandshakeError::NotReady("".into()),
+            HandshakeError::Protocol(rustls::Error::DecryptError),
+        ];
+        let mut words = vec!["ok", "resumed"];
+        words.extend(others.iter().map(HandshakeError::word));
+        words.extend(refusals.map(Refusal::word));
+        words.sort_unstable();
+        let mut counted = TLS_RESULTS.to_vec();
+        counted.sort_unstable();
+        assert_eq!(words, counted);
+    }
+}

@@ -23,7 +23,7 @@ const UNREAD_BYTES_MAX: usize = 128 * 1024;
 /// Accepts a connection of which `first` was read before. `server_name` is what its ClientHello asks for.
 ///
 /// # Errors
-/// Any that ends a handshake; the peer has been told by an alert.
+/// Any that ends a handshake; what the peer did wrong it has been told by an alert.
 pub async fn accept(
     context: &ServerContext,
     socket: Plain,
@@ -43,7 +43,7 @@ pub async fn accept(
 /// Makes an encrypted connection of `socket`, which goes to `address`, within `limit`.
 ///
 /// # Errors
-/// Any that ends a handshake; the peer has been told by an alert.
+/// Any that ends a handshake; what the peer did wrong it has been told by an alert.
 pub async fn connect(
     context: &ClientContext,
     socket: Plain,

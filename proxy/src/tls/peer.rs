@@ -6,6 +6,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use rustls::ProtocolVersion;
 use rustls_pki_types::CertificateDer;
 use weft_config::secret::SanKind;
+use weft_config::spiffe::SpiffeId;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -83,10 +84,10 @@ impl PeerCertificate {
     }
 
     /// Its SPIFFE id: the one URI that it has, if that is one (X.509-SVID §2).
-    pub fn spiffe_id(&self) -> Option<&str> {
+    pub fn spiffe_id(&self) -> Option<SpiffeId> {
         let mut uris = self.names.iter().filter(|(kind, _)| *kind == SanKind::Uri);
         match (uris.next(), uris.next()) {
-            (Some((_, uri)), None) if uri.starts_with("spiffe://") => Some(uri),
+            (Some((_, uri)), None) => SpiffeId::parse(uri).ok(),
             _ => None,
         }
     }

@@ -2,8 +2,6 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,6 +15,7 @@ use weft_config::route::StringMatch;
 use weft_config::secret::{DataSource, SanKind, SanMatch, TlsCertificate};
 
 use super::peer::PeerCertificate;
+use crate::stamp::Stamp;
 
 /// Why a secret cannot be used. No message repeats a byte of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,27 +68,6 @@ struct State<C> {
     fault: Option<LoadError>,
 }
 
-/// What changes when a file is replaced or written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
-
-impl Stamp {
-    fn of(path: &str) -> Option<Self> {
-        let metadata = std::fs::metadata(Path::new(path)).ok()?;
-        Some(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        })
-    }
-}
-
 impl<T: Material> Slot<T> {
     /// An empty slot, which is filled when its secret is told.
     pub(super) fn empty(fault: LoadError) -> Self {
@@ -135,7 +113,7 @@ impl<T: Material> Slot<T> {
             return;
         };
         let files = T::files(&config);
-        let stamps: Vec<_> = files.iter().map(|path| Stamp::of(path)).collect();
+        let stamps = stamps(&files);
         if files.is_empty() || stamps == state.seen {
             state.config = Some(config);
             return;
@@ -145,7 +123,7 @@ impl<T: Material> Slot<T> {
 
     fn load(&self, state: &mut State<T::Config>, config: T::Config, provider: &CryptoProvider) {
         // Before the reading: what changes meanwhile is read once more.
-        state.seen = T::files(&config).iter().map(|it| Stamp::of(it)).collect();
+        state.seen = stamps(&T::files(&config));
         match T::load(&config, provider) {
             Ok(material) => {
                 let renewed = self.current.swap(Some(Arc::new(material))).is_some();
@@ -166,6 +144,11 @@ impl<T: Material> Slot<T> {
     fn lock(&self) -> std::sync::MutexGuard<'_, State<T::Config>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn stamps(files: &[Arc<str>]) -> Vec<Option<Stamp>> {
+    let stamp = |path: &Arc<str>| Stamp::of(&**path).ok();
+    files.iter().map(stamp).collect()
 }
 
 /// A certificate with its key, ready for handshakes.
@@ -246,7 +229,7 @@ pub(super) fn bytes(source: &DataSource) -> Result<Vec<u8>, LoadError> {
             .map_err(|error| unreadable(error.to_string())),
         DataSource::File(path) => {
             let mut read = Vec::new();
-            let file = File::open(Path::new(&**path));
+            let file = File::open(&**path);
             let whole = file.and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut read));
             whole.map_err(|error| unreadable(error.to_string()))?;
             if read.len() as u64 > FILE_BYTES_MAX {

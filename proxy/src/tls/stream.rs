@@ -257,8 +257,13 @@ impl TlsStream {
         Ok(true)
     }
 
-    /// Says that nothing more is sent, then closes the write side. All that was written has been taken by the socket.
+    /// Says that nothing more is sent, then closes the write side. All that was written has been taken by the socket; where a word
+    /// of the session's own still waits, which nobody was told of, the connection ends without a farewell: half of a record
+    /// behind which another begins would be taken for an attack.
     pub(crate) fn shutdown(&mut self) {
+        if !self.flush().unwrap_or(false) {
+            return self.socket.shutdown();
+        }
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.sealed.clear();
             let ended = self.session.end(&mut self.unread, &mut scratch.sealed);

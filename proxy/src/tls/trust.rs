@@ -11,6 +11,7 @@ use webpki::{
     RevocationOptions, RevocationOptionsBuilder, anchor_from_trusted_cert,
 };
 use weft_config::secret::{DataSource, SanKind, SanMatch, TrustAnchors, Validation};
+use weft_config::spiffe::TrustDomain;
 
 use super::error::Refusal;
 use super::peer::PeerCertificate;
@@ -41,7 +42,7 @@ enum Anchors {
     /// Any of these.
     Any(Vec<TrustAnchor<'static>>),
     /// Those of the trust domain of the SPIFFE id.
-    ByTrustDomain(Vec<(Arc<str>, Vec<TrustAnchor<'static>>)>),
+    ByTrustDomain(Vec<(TrustDomain, Vec<TrustAnchor<'static>>)>),
 }
 
 /// Whose certificate is judged.
@@ -52,8 +53,13 @@ pub(super) enum Side {
 }
 
 impl Trust {
+    /// Whether a downstream is asked for its certificate although it need not have one.
+    pub(super) fn wants_certificate(&self) -> bool {
+        self.judges() || self.accept_untrusted
+    }
+
     /// Whether there is anything that a certificate is judged by.
-    pub(super) fn judges(&self) -> bool {
+    fn judges(&self) -> bool {
         !matches!(self.anchors, Anchors::None) || !self.names.is_empty() || self.pins()
     }
 
@@ -78,6 +84,9 @@ impl Trust {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Refusal> {
+        if side == Side::Downstream && !self.judges() {
+            return Err(Refusal::NoTrust);
+        }
         let facts = PeerCertificate::read(end_entity).ok_or(Refusal::Malformed)?;
         let parsed = EndEntityCert::try_from(end_entity).map_err(|error| Refusal::of(&error))?;
         match &self.anchors {
@@ -88,8 +97,8 @@ impl Trust {
                 self.chain(side, &parsed, anchors, intermediates, now)?;
             }
             Anchors::ByTrustDomain(domains) => {
-                let domain = facts.spiffe_id().and_then(trust_domain);
-                let anchors = domains.iter().find(|(name, _)| Some(&**name) == domain);
+                let id = facts.spiffe_id().ok_or(Refusal::WrongTrustDomain)?;
+                let anchors = domains.iter().find(|(name, _)| name == id.trust_domain());
                 let (_, anchors) = anchors.ok_or(Refusal::WrongTrustDomain)?;
                 self.chain(side, &parsed, anchors, intermediates, now)?;
             }
@@ -171,13 +180,6 @@ impl Trust {
         };
         is_in(&self.spki_sha256, spki.as_ref()) || is_in(&self.certificate_sha256, der)
     }
-}
-
-/// The trust domain of a SPIFFE id (SPIFFE-ID §2.1).
-fn trust_domain(id: &str) -> Option<&str> {
-    let rest = id.strip_prefix("spiffe://")?;
-    let domain = rest.split('/').next()?;
-    (!domain.is_empty()).then_some(domain)
 }
 
 impl Material for Trust {

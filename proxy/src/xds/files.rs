@@ -2,7 +2,7 @@
 
 use std::fs::{Metadata, OpenOptions};
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use weft_xds_proto::pb::envoy::service::discovery::v3::DiscoveryResponse;
 
 use super::kind::Kind;
 use super::wire::Received;
+use crate::stamp::Stamp;
 
 /// A file that is looked at from time to time. Replacing it by a rename is safe; writing it in place may be read half-way,
 /// which is then refused and read again when it changes once more.
@@ -23,15 +24,6 @@ pub struct WatchedFile {
     seen: Option<Stamp>,
     /// Whether it was said that there is no such file; once is enough.
     missed: bool,
-}
-
-/// What changes when a file is replaced or written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
 }
 
 /// What a look found.
@@ -63,13 +55,8 @@ impl WatchedFile {
 
     /// Reads the file if it changed since the last look.
     pub fn look(&mut self) -> Look {
-        let stamp = match std::fs::metadata(&self.path) {
-            Ok(metadata) => Stamp {
-                device: metadata.dev(),
-                inode: metadata.ino(),
-                size: metadata.size(),
-                modified: (metadata.mtime(), metadata.mtime_nsec()),
-            },
+        let stamp = match Stamp::of(&self.path) {
+            Ok(stamp) => stamp,
             // Gone for the moment between two steps of a replacement, or for good: what is in force stays.
             Err(_) if self.seen.is_some() || self.missed => return Look::Same,
             Err(error) => {

@@ -7,11 +7,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use weft_config::diag::{Diagnostics, FieldPath};
 use weft_config::secret::Secret;
+use weft_config::spiffe::SpiffeId;
 use weft_config::tls::{DownstreamTls, UpstreamTls};
 
 use super::authority::{Authority, Issued, dns, downstream, upstream, uri};
 use crate::stream::Plain;
-use crate::tls::{HandshakeError, Refusal, Secrets, TlsStream, accept, connect};
+use crate::tls::{
+    ClientContext, HandshakeError, Refusal, Secrets, ServerContext, TlsStream, accept, connect,
+};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -56,6 +59,30 @@ async fn shown(trust: &Value, server: &Issued, authority: &Authority, shown: &Is
     shake(&Secrets::new(), &down, &up).await
 }
 
+/// A connection over which the server has said something, so that the tickets before it have come.
+async fn hello(
+    server: &ServerContext,
+    client: &ClientContext,
+) -> Result<(TlsStream, TlsStream), HandshakeError> {
+    let (near, far) = sockets().await;
+    let (down, up) = tokio::join!(
+        accept(server, far, Vec::new(), None),
+        connect(client, near, None, LIMIT)
+    );
+    let (mut down, mut up) = (down?, up?);
+    down.write_all(b"hello").await.unwrap();
+    let mut heard = [0; 5];
+    up.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"hello");
+    Ok((down, up))
+}
+
+fn secret(proto: Value) -> Arc<Secret> {
+    let proto = weft_xds_proto::json::from_json(&proto).unwrap();
+    let read = Secret::parse(&proto, &FieldPath::root(), &mut Diagnostics::new());
+    Arc::new(read.unwrap())
+}
+
 fn ours() -> (Authority, Issued) {
     let authority = Authority::new("root");
     let server = authority.issue(&[uri("spiffe://td/ns/a/sa/server"), dns("server.test")]);
@@ -71,7 +98,7 @@ async fn both_sides_learn_who_the_other_is() {
     let (down, up) = (down.unwrap(), up.unwrap());
     let id = |stream: &TlsStream| {
         let peer = stream.facts().peer.clone().unwrap();
-        peer.spiffe_id().unwrap().to_owned()
+        peer.spiffe_id().unwrap().to_string()
     };
     assert_eq!(id(&down), "spiffe://td/ns/a/sa/client");
     assert_eq!(id(&up), "spiffe://td/ns/a/sa/server");
@@ -173,6 +200,76 @@ async fn a_client_without_a_certificate_is_refused_where_one_is_required() {
 }
 
 #[tokio::test]
+async fn a_secret_that_names_nobody_lets_nobody_in_where_a_certificate_is_required() {
+    let (authority, server) = ours();
+    let secrets = Secrets::new();
+    secrets.put(secret(
+        json!({ "name": "nobody", "validation_context": {} }),
+    ));
+    let down = downstream(
+        json!({
+            "tls_certificates": [server.json()],
+            "validation_context_sds_secret_config": { "name": "nobody" },
+        }),
+        json!({ "require_client_certificate": true }),
+    );
+    let client = authority.issue(&[uri("spiffe://td/client")]);
+    let roots = json!({ "trusted_ca": { "inline_string": authority.pem } });
+    let shows = upstream(
+        json!({ "tls_certificates": [client.json()], "validation_context": roots }),
+        json!({}),
+    );
+    let (down_end, _) = shake(&secrets, &down, &shows).await;
+    assert!(
+        matches!(down_end, Err(HandshakeError::Refused(Refusal::NoTrust))),
+        "{down_end:?}"
+    );
+    let hides = upstream(json!({ "validation_context": roots }), json!({}));
+    let (down_end, _) = shake(&secrets, &down, &hides).await;
+    assert!(
+        matches!(down_end, Err(HandshakeError::NoCertificate)),
+        "{down_end:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_new_certificate_of_the_client_begins_a_new_session() {
+    let (authority, server) = ours();
+    let secrets = Secrets::new();
+    let told = |id: &str| {
+        let issued = authority.issue(&[uri(id)]);
+        secrets.put(secret(
+            json!({ "name": "own", "tls_certificate": issued.json() }),
+        ));
+    };
+    let roots = json!({ "trusted_ca": { "inline_string": authority.pem } });
+    let down = downstream(
+        json!({ "tls_certificates": [server.json()], "validation_context": roots }),
+        json!({ "require_client_certificate": true }),
+    );
+    let up = upstream(
+        json!({ "tls_certificate_sds_secret_configs": [{ "name": "own" }], "validation_context": roots }),
+        json!({}),
+    );
+    told("spiffe://td/first");
+    let (server, client) = (secrets.server(&down), secrets.client(&up));
+    for (resumed, id) in [
+        (false, "spiffe://td/first"),
+        (true, "spiffe://td/first"),
+        (false, "spiffe://td/second"),
+    ] {
+        if id.ends_with("second") {
+            told(id);
+        }
+        let (down, _up) = hello(&server, &client).await.unwrap();
+        let facts = down.facts();
+        assert_eq!(facts.resumed, resumed);
+        let peer = facts.peer.as_ref().unwrap();
+        assert_eq!(peer.spiffe_id(), Some(SpiffeId::parse(id).unwrap()));
+    }
+}
+
+#[tokio::test]
 async fn a_server_is_judged_by_the_name_that_was_asked_for() {
     let (authority, server) = ours();
     let down = downstream(json!({ "tls_certificates": [server.json()] }), json!({}));
@@ -208,11 +305,9 @@ async fn a_named_secret_takes_over_without_a_new_context() {
     let client = secrets.client(&up);
     let told = |id: &str| {
         let issued = authority.issue(&[uri(id)]);
-        let proto = weft_xds_proto::json::from_json(
-            &json!({ "name": "own", "tls_certificate": issued.json() }),
-        );
-        let read = Secret::parse(&proto.unwrap(), &FieldPath::root(), &mut Diagnostics::new());
-        secrets.put(Arc::new(read.unwrap()));
+        secrets.put(secret(
+            json!({ "name": "own", "tls_certificate": issued.json() }),
+        ));
     };
     let (near, far) = sockets().await;
     let (early, _) = tokio::join!(
@@ -232,7 +327,7 @@ async fn a_named_secret_takes_over_without_a_new_context() {
         );
         down.unwrap();
         let peer = up.unwrap().facts().peer.clone().unwrap();
-        assert_eq!(peer.spiffe_id(), Some(id));
+        assert_eq!(peer.spiffe_id(), Some(SpiffeId::parse(id).unwrap()));
     }
 }
 
@@ -242,11 +337,10 @@ async fn an_authority_that_is_trusted_no_more_ends_its_sessions() {
     let other = Authority::new("other");
     let secrets = Secrets::new();
     let trust = |pem: &str| {
-        let proto = weft_xds_proto::json::from_json(&json!({
-            "name": "roots", "validation_context": { "trusted_ca": { "inline_string": pem } },
-        }));
-        let read = Secret::parse(&proto.unwrap(), &FieldPath::root(), &mut Diagnostics::new());
-        secrets.put(Arc::new(read.unwrap()));
+        let roots = json!({ "trusted_ca": { "inline_string": pem } });
+        secrets.put(secret(
+            json!({ "name": "roots", "validation_context": roots }),
+        ));
     };
     trust(&authority.pem);
     let down = downstream(
@@ -267,19 +361,8 @@ async fn an_authority_that_is_trusted_no_more_ends_its_sessions() {
         if expected.is_none() {
             trust(&other.pem);
         }
-        let (near, far) = sockets().await;
-        let (down, up) = tokio::join!(
-            accept(&server, far, Vec::new(), None),
-            connect(&client, near, None, LIMIT)
-        );
+        let down = hello(&server, &client).await.map(|(down, _)| down);
         let resumed = down.as_ref().ok().map(|stream| stream.facts().resumed);
         assert_eq!(resumed, expected, "{down:?}");
-        if let (Ok(mut down), Ok(mut up)) = (down, up) {
-            // Tickets come before it.
-            down.write_all(b"hello").await.unwrap();
-            let mut heard = [0; 5];
-            up.read_exact(&mut heard).await.unwrap();
-            assert_eq!(&heard, b"hello");
-        }
     }
 }

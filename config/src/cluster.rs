@@ -6,6 +6,7 @@ mod parse;
 mod protection;
 mod protocol;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,25 @@ pub struct Cluster {
     pub tcp_keepalive: Option<TcpKeepalive>,
     /// TLS towards endpoints; `None`: they are spoken to in plain.
     pub tls: Option<Arc<UpstreamTls>>,
+    /// What is spoken instead to endpoints with these labels; the first that fits counts (`transport_socket_matches`).
+    pub socket_matches: Vec<SocketMatch>,
+}
+
+/// How endpoints with certain labels are spoken to (`Cluster.TransportSocketMatch`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct SocketMatch {
+    /// Labels that an endpoint must have, in its metadata under `envoy.transport_socket_match`; none: any will do.
+    pub labels: BTreeMap<String, String>,
+    /// TLS towards them; `None`: they are spoken to in plain.
+    pub tls: Option<Arc<UpstreamTls>>,
+}
+
+impl SocketMatch {
+    /// Whether an endpoint with these labels is meant.
+    pub fn fits(&self, labels: &BTreeMap<String, String>) -> bool {
+        let mut wanted = self.labels.iter();
+        wanted.all(|(name, value)| labels.get(name) == Some(value))
+    }
 }
 
 /// Where a cluster's endpoints come from.

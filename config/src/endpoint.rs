@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-pub(crate) use parse::dns_endpoints;
+pub(crate) use parse::{dns_endpoints, text};
 
 /// Where an endpoint is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,7 +53,12 @@ pub struct Endpoint {
     pub hostname: Arc<str>,
     /// `envoy.lb` metadata, for subsets.
     pub metadata: BTreeMap<String, String>,
+    /// `envoy.transport_socket_match` metadata, by which a cluster chooses how it is spoken to.
+    pub socket_labels: Labels,
 }
+
+/// Labels of an endpoint, shared by its copies.
+pub type Labels = Arc<BTreeMap<String, String>>;
 
 /// `core.v3.Locality`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -101,4 +106,6 @@ pub struct DnsEndpoint {
     pub priority: u32,
     /// See [`Endpoint::weight`].
     pub weight: u32,
+    /// See [`Endpoint::socket_labels`].
+    pub socket_labels: Labels,
 }

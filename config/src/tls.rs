@@ -3,6 +3,7 @@
 mod parameters;
 mod parse;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,8 +89,74 @@ pub enum ValidationSource {
     Combined(Arc<Validation>, SecretName),
 }
 
-/// The name of a secret (`SdsSecretConfig.name`).
-pub type SecretName = Arc<str>;
+/// A secret that is told under a name, by whom.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SecretName {
+    /// Who tells it.
+    pub origin: SecretOrigin,
+    /// Its name: `SdsSecretConfig.name`, or the `instance_name` of a certificate provider.
+    pub name: Arc<str>,
+}
+
+/// Who tells a secret.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SecretOrigin {
+    /// The bootstrap (`static_resources.secrets`).
+    Bootstrap,
+    /// A certificate provider of the proxy's own: `default` is who the workload is in its mesh.
+    Provider,
+}
+
+impl SecretName {
+    /// A secret of the bootstrap.
+    pub fn of_bootstrap(name: &str) -> Self {
+        Self {
+            origin: SecretOrigin::Bootstrap,
+            name: name.into(),
+        }
+    }
+
+    /// Who the workload is in its mesh: the certificate of this name and the roots that it trusts.
+    pub fn of_workload() -> Self {
+        Self {
+            origin: SecretOrigin::Provider,
+            name: WORKLOAD_PROVIDER.into(),
+        }
+    }
+}
+
+impl fmt::Display for SecretName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.origin {
+            SecretOrigin::Bootstrap => write!(f, "secret {:?}", self.name),
+            SecretOrigin::Provider => write!(f, "certificate provider {:?}", self.name),
+        }
+    }
+}
+
+/// The certificate provider that is the workload's own identity, as proxyless gRPC calls it (gRFC A29).
+pub const WORKLOAD_PROVIDER: &str = "default";
+
+/// Protocols by which sidecars know one another (ALPN): a TLS connection that offers one of them is the mesh's own and not the
+/// application's. Each stands for itself, so that a server can tell by the ClientHello what will be spoken inside.
+pub mod mesh_alpn {
+    /// In the context of a cluster: its endpoints are sidecars.
+    pub const MESH: &str = "weft";
+    /// HTTP is spoken inside; offered beside `h2`, which is what is agreed on.
+    pub const HTTP: &str = "weft-http";
+    /// Bytes that nobody looks into.
+    pub const TCP: &str = "weft-tcp";
+}
+
+impl UpstreamTls {
+    /// Whether it leads to sidecars, which speak HTTP/2 for whatever HTTP their applications speak.
+    pub fn is_mesh(&self) -> bool {
+        self.common
+            .alpn
+            .iter()
+            .any(|name| **name == *mesh_alpn::MESH)
+    }
+}
 
 impl CertificateSource {
     /// The secret that it names, if it names one.

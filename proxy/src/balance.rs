@@ -13,6 +13,7 @@ mod original;
 mod outlier;
 mod spread;
 mod table;
+mod terms;
 mod view;
 
 pub use breaker::{BreakerGuard, CircuitBreakers};

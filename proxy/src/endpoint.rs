@@ -12,7 +12,7 @@ use weft_config::endpoint::Address;
 
 use crate::stream::{Plain, Stream};
 use crate::telemetry::ClusterStats;
-use crate::tls::{self, ClientContext, HandshakeError};
+use crate::tls::{self, ClientContext, HandshakeError, Inside};
 
 /// Why no connection could be opened.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,8 @@ pub struct Dial {
     pub keepalive: Option<TcpKeepalive>,
     /// TLS, where it is spoken.
     pub tls: Option<Arc<ClientContext>>,
+    /// What is spoken inside of TLS.
+    pub inside: Inside,
     /// Where handshakes are counted.
     pub stats: Arc<ClusterStats>,
 }
@@ -82,7 +84,7 @@ pub async fn connect(address: &Address, dial: &Dial) -> Result<Stream, ConnectEr
         Address::Pipe(_) => None,
     };
     let left = limit.saturating_sub(begun.elapsed());
-    let shaken = tls::connect(context, socket, ip, left).await;
+    let shaken = tls::connect(context, socket, ip, dial.inside, left).await;
     dial.stats.tls.count(match &shaken {
         Ok(stream) => stream.facts().result(),
         Err(error) => error.word(),

@@ -17,7 +17,7 @@ mod stream;
 mod trust;
 mod verifier;
 
-pub use context::{ClientContext, ServerContext};
+pub use context::{ClientContext, Inside, ServerContext};
 pub use error::{HandshakeError, Refusal};
 pub use handshake::{accept, connect};
 pub use peer::{PeerCertificate, TlsFacts};

@@ -11,9 +11,12 @@ use std::time::Duration;
 use weft_xds_proto::pb::envoy::config::cluster::v3 as pb;
 use weft_xds_proto::pb::envoy::config::core::v3 as core;
 
-use super::{Balancer, CircuitBreakers, Cluster, Discovery, OutlierDetection, TcpKeepalive};
+use super::{
+    Balancer, CircuitBreakers, Cluster, Discovery, OutlierDetection, SocketMatch, TcpKeepalive,
+};
 use crate::cluster::protocol::Protocol;
 use crate::diag::{Diagnostics, FieldPath};
+use crate::endpoint::text;
 use crate::proto::{positive_duration, u32_or};
 use crate::tls::UpstreamTls;
 
@@ -68,7 +71,41 @@ fn read(proto: &pb::Cluster, at: &FieldPath, diag: &mut Diagnostics) -> Option<C
         panic_threshold_percent: panic_threshold(proto, at, diag),
         tcp_keepalive: keepalive.map(TcpKeepalive::parse),
         tls: tls.map(Arc::new),
+        socket_matches: socket_matches(proto, at, diag),
     })
+}
+
+/// Forms of transport in one cluster.
+const SOCKET_MATCHES_MAX: usize = 64;
+
+fn socket_matches(proto: &pb::Cluster, at: &FieldPath, diag: &mut Diagnostics) -> Vec<SocketMatch> {
+    let at = at.field("transport_socket_matches");
+    let count = proto.transport_socket_matches.len();
+    if count > SOCKET_MATCHES_MAX {
+        let rule = format!("must be at most {SOCKET_MATCHES_MAX}, got {count}");
+        diag.fault(at, rule);
+        return Vec::new();
+    }
+    let mut matches: Vec<SocketMatch> = Vec::with_capacity(count);
+    for (index, proto) in proto.transport_socket_matches.iter().enumerate() {
+        let at = at.index(index);
+        let socket = &proto.transport_socket;
+        let tls = UpstreamTls::of_socket(socket, &at.field("transport_socket"), diag);
+        let tls = tls.map(Arc::new);
+        // Clusters tend to have the same context twice; sessions are kept by context.
+        let same = matches.iter().find(|it| it.tls == tls);
+        let tls = same.map_or(tls, |it| it.tls.clone());
+        let fields = proto.r#match.iter().flat_map(|it| &it.fields);
+        let at = at.field("match");
+        let labels = fields.filter_map(|(name, value)| {
+            let value = text(value).ok_or("must be a text, a number or a boolean");
+            let value = diag.keep(at.key(name), value.map_err(str::to_owned))?;
+            Some((name.clone(), value))
+        });
+        let labels = labels.collect();
+        matches.push(SocketMatch { labels, tls });
+    }
+    matches
 }
 
 /// What would change where requests go, or who gets in, if it were ignored.
@@ -91,13 +128,6 @@ fn refuse_unsupported(proto: &pb::Cluster, at: &FieldPath, diag: &mut Diagnostic
         "connection_pool_per_downstream_connection",
         proto.connection_pool_per_downstream_connection,
     );
-    for (index, matched) in proto.transport_socket_matches.iter().enumerate() {
-        let at = at.field("transport_socket_matches").index(index);
-        let at = at.field("transport_socket");
-        if UpstreamTls::of_socket(&matched.transport_socket, &at, diag).is_some() {
-            diag.fault(at, "TLS for some endpoints only is not supported yet");
-        }
-    }
     let mut ignored = |name: &str, given: bool| {
         if given {
             diag.warn(at.field(name), "is not supported yet and ignored");

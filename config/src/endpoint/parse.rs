@@ -178,7 +178,8 @@ impl Endpoint {
             weight,
             health: Health::parse(proto.health_status),
             hostname: endpoint.hostname.as_str().into(),
-            metadata: metadata(&proto.metadata),
+            metadata: metadata(&proto.metadata, "envoy.lb"),
+            socket_labels: metadata(&proto.metadata, SOCKET_LABELS).into(),
         })
     }
 }
@@ -257,20 +258,25 @@ impl Health {
     }
 }
 
-fn metadata(proto: &Option<core::Metadata>) -> BTreeMap<String, String> {
-    let lb = proto
-        .as_ref()
-        .and_then(|it| it.filter_metadata.get("envoy.lb"));
-    let fields = lb.into_iter().flat_map(|it| &it.fields);
-    let text = |value: &Value| match &value.kind {
+/// Where labels stand that a cluster's `transport_socket_matches` ask for.
+const SOCKET_LABELS: &str = "envoy.transport_socket_match";
+
+fn metadata(proto: &Option<core::Metadata>, under: &str) -> BTreeMap<String, String> {
+    let found = proto.as_ref().and_then(|it| it.filter_metadata.get(under));
+    let fields = found.into_iter().flat_map(|it| &it.fields);
+    fields
+        .filter_map(|(key, value)| Some((key.clone(), text(value)?)))
+        .collect()
+}
+
+/// A label's value as text.
+pub(crate) fn text(value: &Value) -> Option<String> {
+    match &value.kind {
         Some(Kind::StringValue(text)) => Some(text.clone()),
         Some(Kind::NumberValue(number)) => Some(number.to_string()),
         Some(Kind::BoolValue(bool)) => Some(bool.to_string()),
         _ => None,
-    };
-    fields
-        .filter_map(|(key, value)| Some((key.clone(), text(value)?)))
-        .collect()
+    }
 }
 
 /// Reads the endpoints of a cluster whose names the proxy resolves; an IP address is a name that resolves to itself.
@@ -301,6 +307,7 @@ pub(crate) fn dns_endpoints(
                 locality: Locality::parse(&locality.locality),
                 priority: locality.priority,
                 weight,
+                socket_labels: metadata(&endpoint.metadata, SOCKET_LABELS).into(),
             }));
         }
     }

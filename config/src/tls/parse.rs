@@ -10,7 +10,7 @@ use weft_xds_proto::pb::google::protobuf::Any;
 
 use super::{
     CertificateSource, DownstreamTls, SecretName, ServerResumption, TlsContext, TlsParameters,
-    UpstreamTls, ValidationSource,
+    UpstreamTls, ValidationSource, WORKLOAD_PROVIDER,
 };
 use crate::diag::{Diagnostics, FieldPath};
 use crate::proto::{bool_or, type_name, u32_or, unpack};
@@ -104,7 +104,9 @@ impl DownstreamTls {
         let at = at.field("common_tls_context");
         let given = proto.common_tls_context.as_ref();
         let given = given.is_some_and(|it| {
-            !it.tls_certificates.is_empty() || !it.tls_certificate_sds_secret_configs.is_empty()
+            !it.tls_certificates.is_empty()
+                || !it.tls_certificate_sds_secret_configs.is_empty()
+                || it.tls_certificate_provider_instance.is_some()
         });
         if !given {
             diag.fault(at.field("tls_certificates"), "must not be empty");
@@ -208,10 +210,6 @@ fn refuse_unsupported(proto: &pb::CommonTlsContext, at: &FieldPath, diag: &mut D
     };
     for (name, given) in [
         (
-            "tls_certificate_provider_instance",
-            proto.tls_certificate_provider_instance.is_some(),
-        ),
-        (
             "custom_tls_certificate_selector",
             proto.custom_tls_certificate_selector.is_some(),
         ),
@@ -253,6 +251,11 @@ fn certificates(
         let at = at.field(named).index(index);
         certificates.extend(secret_name(config, &at, diag).map(CertificateSource::Named));
     }
+    if let Some(provider) = &proto.tls_certificate_provider_instance {
+        let at = at.field("tls_certificate_provider_instance");
+        let named = diag.keep(at, provider_name(provider, "certificate_name"));
+        certificates.extend(named.map(CertificateSource::Named));
+    }
     if certificates.len() > ENTRIES_MAX {
         let rule = format!("must be at most {ENTRIES_MAX}, got {}", certificates.len());
         diag.fault(at.field("tls_certificates"), rule);
@@ -271,7 +274,11 @@ fn validation(
     let unsupported = match &proto.validation_context_type {
         None => return Some(None),
         Some(Type::ValidationContext(proto)) => {
-            let read = Validation::parse(proto, &at.field("validation_context"), diag)?;
+            let at = at.field("validation_context");
+            if let Some(provider) = &proto.ca_certificate_provider_instance {
+                return provided(proto, provider, &at, diag).map(Some);
+            }
+            let read = Validation::parse(proto, &at, diag)?;
             return Some(Some(ValidationSource::Inline(Arc::new(read))));
         }
         Some(Type::ValidationContextSdsSecretConfig(config)) => {
@@ -299,14 +306,61 @@ fn combined(
     diag: &mut Diagnostics,
 ) -> Option<ValidationSource> {
     let default = proto.default_validation_context.clone().unwrap_or_default();
-    let default = Validation::parse_part(&default, &at.field("default_validation_context"), diag);
+    let at_default = at.field("default_validation_context");
+    let named = proto.validation_context_sds_secret_config.as_ref();
+    if let (Some(provider), None) = (&default.ca_certificate_provider_instance, named) {
+        return provided(&default, provider, &at_default, diag);
+    }
+    let default = Validation::parse_part(&default, &at_default, diag);
     let at = at.field("validation_context_sds_secret_config");
-    let Some(config) = &proto.validation_context_sds_secret_config else {
+    let Some(config) = named else {
         diag.fault(at, "is missing");
         return None;
     };
     let named = secret_name(config, &at, diag);
     Some(ValidationSource::Combined(Arc::new(default?), named?))
+}
+
+/// A context whose roots a certificate provider tells (gRFC A29).
+fn provided(
+    proto: &pb::CertificateValidationContext,
+    provider: &pb::CertificateProviderPluginInstance,
+    at: &FieldPath,
+    diag: &mut Diagnostics,
+) -> Option<ValidationSource> {
+    let rest = pb::CertificateValidationContext {
+        ca_certificate_provider_instance: None,
+        ..proto.clone()
+    };
+    let rest = Validation::parse_part(&rest, at, diag);
+    let at_provider = at.field("ca_certificate_provider_instance");
+    let named = diag.keep(
+        at_provider,
+        provider_name(provider, "root_certificate_name"),
+    );
+    let rest = rest?;
+    if rest.anchors.is_some() {
+        let rule = "excludes ca_certificate_provider_instance";
+        diag.fault(at.field("trusted_ca"), rule);
+    }
+    Some(ValidationSource::Combined(Arc::new(rest), named?))
+}
+
+/// A certificate provider of the proxy's own; it has one certificate and one set of roots.
+fn provider_name(
+    proto: &pb::CertificateProviderPluginInstance,
+    what: &str,
+) -> Result<SecretName, String> {
+    if proto.instance_name != WORKLOAD_PROVIDER {
+        return Err(format!(
+            "instance_name must be {WORKLOAD_PROVIDER:?}, got {:?}",
+            proto.instance_name
+        ));
+    }
+    if !proto.certificate_name.is_empty() {
+        return Err(format!("certificate_name: there is but one {what}"));
+    }
+    Ok(SecretName::of_workload())
 }
 
 /// The name of a secret that the bootstrap has.
@@ -324,7 +378,7 @@ fn secret_name(
         diag.fault(at.field("name"), "must not be empty");
         return None;
     }
-    Some(proto.name.as_str().into())
+    Some(SecretName::of_bootstrap(&proto.name))
 }
 
 fn alpn(given: &[String], at: &FieldPath, diag: &mut Diagnostics) -> Vec<Arc<str>> {

@@ -3,8 +3,8 @@ use serde_json::{Value, json};
 use crate::diag::{Diagnostics, FieldPath};
 use crate::testing::{findings, message};
 use crate::tls::{
-    CertificateSource, CipherSuite, DownstreamTls, KeyExchange, TlsVersion, UpstreamTls,
-    ValidationSource,
+    CertificateSource, CipherSuite, DownstreamTls, KeyExchange, SecretName, TlsVersion,
+    UpstreamTls, ValidationSource,
 };
 
 fn files() -> Value {
@@ -157,11 +157,46 @@ fn secrets_are_named_where_they_are_not_written_out() {
         .iter()
         .filter_map(CertificateSource::named)
         .collect();
-    assert_eq!(names, [&"own".into()]);
+    assert_eq!(names, [&SecretName::of_bootstrap("own")]);
     let validation = common.validation.unwrap();
-    assert_eq!(validation.named(), Some(&"roots".into()));
+    assert_eq!(validation.named(), Some(&SecretName::of_bootstrap("roots")));
     let ValidationSource::Combined(base, _) = validation else {
         panic!("{validation:?}")
     };
     assert_eq!(base.subject_alt_names.len(), 1);
+}
+
+#[test]
+fn the_workloads_own_identity_is_a_certificate_provider() {
+    let provider = json!({ "instance_name": "default" });
+    let names = json!([{ "san_type": "URI", "matcher": { "exact": "spiffe://td/ns/a/sa/b" } }]);
+    let context = json!({ "ca_certificate_provider_instance": provider, "match_typed_subject_alt_names": names });
+    for validation in [
+        json!({ "validation_context": context }),
+        json!({ "combined_validation_context": { "default_validation_context": context } }),
+    ] {
+        let mut common = validation;
+        common["tls_certificate_provider_instance"] = provider.clone();
+        let (tls, found) = upstream(json!({ "common_tls_context": common }));
+        assert_eq!(found, Vec::<String>::new());
+        let common = tls.unwrap().common;
+        let own = SecretName::of_workload();
+        assert_eq!(common.certificates, [CertificateSource::Named(own.clone())]);
+        let Some(ValidationSource::Combined(base, named)) = common.validation else {
+            panic!("{:?}", common.validation)
+        };
+        assert_eq!((base.subject_alt_names.len(), named), (1, own));
+    }
+    let (tls, found) = upstream(json!({ "common_tls_context": {
+        "tls_certificate_provider_instance": { "instance_name": "other" },
+        "validation_context": { "ca_certificate_provider_instance": { "instance_name": "default", "certificate_name": "x" } },
+    } }));
+    assert!(tls.is_none());
+    assert_eq!(
+        found,
+        [
+            "fault: common_tls_context.tls_certificate_provider_instance: instance_name must be \"default\", got \"other\"",
+            "fault: common_tls_context.validation_context.ca_certificate_provider_instance: certificate_name: there is but one root_certificate_name",
+        ]
+    );
 }

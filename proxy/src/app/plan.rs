@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use weft_config::bootstrap::{Bootstrap, ConfigSource};
 use weft_config::cluster::ClusterName;
 use weft_config::listener::{Direction, Listener};
+use weft_config::tls::SecretName;
 
 use super::config::{Config, Source, StartError};
 use super::mesh::MeshConfig;
@@ -161,7 +162,7 @@ impl Plan {
             Fixed::Bootstrap(bootstrap) => {
                 // Before those who name them.
                 for secret in &bootstrap.secrets {
-                    secrets.put(secret.clone());
+                    secrets.put(&SecretName::of_bootstrap(&secret.name), &secret.kind);
                 }
                 for cluster in &bootstrap.clusters {
                     core.put_static_cluster(cluster.clone(), now);

@@ -15,10 +15,11 @@ use super::endpoint::{EndpointId, EndpointState, Outcome};
 use super::original::OriginalDestinations;
 use super::outlier::nanos;
 use super::table::EndpointTable;
+use super::terms::Terms;
 use super::view::View;
 use crate::endpoint::Dial;
 use crate::telemetry::{ClusterStats, Metrics};
-use crate::tls::{ClientContext, Secrets};
+use crate::tls::{Inside, Secrets};
 
 /// A cluster, keyed by name.
 #[derive(Debug)]
@@ -36,13 +37,6 @@ pub struct Cluster {
     epoch: Instant,
     /// Held while the next view is built, never by a request.
     writer: Mutex<()>,
-}
-
-/// A configuration, and what was made of it.
-#[derive(Debug)]
-struct Terms {
-    config: Arc<config::Cluster>,
-    tls: Option<Arc<ClientContext>>,
 }
 
 /// What a choice depends on.
@@ -120,17 +114,13 @@ impl Cluster {
         metrics: &Metrics,
         now: Instant,
     ) -> Arc<Self> {
-        let tls = config.tls.as_ref().map(|tls| secrets.client(tls));
         let stats = metrics.cluster(&config.name);
         let view = View::build(Arc::default(), &config, 0, 0);
         let cluster = Self {
             name: config.name.clone(),
             breakers: CircuitBreakers::new(&config.circuit_breakers, stats.clone(), now),
             stats,
-            terms: ArcSwap::from_pointee(Terms {
-                config: config.clone(),
-                tls,
-            }),
+            terms: ArcSwap::from_pointee(Terms::new(config.clone(), secrets, None)),
             view: ArcSwap::from_pointee(view),
             originals: OriginalDestinations::default(),
             warm: AtomicBool::new(matches!(config.discovery, Discovery::OriginalDst)),
@@ -148,13 +138,21 @@ impl Cluster {
         self.terms.load().config.clone()
     }
 
+    /// Whether `endpoint` is a sidecar's: the hop to it is HTTP/2, whatever the applications speak.
+    pub fn is_mesh(&self, endpoint: &EndpointState) -> bool {
+        let terms = self.terms.load();
+        let tls = terms.tls_of(&endpoint.socket_labels);
+        tls.is_some_and(|context| context.config.is_mesh())
+    }
+
     /// How a connection to one of its endpoints is opened.
-    pub fn dial(&self) -> (Arc<config::Cluster>, Dial) {
+    pub fn dial(&self, endpoint: &EndpointState, inside: Inside) -> (Arc<config::Cluster>, Dial) {
         let terms = self.terms.load();
         let dial = Dial {
             timeout: terms.config.connect_timeout,
             keepalive: terms.config.tcp_keepalive,
-            tls: terms.tls.clone(),
+            tls: terms.tls_of(&endpoint.socket_labels).cloned(),
+            inside,
             stats: self.stats.clone(),
         };
         (terms.config.clone(), dial)
@@ -164,17 +162,9 @@ impl Cluster {
     pub fn set_config(&self, config: Arc<config::Cluster>, secrets: &Secrets) {
         let now = self.nanos(Instant::now());
         self.breakers.set(&config.circuit_breakers);
-        // An equal context goes on, and its sessions with it.
-        let before = self.terms.load().tls.clone();
-        let same = before.filter(|it| Some(&it.config) == config.tls.as_ref());
-        let tls = config
-            .tls
-            .as_ref()
-            .map(|tls| same.unwrap_or_else(|| secrets.client(tls)));
-        self.terms.store(Arc::new(Terms {
-            config: config.clone(),
-            tls,
-        }));
+        let before = self.terms.load_full();
+        let terms = Terms::new(config.clone(), secrets, Some(&before));
+        self.terms.store(Arc::new(terms));
         match &config.discovery {
             Discovery::Static(set) => self.set_endpoints_at(set, now),
             _ => self.rebuild(now, |table| table.clone()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use weft_config::endpoint::Address;
+use weft_config::endpoint::{Address, Labels};
 
 use super::outlier::Record;
 
@@ -18,7 +18,8 @@ impl EndpointId {
     }
 }
 
-/// One endpoint of one cluster. Lives on while the cluster has its address (and `hostname`), whatever else changes.
+/// One endpoint of one cluster. Lives on while the cluster has its address (with its `hostname` and the labels by which
+/// its transport is chosen), whatever else changes.
 #[derive(Debug)]
 pub struct EndpointState {
     /// Its name in this process; upstream pools are keyed by it.
@@ -27,6 +28,8 @@ pub struct EndpointState {
     pub address: Address,
     /// `hostname` of the xDS endpoint; empty when not given.
     pub hostname: Arc<str>,
+    /// What its cluster chooses by how it is spoken to.
+    pub socket_labels: Labels,
     active: AtomicU32,
     requests: AtomicU64,
     failures: AtomicU64,
@@ -35,11 +38,12 @@ pub struct EndpointState {
 
 impl EndpointState {
     /// An endpoint where nothing has happened yet.
-    pub fn new(address: Address, hostname: Arc<str>) -> Arc<Self> {
+    pub fn new(address: Address, hostname: Arc<str>, socket_labels: Labels) -> Arc<Self> {
         Arc::new(Self {
             id: EndpointId::next(),
             address,
             hostname,
+            socket_labels,
             active: AtomicU32::new(0),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),

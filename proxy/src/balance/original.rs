@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use weft_config::endpoint::Address;
+use weft_config::endpoint::{Address, Labels};
 
 use super::endpoint::EndpointState;
 
@@ -32,7 +32,7 @@ impl OriginalDestinations {
         if let Some(endpoint) = known.get(&address) {
             return endpoint.clone();
         }
-        let endpoint = EndpointState::new(Address::Socket(address), "".into());
+        let endpoint = EndpointState::new(Address::Socket(address), "".into(), Labels::default());
         let mut next = Known::clone(&known);
         drop(known);
         if next.len() >= ADDRESSES_MAX {

@@ -1,9 +1,9 @@
 //! The endpoints of a cluster as last told, each with its state.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use weft_config::endpoint::{Address, EndpointSet, Health, Locality};
+use weft_config::endpoint::{Address, Endpoint, EndpointSet, Health, Locality};
 
 use super::endpoint::EndpointState;
 
@@ -34,31 +34,45 @@ pub(super) struct Row {
     pub(super) health: Health,
 }
 
+/// What an endpoint is known by from one set to the next.
+type Key<'e> = (&'e Address, &'e str, &'e BTreeMap<String, String>);
+
+fn key(endpoint: &Endpoint) -> Key<'_> {
+    let Endpoint {
+        address,
+        hostname,
+        socket_labels,
+        ..
+    } = endpoint;
+    (address, hostname, socket_labels)
+}
+
+fn key_of(state: &EndpointState) -> Key<'_> {
+    (&state.address, &state.hostname, &state.socket_labels)
+}
+
 impl EndpointTable {
     /// A table of this set in which endpoints of `old` keep their state.
     pub(super) fn build(set: &EndpointSet, old: &Self) -> Self {
-        let mut known: HashMap<(&Address, &str), &Arc<EndpointState>, foldhash::fast::RandomState> =
-            old.rows()
-                .map(|row| ((&row.state.address, &*row.state.hostname), &row.state))
-                .collect();
+        let mut known: HashMap<Key<'_>, &Arc<EndpointState>, foldhash::fast::RandomState> = old
+            .rows()
+            .map(|row| (key_of(&row.state), &row.state))
+            .collect();
         // An endpoint listed twice has one state, whether it is old or new.
         let fresh: Vec<Arc<EndpointState>> = {
             let mut fresh = Vec::new();
             for endpoint in set.localities.iter().flat_map(|group| &group.endpoints) {
-                if !known.contains_key(&(&endpoint.address, &*endpoint.hostname)) {
+                if !known.contains_key(&key(endpoint)) {
                     fresh.push(EndpointState::new(
                         endpoint.address.clone(),
                         endpoint.hostname.clone(),
+                        endpoint.socket_labels.clone(),
                     ));
                 }
             }
             fresh
         };
-        known.extend(
-            fresh
-                .iter()
-                .map(|state| ((&state.address, &*state.hostname), state)),
-        );
+        known.extend(fresh.iter().map(|state| (key_of(state), state)));
         let groups = set.localities.iter().map(|group| Group {
             locality: group.locality.clone(),
             priority: group.priority,
@@ -67,7 +81,7 @@ impl EndpointTable {
                 .endpoints
                 .iter()
                 .filter_map(|endpoint| {
-                    let state = known.get(&(&endpoint.address, &*endpoint.hostname))?;
+                    let state = known.get(&key(endpoint))?;
                     Some(Row {
                         state: Arc::clone(state),
                         weight: endpoint.weight.max(1),

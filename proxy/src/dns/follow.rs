@@ -172,6 +172,7 @@ fn endpoints(names: &[DnsEndpoint], answers: &[Option<Answer>], take: Take) -> E
                 health: Health::Healthy,
                 hostname: name.target.host.clone(),
                 metadata: BTreeMap::new(),
+                socket_labels: name.socket_labels.clone(),
             });
         }
     }

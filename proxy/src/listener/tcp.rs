@@ -16,6 +16,7 @@ use crate::endpoint::{self, ConnectError};
 use crate::snapshot::TcpView;
 use crate::stream::Stream;
 use crate::telemetry::ConnectionLog;
+use crate::tls::Inside;
 use crate::tunnel::{self, Close, Preread, TunnelOptions};
 use crate::worker::Worker;
 
@@ -222,7 +223,7 @@ async fn try_once(
     let Some(breaker) = cluster.breakers.try_acquire_connection() else {
         return Err(ConnectFailure::new(ResponseFlag::UO, "connections_max").at(&cluster));
     };
-    let (_, dial) = cluster.dial();
+    let (_, dial) = cluster.dial(active.endpoint(), Inside::Bytes);
     let opened = endpoint::connect(&active.endpoint().address, &dial).await;
     let outcome = match &opened {
         Ok(_) => Outcome::Connected,

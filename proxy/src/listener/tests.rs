@@ -158,6 +158,7 @@ impl Proxy {
                 health: Health::Healthy,
                 hostname: "".into(),
                 metadata: Default::default(),
+                socket_labels: Default::default(),
             })
             .collect();
         let config = cluster::Cluster {
@@ -183,6 +184,7 @@ impl Proxy {
             panic_threshold_percent: 50,
             tcp_keepalive: None,
             tls: None,
+            socket_matches: Vec::new(),
         };
         Cluster::new(
             Arc::new(config),

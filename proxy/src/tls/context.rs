@@ -9,7 +9,7 @@ use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache};
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::ServerName;
 use weft_config::tls::{
-    CipherSuite, DownstreamTls, KeyExchange, TlsParameters, TlsVersion, UpstreamTls,
+    CipherSuite, DownstreamTls, KeyExchange, TlsParameters, TlsVersion, UpstreamTls, mesh_alpn,
 };
 
 use super::error::HandshakeError;
@@ -37,7 +37,23 @@ pub struct ClientContext {
     pub config: Arc<UpstreamTls>,
     certificates: Vec<Arc<Slot<Certificate>>>,
     trust: Option<Arc<Slot<Trust>>>,
-    made: Made<ClientConfig>,
+    made: Made<Clients>,
+}
+
+/// What is spoken inside of a connection to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inside {
+    /// HTTP.
+    Http,
+    /// Bytes that nobody looks into.
+    Bytes,
+}
+
+/// One for each of [`Inside`]; they differ in the protocols that are offered, and only between sidecars.
+#[derive(Debug)]
+struct Clients {
+    http: Arc<ClientConfig>,
+    bytes: Arc<ClientConfig>,
 }
 
 /// The form that rustls takes, made anew when what it was made for changes. With it end the sessions that could be resumed: a
@@ -169,13 +185,17 @@ impl ClientContext {
     }
 
     /// What a handshake is made with now.
-    pub(super) fn current(&self) -> Result<Arc<ClientConfig>, HandshakeError> {
+    pub(super) fn current(&self, inside: Inside) -> Result<Arc<ClientConfig>, HandshakeError> {
         check_ready(&self.certificates)?;
         // Each only rises, so their sum is another one after any swap.
         let own = self.certificates.iter().map(|slot| slot.revision());
         let trust = self.trust.iter().map(|trust| trust.revision());
         let revision = own.chain(trust).sum();
-        Ok(self.made.get(revision, || self.make())?)
+        let made = self.made.get(revision, || self.make())?;
+        Ok(match inside {
+            Inside::Http => made.http.clone(),
+            Inside::Bytes => made.bytes.clone(),
+        })
     }
 
     /// The name that is asked for: the one configured, or the address, which is not sent.
@@ -186,7 +206,27 @@ impl ClientContext {
             .unwrap_or_else(|| ServerName::from(address))
     }
 
-    fn make(&self) -> Result<ClientConfig, rustls::Error> {
+    fn make(&self) -> Result<Clients, rustls::Error> {
+        let made = self.make_one()?;
+        if !self.config.is_mesh() {
+            let one = Arc::new(made);
+            return Ok(Clients {
+                http: one.clone(),
+                bytes: one,
+            });
+        }
+        let offering = |protocols: &[&str]| {
+            let mut made = made.clone();
+            made.alpn_protocols = protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
+            Arc::new(made)
+        };
+        Ok(Clients {
+            http: offering(&[mesh_alpn::HTTP, "h2"]),
+            bytes: offering(&[mesh_alpn::TCP]),
+        })
+    }
+
+    fn make_one(&self) -> Result<ClientConfig, rustls::Error> {
         let common = &self.config.common;
         let provider = Arc::new(provider(&common.parameters));
         let builder = ClientConfig::builder_with_provider(provider.clone())

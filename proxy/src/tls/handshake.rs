@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::context::{ClientContext, ServerContext};
+use super::context::{ClientContext, Inside, ServerContext};
 use super::error::{HandshakeError, Refusal};
 use super::session::Session;
 use super::stream::TlsStream;
@@ -48,11 +48,12 @@ pub async fn connect(
     context: &ClientContext,
     socket: Plain,
     address: Option<IpAddr>,
+    inside: Inside,
     limit: Duration,
 ) -> Result<TlsStream, HandshakeError> {
     // The address only tells rustls which server it is, for resumption; a socket file is the machine itself.
     let name = context.server_name(address.unwrap_or(Ipv4Addr::LOCALHOST.into()));
-    let session = Session::client(context.current()?, name)?;
+    let session = Session::client(context.current(inside)?, name)?;
     let named = Named {
         server_name: context.config.server_name.clone(),
         own_uri: None,

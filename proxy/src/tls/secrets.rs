@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use weft_config::secret::{Secret, SecretKind, TlsCertificate, Validation};
-use weft_config::tls::{CertificateSource, DownstreamTls, UpstreamTls, ValidationSource};
+use weft_config::secret::{SecretKind, TlsCertificate, Validation};
+use weft_config::tls::{
+    CertificateSource, DownstreamTls, SecretName, UpstreamTls, ValidationSource,
+};
 
 use super::context::{ClientContext, ServerContext};
 use super::peer::PeerCertificate;
@@ -19,9 +21,16 @@ pub struct Secrets {
     provider: Arc<CryptoProvider>,
 }
 
+/// What is told under one name: a provider tells both.
+#[derive(Debug, Default)]
+struct Named {
+    certificate: Option<Arc<TlsCertificate>>,
+    validation: Option<Arc<Validation>>,
+}
+
 #[derive(Debug, Default)]
 struct Table {
-    named: HashMap<Arc<str>, Arc<Secret>>,
+    named: HashMap<SecretName, Named>,
     certificates: Slots<CertificateSource, Certificate>,
     trusts: Slots<ValidationSource, Trust>,
 }
@@ -38,13 +47,15 @@ impl<S, T: Material> Default for Slots<S, T> {
 
 impl<S: PartialEq + Clone, T: Material> Slots<S, T> {
     /// The slot of `source`; `true`: it is new.
-    fn get(&mut self, source: &S, name: &str) -> (Arc<Slot<T>>, bool) {
+    fn get(&mut self, source: &S, name: Option<&SecretName>) -> (Arc<Slot<T>>, bool) {
         self.0.retain(|(_, slot)| slot.strong_count() > 0);
         let known = self.0.iter().find(|(known, _)| known == source);
         if let Some(slot) = known.and_then(|(_, slot)| slot.upgrade()) {
             return (slot, false);
         }
-        let slot = Arc::new(Slot::empty(LoadError::Unknown(name.into())));
+        let slot = Arc::new(Slot::empty(LoadError::Unknown(
+            name.map_or("the secret".to_owned(), SecretName::to_string),
+        )));
         self.0.push((source.clone(), Arc::downgrade(&slot)));
         (slot, true)
     }
@@ -59,18 +70,12 @@ impl Table {
     fn certificate(&self, source: &CertificateSource) -> Option<Arc<TlsCertificate>> {
         match source {
             CertificateSource::Inline(certificate) => Some(certificate.clone()),
-            CertificateSource::Named(name) => match &self.named.get(name)?.kind {
-                SecretKind::Certificate(certificate) => Some(certificate.clone()),
-                SecretKind::Validation(_) => None,
-            },
+            CertificateSource::Named(name) => self.named.get(name)?.certificate.clone(),
         }
     }
 
     fn validation(&self, source: &ValidationSource) -> Option<Arc<Validation>> {
-        let told = |name: &Arc<str>| match &self.named.get(name)?.kind {
-            SecretKind::Validation(validation) => Some(validation.clone()),
-            SecretKind::Certificate(_) => None,
-        };
+        let told = |name: &SecretName| self.named.get(name)?.validation.clone();
         match source {
             ValidationSource::Inline(validation) => Some(validation.clone()),
             ValidationSource::Named(name) => told(name),
@@ -100,19 +105,22 @@ impl Secrets {
     }
 
     /// A secret is told, new or changed. Handshakes from now on take it.
-    pub fn put(&self, secret: Arc<Secret>) {
+    pub fn put(&self, name: &SecretName, kind: &SecretKind) {
         let mut table = self.lock();
-        let name = secret.name.clone();
-        table.named.insert(name.clone(), secret);
+        let named = table.named.entry(name.clone()).or_default();
+        match kind {
+            SecretKind::Certificate(certificate) => named.certificate = Some(certificate.clone()),
+            SecretKind::Validation(validation) => named.validation = Some(validation.clone()),
+        }
         for (source, slot) in table.certificates.living() {
-            if source.named() == Some(&name)
+            if source.named() == Some(name)
                 && let Some(config) = table.certificate(&source)
             {
                 slot.fill(config, &self.provider);
             }
         }
         for (source, slot) in table.trusts.living() {
-            if source.named() == Some(&name)
+            if source.named() == Some(name)
                 && let Some(config) = table.validation(&source)
             {
                 slot.fill(config, &self.provider);
@@ -199,8 +207,7 @@ impl Secrets {
         let mut table = self.lock();
         let mut slots = Vec::with_capacity(sources.len());
         for source in sources {
-            let name = source.named().map_or("inline", |name| name);
-            let (slot, new) = table.certificates.get(source, name);
+            let (slot, new) = table.certificates.get(source, source.named());
             if new && let Some(config) = table.certificate(source) {
                 slot.fill(config, &self.provider);
             }
@@ -211,8 +218,7 @@ impl Secrets {
 
     fn trust(&self, source: &ValidationSource) -> Arc<Slot<Trust>> {
         let mut table = self.lock();
-        let name = source.named().map_or("inline", |name| name);
-        let (slot, new) = table.trusts.get(source, name);
+        let (slot, new) = table.trusts.get(source, source.named());
         if new && let Some(config) = table.validation(source) {
             slot.fill(config, &self.provider);
         }

@@ -32,8 +32,8 @@ pub enum LoadError {
     #[error("the private key is not that of the certificate")]
     Mismatch,
     /// The secret that is named has not been told.
-    #[error("secret {0:?} is not known")]
-    Unknown(Arc<str>),
+    #[error("{0} has not been told yet")]
+    Unknown(String),
 }
 
 /// Largest file that is read: a machine's own roots are some 250 KiB.

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -234,4 +235,41 @@ fn what_would_change_where_traffic_goes_is_refused() {
         assert!(cluster.is_none());
         assert_eq!(found, [format!("fault: {fault}")]);
     }
+}
+
+#[test]
+fn endpoints_with_labels_have_a_transport_of_their_own() {
+    let tls = json!({ "name": "tls", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": { "alpn_protocols": ["weft"] },
+    } });
+    let plain = json!({ "name": "envoy.transport_sockets.raw_buffer" });
+    let cluster = sound(json!({
+        "transport_socket": tls,
+        "transport_socket_matches": [
+            { "name": "mesh", "match": { "mode": "mesh", "port": 7 }, "transport_socket": tls },
+            { "name": "plain", "match": {}, "transport_socket": plain },
+        ],
+    }));
+    let labels = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        pairs.iter().map(pair).collect()
+    };
+    let [mesh, rest] = &cluster.socket_matches[..] else {
+        panic!("{:?}", cluster.socket_matches)
+    };
+    assert!(mesh.fits(&labels(&[("mode", "mesh"), ("port", "7"), ("more", "x")])));
+    assert!(!mesh.fits(&labels(&[("mode", "mesh")])));
+    assert!(rest.fits(&labels(&[])));
+    assert!(mesh.tls.as_ref().is_some_and(|tls| tls.is_mesh()) && rest.tls.is_none());
+    let (cluster, found) = parse(json!({ "transport_socket_matches": [
+        { "match": { "mode": { "deep": true } }, "transport_socket": plain },
+    ] }));
+    assert!(cluster.is_none());
+    assert_eq!(
+        found,
+        [
+            "fault: transport_socket_matches[0].match[\"mode\"]: must be a text, a number or a boolean"
+        ]
+    );
 }

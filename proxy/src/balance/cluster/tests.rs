@@ -27,6 +27,7 @@ fn config(balancer: Balancer, outlier: Option<OutlierDetection>) -> config::Clus
         panic_threshold_percent: 50,
         tcp_keepalive: None,
         tls: None,
+        socket_matches: Vec::new(),
     }
 }
 
@@ -41,6 +42,7 @@ fn endpoint(n: usize, weight: u32, health: Health) -> Endpoint {
         health,
         hostname: "".into(),
         metadata: Default::default(),
+        socket_labels: Default::default(),
     }
 }
 

@@ -12,6 +12,7 @@ fn name(host: &str, port: u16) -> DnsEndpoint {
         locality: Locality::default(),
         priority: 0,
         weight: 1,
+        socket_labels: Default::default(),
     }
 }
 

@@ -29,7 +29,6 @@ impl Engine {
             return Err(Box::new(exchange.too_old()));
         }
         let cluster = exchange.cluster()?;
-        exchange.check_upgrade(&cluster)?;
         if exchange.attempt.running.is_none() {
             exchange.attempt.running = Some(
                 cluster
@@ -52,6 +51,7 @@ impl Engine {
                 format!("cluster {}: {error}", cluster.name),
             )
         })?;
+        exchange.check_upgrade(&cluster, &endpoint)?;
         exchange.attempt.count += 1;
         exchange.attempt.active = Some(endpoint.begin());
         exchange.attempt.endpoint = Some(endpoint.clone());
@@ -72,7 +72,7 @@ impl Engine {
             return Ok(());
         };
         let fresh = exchange.needs_fresh();
-        exchange.attempt.http2 = exchange.goes_over_http2(cluster);
+        exchange.attempt.http2 = exchange.goes_over_http2(cluster, endpoint);
         let pool = exchange.attempt.pool(endpoint.id);
         let needs_settings = exchange.needs_settings();
         if !fresh && let Some(up) = self.take_idle(pool, cluster) {
@@ -178,14 +178,14 @@ impl Exchange {
 
     /// An upgrade with content cannot be asked for over HTTP/2: behind the head of an extended CONNECT all bytes are the
     /// tunnel's (RFC 8441 §5), and content would be taken for the first of them.
-    fn check_upgrade(&self, cluster: &Cluster) -> Result<(), Refusal> {
+    fn check_upgrade(&self, cluster: &Cluster, endpoint: &EndpointState) -> Result<(), Refusal> {
         let Asks {
             upgrade,
             content,
             opaque,
             ..
         } = self.asks;
-        if upgrade && content && !opaque && self.goes_over_http2(cluster) {
+        if upgrade && content && !opaque && self.goes_over_http2(cluster, endpoint) {
             let reason = "an upgrade with content cannot be asked for over HTTP/2 (RFC 8441 §5)";
             return Err(refuse(400, ResponseFlag::DPE, reason));
         }
@@ -273,12 +273,13 @@ impl Exchange {
         self.asks.upgrade && self.attempt.http2
     }
 
-    /// Whether the cluster is spoken to over HTTP/2. A tunnel is not spoken in at all.
-    fn goes_over_http2(&self, cluster: &Cluster) -> bool {
+    /// Whether the endpoint is spoken to over HTTP/2. A tunnel is not spoken in at all.
+    fn goes_over_http2(&self, cluster: &Cluster, endpoint: &EndpointState) -> bool {
         !self.asks.connect
             && match cluster.config().protocol {
-                UpstreamProtocol::Http1 => false,
                 UpstreamProtocol::Http2 => true,
+                _ if cluster.is_mesh(endpoint) => true,
+                UpstreamProtocol::Http1 => false,
                 UpstreamProtocol::Downstream => self.head.version() == Version::Http2,
             }
     }

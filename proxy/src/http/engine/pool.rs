@@ -22,6 +22,7 @@ use crate::balance::{BreakerGuard, Cluster, EndpointId, EndpointState, Outcome};
 use crate::endpoint::ConnectError;
 use crate::http::codec::Codec;
 use crate::route::Routed;
+use crate::tls::Inside;
 
 /// The name of a connection in the making.
 pub(crate) type AttemptId = Key<ConnectAttempt>;
@@ -141,7 +142,12 @@ impl Pools {
         endpoint: &Arc<EndpointState>,
         open: BreakerGuard,
     ) -> Action {
-        let (config, dial) = cluster.dial();
+        // What is not shared and leads to a sidecar is a tunnel: HTTP goes to it over HTTP/2.
+        let inside = match pool.http2 || !cluster.is_mesh(endpoint) {
+            true => Inside::Http,
+            false => Inside::Bytes,
+        };
+        let (config, dial) = cluster.dial(endpoint, inside);
         let attempt = ConnectAttempt {
             cluster: cluster.clone(),
             endpoint: endpoint.clone(),
@@ -490,6 +496,7 @@ fn connects_alike(old: &Arc<config::Cluster>, new: &Arc<config::Cluster>) -> boo
         || (old.protocol == new.protocol
             && old.http2 == new.http2
             && old.tls == new.tls
+            && old.socket_matches == new.socket_matches
             && old.tcp_keepalive == new.tcp_keepalive
             && old.idle_timeout == new.idle_timeout
             && old.requests_per_connection_max == new.requests_per_connection_max)

@@ -134,6 +134,7 @@ impl Setup {
             health: Health::Healthy,
             hostname: "".into(),
             metadata: Default::default(),
+            socket_labels: Default::default(),
         };
         let set = EndpointSet {
             localities: vec![LocalityEndpoints {
@@ -162,6 +163,7 @@ impl Setup {
             panic_threshold_percent: 50,
             tcp_keepalive: None,
             tls: None,
+            socket_matches: Vec::new(),
         };
         (self.cluster)(&mut cluster);
         cluster

@@ -8,12 +8,13 @@ use tokio::net::{TcpListener, TcpStream};
 use weft_config::diag::{Diagnostics, FieldPath};
 use weft_config::secret::Secret;
 use weft_config::spiffe::SpiffeId;
-use weft_config::tls::{DownstreamTls, UpstreamTls};
+use weft_config::tls::{DownstreamTls, SecretName, UpstreamTls};
 
 use super::authority::{Authority, Issued, dns, downstream, upstream, uri};
 use crate::stream::Plain;
 use crate::tls::{
-    ClientContext, HandshakeError, Refusal, Secrets, ServerContext, TlsStream, accept, connect,
+    ClientContext, HandshakeError, Inside, Refusal, Secrets, ServerContext, TlsStream, accept,
+    connect,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -41,7 +42,7 @@ pub(super) async fn shake(
     let (server, client) = (secrets.server(down), secrets.client(up));
     let (near, far) = sockets().await;
     let accepting = accept(&server, far, Vec::new(), None);
-    let connecting = connect(&client, near, None, LIMIT);
+    let connecting = connect(&client, near, None, Inside::Http, LIMIT);
     tokio::join!(accepting, connecting)
 }
 
@@ -67,7 +68,7 @@ async fn hello(
     let (near, far) = sockets().await;
     let (down, up) = tokio::join!(
         accept(server, far, Vec::new(), None),
-        connect(client, near, None, LIMIT)
+        connect(client, near, None, Inside::Http, LIMIT)
     );
     let (mut down, mut up) = (down?, up?);
     down.write_all(b"hello").await.unwrap();
@@ -77,10 +78,10 @@ async fn hello(
     Ok((down, up))
 }
 
-fn secret(proto: Value) -> Arc<Secret> {
+fn put(secrets: &Secrets, proto: Value) {
     let proto = weft_xds_proto::json::from_json(&proto).unwrap();
-    let read = Secret::parse(&proto, &FieldPath::root(), &mut Diagnostics::new());
-    Arc::new(read.unwrap())
+    let read = Secret::parse(&proto, &FieldPath::root(), &mut Diagnostics::new()).unwrap();
+    secrets.put(&SecretName::of_bootstrap(&read.name), &read.kind);
 }
 
 fn ours() -> (Authority, Issued) {
@@ -203,9 +204,10 @@ async fn a_client_without_a_certificate_is_refused_where_one_is_required() {
 async fn a_secret_that_names_nobody_lets_nobody_in_where_a_certificate_is_required() {
     let (authority, server) = ours();
     let secrets = Secrets::new();
-    secrets.put(secret(
+    put(
+        &secrets,
         json!({ "name": "nobody", "validation_context": {} }),
-    ));
+    );
     let down = downstream(
         json!({
             "tls_certificates": [server.json()],
@@ -238,9 +240,10 @@ async fn a_new_certificate_of_the_client_begins_a_new_session() {
     let secrets = Secrets::new();
     let told = |id: &str| {
         let issued = authority.issue(&[uri(id)]);
-        secrets.put(secret(
+        put(
+            &secrets,
             json!({ "name": "own", "tls_certificate": issued.json() }),
-        ));
+        );
     };
     let roots = json!({ "trusted_ca": { "inline_string": authority.pem } });
     let down = downstream(
@@ -305,14 +308,15 @@ async fn a_named_secret_takes_over_without_a_new_context() {
     let client = secrets.client(&up);
     let told = |id: &str| {
         let issued = authority.issue(&[uri(id)]);
-        secrets.put(secret(
+        put(
+            &secrets,
             json!({ "name": "own", "tls_certificate": issued.json() }),
-        ));
+        );
     };
     let (near, far) = sockets().await;
     let (early, _) = tokio::join!(
         accept(&server, far, Vec::new(), None),
-        connect(&client, near, None, LIMIT)
+        connect(&client, near, None, Inside::Http, LIMIT)
     );
     assert!(
         matches!(early, Err(HandshakeError::NotReady(_))),
@@ -323,7 +327,7 @@ async fn a_named_secret_takes_over_without_a_new_context() {
         let (near, far) = sockets().await;
         let (down, up) = tokio::join!(
             accept(&server, far, Vec::new(), None),
-            connect(&client, near, None, LIMIT)
+            connect(&client, near, None, Inside::Http, LIMIT)
         );
         down.unwrap();
         let peer = up.unwrap().facts().peer.clone().unwrap();
@@ -338,9 +342,10 @@ async fn an_authority_that_is_trusted_no_more_ends_its_sessions() {
     let secrets = Secrets::new();
     let trust = |pem: &str| {
         let roots = json!({ "trusted_ca": { "inline_string": pem } });
-        secrets.put(secret(
+        put(
+            &secrets,
             json!({ "name": "roots", "validation_context": roots }),
-        ));
+        );
     };
     trust(&authority.pem);
     let down = downstream(

@@ -1,5 +1,5 @@
-//! Compiles the descriptors for JSON from the proto files that the envoy-types crate carries, so that they are
-//! always of the same version as the generated types.
+//! Compiles the messages that envoy-types does not have, and the descriptors for JSON from the proto files that it carries, so
+//! that they are always of the same version as the generated types.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -70,6 +70,8 @@ const ROOTS: &[&str] = &[
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=../Cargo.lock");
+    println!("cargo::rerun-if-changed=proto");
+    own_messages();
     if std::env::var_os("CARGO_FEATURE_JSON").is_none() {
         return;
     }
@@ -85,6 +87,18 @@ fn main() {
     let sensitive = sensitive_fields(&compiler.descriptor_pool());
     std::fs::write(Path::new(&out).join("sensitive.txt"), sensitive)
         .expect("OUT_DIR can be written");
+}
+
+/// Types and services of our own proto files. What they import of protobuf itself is what envoy-types has.
+fn own_messages() {
+    let files = protox::compile(["istio/v1/auth/ca.proto"], ["proto"]).expect("they compile");
+    tonic_prost_build::configure()
+        .extern_path(
+            ".google.protobuf.Struct",
+            "::envoy_types::pb::google::protobuf::Struct",
+        )
+        .compile_fds(files)
+        .expect("code can be written to OUT_DIR");
 }
 
 /// The full names of fields that must not be shown, one a line. The descriptor set itself carries no such options: they

@@ -1,5 +1,8 @@
 //! How both servers take connections, and how many.
 
+pub(crate) mod seats;
+pub(crate) mod secure;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +12,8 @@ use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
+
+pub(crate) use self::seats::Peer;
 
 /// What may come free again, such as descriptors, is not asked for more often than this.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -4,6 +4,7 @@
 //! object a line. On anything but loopback every request carries `Authorization: Bearer TOKEN`.
 
 mod body;
+mod certificates;
 pub mod check;
 mod guard;
 mod metrics;
@@ -165,6 +166,7 @@ fn router(mesh: Arc<Mesh>, token: Option<Token>, address: SocketAddr) -> Router 
         .route("/v1/revisions", get(read::revisions))
         .route("/v1/findings", get(read::findings))
         .route("/v1/proxies", get(read::proxies))
+        .route("/v1/certificates", get(certificates::list))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{id}/revoke", post(tokens::revoke))
         .route("/v1/proxies/{name}/admin/{*page}", get(read::proxy_page))

@@ -7,10 +7,10 @@
 //! ```
 
 mod config;
+mod identity;
 mod mesh;
 mod publish;
 mod remembered;
-mod tokens;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,17 +21,17 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
+use tonic::service::Routes;
 
 pub use self::config::Config;
+use self::identity::Identity;
 use self::mesh::Directory;
 pub(crate) use self::mesh::Vitals;
 pub use self::mesh::{Mesh, Standing};
 use self::publish::Publisher;
-use self::tokens::Tokens;
-pub use self::tokens::TokensError;
 use crate::accept::{Bound, Shares};
 use crate::api;
-use crate::identity::{FolderError, GenerateError, LiveAuthority};
+use crate::identity::{FolderError, GateError, GenerateError, Signing};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::source::workloads::Registry;
 use crate::source::{dns, files};
@@ -74,6 +74,9 @@ pub enum StartError {
     /// None can be made.
     #[error("making a certificate authority")]
     NoAuthority(#[from] GenerateError),
+    /// The port with TLS cannot be opened.
+    #[error(transparent)]
+    Gate(#[from] GateError),
     /// The directory cannot be watched.
     #[error(transparent)]
     Watch(#[from] files::WatchError),
@@ -95,10 +98,11 @@ pub struct ControlPlane;
 /// A running control plane. Dropping it ends it without order; [`Running::shutdown`] ends it in order.
 pub struct Running {
     xds_address: SocketAddr,
+    secure_address: SocketAddr,
     api: api::Server,
     mesh: Arc<Mesh>,
     stop: watch::Sender<bool>,
-    xds: JoinHandle<()>,
+    xds: [JoinHandle<()>; 2],
     tasks: JoinSet<()>,
 }
 
@@ -114,14 +118,17 @@ impl ControlPlane {
             });
         }
         let xds_socket = bind(config.xds_listen, "xDS").await?;
+        let secure_socket = bind(config.secure_listen, "xDS and certificates with TLS").await?;
+        let secure_address = address_of(&secure_socket, config.secure_listen);
         let api_socket = bind(config.api_listen, "the HTTP API").await?;
         let xds_address = address_of(&xds_socket, config.xds_listen);
         let translator = Arc::new(Mutex::new(Translator::new(config.domain.as_str().into())));
         let store = Arc::new(open_store(&config, translator.clone())?);
         let mut tasks = JoinSet::new();
-        let authority = open_authority(&config, &mut tasks)?;
         let directory = watch_directory(&config, &store, &mut tasks).await?;
-        let tokens = Tokens::load(store.clone(), config.trust_domain.clone())?;
+        let identity = Identity::open(&config, &store, &mut tasks)?;
+        let gate = identity.gate.clone();
+        let signing = Routes::new(Signing::serve(identity.issuance.clone()));
         let remembered = remembered::load(&store);
         let registry = Arc::new(Registry::new(config.workload_grace));
         registry.remember(remembered.workloads, Instant::now() + RETURN_WITHIN);
@@ -162,15 +169,15 @@ impl ControlPlane {
             directory,
             server.clone(),
             api_bound.clone(),
-            tokens,
-            authority,
+            identity,
             &config.domain,
         ));
-        let xds = tokio::spawn(async move {
-            if let Err(error) = server.serve(xds_socket).await {
-                tracing::error!(error = &error as &dyn std::error::Error, "xDS server ended");
-            }
-        });
+        let plain = server.clone().serve(xds_socket, signing.clone());
+        let secure = server.serve_secure(secure_socket, gate, signing);
+        let xds = [
+            tokio::spawn(run(plain, "xds")),
+            tokio::spawn(run(secure, "xds with tls")),
+        ];
         let token = config.api_token.as_deref();
         let api =
             api::Server::start(api_socket, mesh.clone(), token, api_bound).map_err(|source| {
@@ -180,9 +187,10 @@ impl ControlPlane {
                     source,
                 }
             })?;
-        tracing::info!(xds = %xds_address, api = %api.address(), "control plane started");
+        tracing::info!(xds = %xds_address, secure = %secure_address, api = %api.address(), "control plane started");
         Ok(Running {
             xds_address,
+            secure_address,
             api,
             mesh,
             stop,
@@ -196,6 +204,11 @@ impl Running {
     /// Where xDS is served.
     pub fn xds_address(&self) -> SocketAddr {
         self.xds_address
+    }
+
+    /// Where xDS and certificate signing are served with TLS.
+    pub fn secure_address(&self) -> SocketAddr {
+        self.secure_address
     }
 
     /// Where the HTTP API is served.
@@ -212,13 +225,28 @@ impl Running {
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
         self.api.shutdown().await;
-        if tokio::time::timeout(Duration::from_secs(1), &mut self.xds)
-            .await
-            .is_err()
-        {
-            self.xds.abort();
+        let end = Instant::now() + Duration::from_secs(1);
+        for server in &mut self.xds {
+            if tokio::time::timeout_at(end, &mut *server).await.is_err() {
+                server.abort();
+            }
         }
         self.tasks.shutdown().await;
+        if let Err(error) = self.mesh.issuance().ledger().write() {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "issued certificates are not written to the store");
+        }
+    }
+}
+
+/// Runs a server, and says why it has ended where it should not have.
+async fn run(
+    server: impl Future<Output = Result<(), tonic::transport::Error>>,
+    name: &'static str,
+) {
+    if let Err(error) = server.await {
+        let error = &error as &dyn std::error::Error;
+        tracing::error!(error, server = name, "server ended");
     }
 }
 
@@ -247,20 +275,6 @@ fn open_store(config: &Config, translator: Arc<Mutex<Translator>>) -> Result<Sto
         let unservable = translator.judge(next).into_iter();
         unservable.map(|it| it.to_string()).collect()
     })))
-}
-
-/// The certificate authority, which follows its folder where it has one.
-fn open_authority(
-    config: &Config,
-    tasks: &mut JoinSet<()>,
-) -> Result<Arc<LiveAuthority>, StartError> {
-    let (domain, lifetimes) = (config.trust_domain.clone(), config.lifetimes);
-    let Some(folder) = config.authority_folder() else {
-        return Ok(LiveAuthority::in_memory(domain, lifetimes)?);
-    };
-    let (authority, follow) = LiveAuthority::open(folder, domain, lifetimes)?;
-    tasks.spawn(follow);
-    Ok(authority)
 }
 
 /// Reads and follows the directory, where one is given; gives what is wrong with its files.

@@ -4,6 +4,7 @@
 //! Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 
 mod apply;
+mod certs;
 pub mod client;
 mod delete;
 mod demo;
@@ -109,7 +110,9 @@ enum Command {
     Proxies(proxies::Proxies),
     /// The live state of one proxy.
     Proxy(proxy::Proxy),
-    /// Join tokens: what a workload shows once to get a certificate (issuing is not served yet).
+    /// Certificates that were issued: to whom, until when, and by which proof.
+    Certs(certs::Certs),
+    /// Join tokens: what a workload shows once to get a certificate.
     Token(token::Token),
     /// What a response flag means and what to check.
     Explain(explain::Explain),
@@ -199,6 +202,7 @@ impl Cli {
             Command::Split(split) => split::run(split, &client()?, output).await,
             Command::Proxies(proxies) => proxies::run(proxies, &client()?, output).await,
             Command::Proxy(proxy) => proxy::run(proxy, &client()?, output).await,
+            Command::Certs(certs) => certs::run(certs, &client()?, output).await,
             Command::Token(token) => token::run(token, &client()?, output).await,
             Command::Explain(explain) => explain::run(explain, output),
             Command::Completion { shell } => {

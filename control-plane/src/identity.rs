@@ -3,26 +3,47 @@
 //! A workload makes its own key and asks for a certificate of it; what it is called in there is decided by what it proved
 //! to be, never by what it asks for. `authority` signs and knows neither files nor a clock, `material` judges what an
 //! authority is made of, `generate` makes a new one, `folder` is where it lies, and `live` holds the one in force. `token` is what a
-//! workload proves with who it is when it has no certificate yet.
+//! workload proves with who it is when it has no certificate yet, `kept` is where tokens are. `issuance` decides who gets a
+//! certificate and remembers it in the `ledger`; `service` offers that over gRPC, and `gate` is
+//! the door of the port with TLS.
 
+mod audit;
 mod authority;
 mod bundle;
+mod caller;
 mod folder;
+mod gate;
 mod generate;
+mod issuance;
 mod issuer;
+mod kept;
+mod ledger;
+mod lifetimes;
 mod live;
 mod material;
 mod pem;
 mod request;
+mod rfc_3339;
+mod service;
 mod token;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::authority::{Authority, Issued, LIFETIME_MAX, Lifetimes, LifetimesFault, Refused};
+pub use self::authority::{Authority, Issued, Refused};
 pub use self::bundle::TrustBundle;
+pub(crate) use self::caller::{Caller, Shown};
 pub use self::folder::{FolderError, open};
+pub(crate) use self::gate::Gate;
+pub use self::gate::GateError;
 pub use self::generate::GenerateError;
+pub(crate) use self::issuance::{Issuance, IssueCounters};
+pub(crate) use self::kept::Tokens;
+pub use self::kept::TokensError;
+pub(crate) use self::ledger::Ledger;
+pub use self::ledger::{ISSUED_MAX, IssuedRecord};
+pub use self::lifetimes::{LIFETIME_MAX, Lifetimes, LifetimesFault};
 pub use self::live::LiveAuthority;
 pub use self::material::{MaterialFault, Unusable};
+pub(crate) use self::service::Signing;
 pub use self::token::{CreateRefused, JoinToken, TOKENS_MAX, TokenBook, TokenRefused};

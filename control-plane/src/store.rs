@@ -10,6 +10,7 @@ mod revision;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -70,6 +71,12 @@ pub struct Writes {
     pub failed: u64,
     /// How long all of it took.
     pub time: Duration,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
 }
 
 impl Store {
@@ -224,6 +231,28 @@ impl Store {
     /// If the database cannot be written.
     pub fn set_note(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         self.database()?.set_note(name, bytes)
+    }
+
+    /// All entries of the log `name` with their numbers, oldest first.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn log(&self, name: &str) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        self.database()?.log(name)
+    }
+
+    /// Adds `entries` to the log `name`, numbered from `first` on, and forgets all of it but the newest `keep`.
+    ///
+    /// # Errors
+    /// If the database cannot be written.
+    pub fn append_log(
+        &self,
+        name: &str,
+        first: u64,
+        entries: &[Vec<u8>],
+        keep: usize,
+    ) -> Result<(), StoreError> {
+        self.database()?.append_log(name, first, entries, keep)
     }
 
     /// The newest `limit` revisions, newest first.

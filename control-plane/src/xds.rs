@@ -9,7 +9,6 @@ mod csds;
 mod node;
 mod push;
 mod request;
-mod seats;
 mod server;
 mod service;
 mod session;

@@ -42,6 +42,9 @@ fn wrong_usage_exits_with_2() {
         &["--server", "127.0.0.1:15014", "get", "services"],
         &["serve", "--log-level", "inof"],
         &["serve", "--xds-listen", "15010"],
+        &["serve", "--secure-listen", "15012"],
+        &["serve", "--secure-name", "no name"],
+        &["serve", "--trust-domain", "Mesh"],
         &["token", "create"],
         &["token", "create", "--service-account", "web"],
         &[
@@ -228,7 +231,7 @@ fn completion_scripts_are_written() {
 #[test]
 fn serve_takes_as_many_descriptors_as_it_may() {
     let folder = tempfile::tempdir().unwrap();
-    let script = "ulimit -Sn 64 && ulimit -Hn 512 && exec \"$0\" serve --xds-listen 127.0.0.1:0 --api-listen 127.0.0.1:0 \
+    let script = "ulimit -Sn 64 && ulimit -Hn 512 && exec \"$0\" serve --xds-listen 127.0.0.1:0 --secure-listen 127.0.0.1:0 --api-listen 127.0.0.1:0 \
                   --store \"$1\"";
     let mut child = Command::new("sh")
         .args(["-c", script, env!("CARGO_BIN_EXE_weft")])
@@ -263,6 +266,8 @@ impl Serve {
             .args([
                 "serve",
                 "--xds-listen",
+                "127.0.0.1:0",
+                "--secure-listen",
                 "127.0.0.1:0",
                 "--api-listen",
                 "127.0.0.1:0",

@@ -20,5 +20,6 @@ pub mod subscriber;
 pub mod upstream;
 pub mod weave;
 pub mod weft;
+pub mod workload;
 
 pub use eventually::eventually;

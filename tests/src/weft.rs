@@ -1,7 +1,9 @@
 //! The real `weft`: a control plane as a process, and commands against it.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -18,9 +20,11 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// A running `weft serve` with a database of its own. It is killed with this guard.
 pub struct Weft {
     xds: SocketAddr,
+    secure: SocketAddr,
     api: String,
     process: Child,
-    _store: TempDir,
+    said: Arc<Mutex<Vec<String>>>,
+    store: TempDir,
 }
 
 /// How a command ended.
@@ -60,7 +64,9 @@ impl Weft {
         let store = tempfile::tempdir()?;
         let mut process = weft
             .args(["serve", "--xds-listen", "127.0.0.1:0"])
-            .args(["--api-listen", "127.0.0.1:0", "--log-level", "error"])
+            .args(["--secure-listen", "127.0.0.1:0"])
+            .args(["--api-listen", "127.0.0.1:0"])
+            .env("WEFT_LOG_LEVEL", "error") // for those that are not given another by an argument
             .arg("--store")
             .arg(store.path().join("store.redb"))
             .args(arguments)
@@ -71,31 +77,41 @@ impl Weft {
             .spawn()
             .context("starting weft serve")?;
         let mut lines = BufReader::new(process.stderr.take().context("a pipe")?).lines();
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&said);
         let place = async {
             while let Some(line) = lines.next_line().await? {
-                if let Some((xds, api)) = line
+                if let Some((xds, rest)) = line
                     .strip_prefix("xDS on ")
-                    .and_then(|rest| rest.split_once(", HTTP API on "))
+                    .and_then(|rest| rest.split_once(", with TLS on "))
+                    && let Some((secure, api)) = rest.split_once(", HTTP API on ")
                 {
-                    return Ok((xds.parse()?, api.to_owned()));
+                    return Ok((xds.parse()?, secure.parse()?, api.to_owned()));
                 }
                 eprintln!("weft serve: {line}");
+                said.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(line);
             }
             bail!("weft serve ended")
         };
-        let (xds, api) = tokio::time::timeout(TIMEOUT, place)
+        let (xds, secure, api) = tokio::time::timeout(TIMEOUT, place)
             .await
             .context("weft serve does not say where it listens")??;
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 eprintln!("weft serve: {line}");
+                let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                log.push(line);
             }
         });
         Ok(Self {
             xds,
+            secure,
             api,
             process,
-            _store: store,
+            said,
+            store,
         })
     }
 
@@ -104,9 +120,34 @@ impl Weft {
         self.xds
     }
 
+    /// Where xDS and certificate signing are served with TLS.
+    pub fn secure(&self) -> SocketAddr {
+        self.secure
+    }
+
     /// The URL of the HTTP API.
     pub fn api(&self) -> &str {
         &self.api
+    }
+
+    /// The folder that its store, and by default its certificate authority in `ca`, lie in.
+    pub fn folder(&self) -> &Path {
+        self.store.path()
+    }
+
+    /// PEM of the roots that it trusts at its start.
+    ///
+    /// # Errors
+    /// If its authority is elsewhere.
+    pub fn roots(&self) -> anyhow::Result<String> {
+        let path = self.folder().join("ca/root-cert.pem");
+        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.join("\n")
     }
 
     /// Sends it a signal.

@@ -4,6 +4,7 @@
 pub use envoy_types::pb;
 
 pub mod any;
+pub mod istio;
 #[cfg(feature = "json")]
 pub mod json;
 #[cfg(feature = "json")]

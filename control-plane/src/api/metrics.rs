@@ -40,6 +40,7 @@ fn page(vitals: &Vitals<'_>) -> String {
     page.responses(vitals);
     page.state(vitals);
     page.work(vitals);
+    page.identity(vitals);
     page.0
 }
 
@@ -168,6 +169,31 @@ impl Page {
         self.line("build_info", &format!("{{version=\"{version}\"}}"), 1);
     }
 
+    fn identity(&mut self, vitals: &Vitals<'_>) {
+        let name = "certificates_issued_total";
+        self.head(
+            name,
+            "counter",
+            "Certificates issued, by what their holder proved with who he is.",
+        );
+        for (proof, count) in vitals.issuing.issued() {
+            self.line(name, &format!("{{proof=\"{proof}\"}}"), count);
+        }
+        let name = "certificates_refused_total";
+        self.head(name, "counter", "Certificates not issued.");
+        for (reason, count) in vitals.issuing.refused() {
+            self.line(name, &format!("{{reason=\"{reason}\"}}"), count);
+        }
+        let help = "Until when the certificate authority can sign, in seconds since 1970.";
+        let expires = vitals.authority_expires;
+        self.single(
+            "authority_expiration_timestamp_seconds",
+            "gauge",
+            help,
+            expires,
+        );
+    }
+
     fn single(&mut self, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
         self.head(name, kind, help);
         self.line(name, "", value);
@@ -200,12 +226,14 @@ const PREFIX: &str = "weft_control_plane_";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::IssueCounters;
     use crate::xds::XdsCounters;
 
     #[test]
     fn the_page_has_the_names_that_are_documented() {
         let counters = XdsCounters::default();
-        let vitals = Vitals::empty(&counters);
+        let issuing = IssueCounters::default();
+        let vitals = Vitals::empty(&counters, &issuing);
         let page = page(&vitals);
         let mut shown: Vec<&str> = page
             .lines()

@@ -282,6 +282,23 @@ pub struct ObjectDescription {
     pub findings: Vec<String>,
 }
 
+/// A certificate that was issued.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CertificateBody {
+    /// Its serial number in hexadecimal.
+    pub serial: String,
+    /// Whom it names: a SPIFFE id.
+    pub identity: String,
+    /// When it was issued, RFC 3339.
+    pub issued: String,
+    /// Until when it is valid, RFC 3339.
+    pub expires: String,
+    /// What its holder proved with who he is: `join token ID`, or `certificate SERIAL` of the one before.
+    pub proof: String,
+    /// Where it was asked from: an address and a port.
+    pub peer: String,
+}
+
 /// A join token to make.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

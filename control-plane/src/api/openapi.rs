@@ -22,7 +22,7 @@ type Operation = (
     bool,
 );
 
-const OPERATIONS: [Operation; 15] = [
+const OPERATIONS: [Operation; 16] = [
     (
         "post",
         "/v1/apply",
@@ -121,6 +121,14 @@ const OPERATIONS: [Operation; 15] = [
     ),
     (
         "get",
+        "/v1/certificates",
+        "The newest certificates that were issued, newest first; ?limit= says how many.",
+        None,
+        "CertificateBody",
+        true,
+    ),
+    (
+        "get",
         "/v1/tokens",
         "Join tokens, without their secrets.",
         None,
@@ -155,6 +163,7 @@ fn build() -> Value {
         Action,
         ApplyEvent,
         ApplyRequest,
+        CertificateBody,
         Change,
         EndpointBody,
         ErrorBody,

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use super::Refused;
 use super::model::{TokenBody, TokenCreated, TokenRequest};
 use super::write::{refuse, refuse_body};
-use crate::app::{Mesh, TokensError};
-use crate::identity::{JoinToken, TokenRefused};
+use crate::app::Mesh;
+use crate::identity::{JoinToken, TokenRefused, TokensError};
 
 /// `GET /v1/tokens`.
 pub(super) async fn list(State(mesh): State<Arc<Mesh>>) -> Json<Vec<TokenBody>> {

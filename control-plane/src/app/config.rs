@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustls_pki_types::ServerName;
 use weft_config::spiffe::TrustDomain;
 
 use crate::identity::Lifetimes;
@@ -13,6 +14,10 @@ use crate::identity::Lifetimes;
 pub struct Config {
     /// Where xDS is served. Default 127.0.0.1:15010.
     pub xds_listen: SocketAddr,
+    /// Where xDS and certificate signing are served with TLS. Default 127.0.0.1:15012.
+    pub secure_listen: SocketAddr,
+    /// Names that the certificate of that port has besides `localhost` and the host's.
+    pub secure_names: Vec<ServerName<'static>>,
     /// Where the HTTP API is served. Default 127.0.0.1:15014.
     pub api_listen: SocketAddr,
     /// A directory of manifests that is watched.
@@ -41,6 +46,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             xds_listen: SocketAddr::from(([127, 0, 0, 1], 15010)),
+            secure_listen: SocketAddr::from(([127, 0, 0, 1], 15012)),
+            secure_names: Vec::new(),
             api_listen: SocketAddr::from(([127, 0, 0, 1], 15014)),
             config_dir: None,
             store: None,
@@ -62,6 +69,7 @@ impl Config {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
             xds_listen: free,
+            secure_listen: free,
             api_listen: free,
             ..Self::default()
         }

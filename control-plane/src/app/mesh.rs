@@ -13,11 +13,11 @@ use weft_config::diag::Finding;
 use weft_config::gateway_api::{Kind, Object, ObjectKey, Resources, ServiceName, Spec};
 
 pub(crate) use self::vitals::Vitals;
+use super::identity::Identity;
 use super::publish::View;
-use super::tokens::Tokens;
 use crate::accept::Bound;
 use crate::api::model::{ProxyBody, Refusal};
-use crate::identity::LiveAuthority;
+use crate::identity::{Issuance, LiveAuthority, Tokens};
 use crate::snapshot::{AskedName, Host, INBOUND_PREFIX, NodeView};
 use crate::source::files;
 use crate::status::{ProxyState, ProxyStatus, StatusBoard, Waiting};
@@ -36,8 +36,7 @@ pub struct Mesh {
     directory: Option<Directory>,
     xds: XdsServer,
     api_bound: Arc<Bound>,
-    tokens: Tokens,
-    authority: Arc<LiveAuthority>,
+    identity: Identity,
     domain: Arc<str>,
 }
 
@@ -69,8 +68,7 @@ impl Mesh {
         directory: Option<Directory>,
         xds: XdsServer,
         api_bound: Arc<Bound>,
-        tokens: Tokens,
-        authority: Arc<LiveAuthority>,
+        identity: Identity,
         domain: &str,
     ) -> Self {
         Self {
@@ -80,8 +78,7 @@ impl Mesh {
             directory,
             xds,
             api_bound,
-            tokens,
-            authority,
+            identity,
             domain: domain.into(),
         }
     }
@@ -93,12 +90,17 @@ impl Mesh {
 
     /// The join tokens.
     pub(crate) fn tokens(&self) -> &Tokens {
-        &self.tokens
+        &self.identity.tokens
     }
 
     /// The certificate authority in force.
     pub fn authority(&self) -> &LiveAuthority {
-        &self.authority
+        self.issuance().authority()
+    }
+
+    /// Where certificates are issued.
+    pub(crate) fn issuance(&self) -> &Issuance {
+        &self.identity.issuance
     }
 
     /// The objects in force.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls_pki_types::ServerName;
 use weft_config::spiffe::TrustDomain;
 
 use crate::app::{Config, ControlPlane};
@@ -52,6 +53,18 @@ pub(super) struct Serve {
         value_name = "ADDR"
     )]
     xds_listen: SocketAddr,
+    /// Where xDS and certificate signing are served with TLS 1.3, to workloads with a certificate or a token.
+    #[arg(
+        long,
+        env = "WEFT_SECURE_LISTEN",
+        default_value = "127.0.0.1:15012",
+        value_parser = address,
+        value_name = "ADDR"
+    )]
+    secure_listen: SocketAddr,
+    /// A name or an address that the certificate of --secure-listen has besides localhost and the host's name.
+    #[arg(long, env = "WEFT_SECURE_NAME", value_delimiter = ',', value_parser = server_name, value_name = "NAME")]
+    secure_name: Vec<ServerName<'static>>,
     /// Where the HTTP API is served; anything but loopback needs `--token`.
     #[arg(
         long,
@@ -117,8 +130,9 @@ pub(super) async fn run(serve: &Serve, token: Option<String>) -> anyhow::Result<
     super::ignore_hangup();
     let running = ControlPlane::start(serve.config(token)?).await?;
     eprintln!(
-        "xDS on {}, HTTP API on http://{}",
+        "xDS on {}, with TLS on {}, HTTP API on http://{}",
         running.xds_address(),
+        running.secure_address(),
         running.api_address()
     );
     super::stop_signal().await;
@@ -141,6 +155,11 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("{rule}, got {text:?}"))
 }
 
+fn server_name(text: &str) -> Result<ServerName<'static>, String> {
+    let name = ServerName::try_from(text.to_owned());
+    name.map_err(|_| format!("must be a DNS name or an IP address, got {text:?}"))
+}
+
 fn log_level(text: &str) -> Result<String, String> {
     weft_config::log_level::check(text).map(|()| text.to_owned())
 }
@@ -161,6 +180,8 @@ impl Serve {
         };
         Ok(Config {
             xds_listen: self.xds_listen,
+            secure_listen: self.secure_listen,
+            secure_names: self.secure_name.clone(),
             api_listen: self.api_listen,
             config_dir: self.config.clone(),
             store: Some(store),

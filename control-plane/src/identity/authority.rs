@@ -7,87 +7,20 @@ use jiff::Timestamp;
 use rcgen::{
     CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use weft_config::spiffe::{SpiffeId, TrustDomain};
 
 use super::generate::{GenerateError, generate};
+use super::lifetimes::{LIFETIME_MAX, Lifetimes};
 use super::material::{self, Checked, Material, Unusable};
 use super::{issuer, pem, request};
 
-/// The longest that [`Lifetimes::max`] may be: what lives longer should be revocable, and nothing here is.
-pub const LIFETIME_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
+/// The namespace of the control plane.
+const NAMESPACE: &str = "weft-system";
 
-/// How long certificates live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lifetimes {
-    /// Where nothing is asked for. Default 24 h.
-    pub default: Duration,
-    /// At most; who asks for more gets this, for a workload that renews in time is as well off with less. Default 90 days.
-    pub max: Duration,
-    /// How long before it was issued a certificate is valid already, for clocks that are behind. Default 60 s.
-    pub clock_skew: Duration,
-}
-
-/// Lifetimes that certificates cannot have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LifetimesFault {
-    /// The longest is none, or too long.
-    #[error("the longest lifetime must be above 0 s and at most {LIFETIME_MAX:?}, got {max:?}")]
-    Max {
-        /// What was given.
-        max: Duration,
-    },
-    /// The usual one is none, or above the longest.
-    #[error("the lifetime must be above 0 s and at most the longest, {max:?}, got {default:?}")]
-    Default {
-        /// What was given.
-        default: Duration,
-        /// The longest.
-        max: Duration,
-    },
-    /// Clocks that are further behind than clocks are.
-    #[error("the clock skew must be at most {CLOCK_SKEW_MAX:?}, got {skew:?}")]
-    ClockSkew {
-        /// What was given.
-        skew: Duration,
-    },
-}
-
-/// The most that [`Lifetimes::clock_skew`] may be.
-const CLOCK_SKEW_MAX: Duration = Duration::from_secs(3600);
-
-impl Lifetimes {
-    /// Whether certificates can have them.
-    ///
-    /// # Errors
-    /// If not, and why.
-    pub fn check(&self) -> Result<(), LifetimesFault> {
-        let Self {
-            default,
-            max,
-            clock_skew,
-        } = *self;
-        if max.is_zero() || max > LIFETIME_MAX {
-            return Err(LifetimesFault::Max { max });
-        }
-        if default.is_zero() || default > max {
-            return Err(LifetimesFault::Default { default, max });
-        }
-        match clock_skew > CLOCK_SKEW_MAX {
-            true => Err(LifetimesFault::ClockSkew { skew: clock_skew }),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Default for Lifetimes {
-    fn default() -> Self {
-        Self {
-            default: Duration::from_secs(24 * 3600),
-            max: LIFETIME_MAX,
-            clock_skew: Duration::from_secs(60),
-        }
-    }
-}
+/// The service account of the control plane.
+const SERVICE_ACCOUNT: &str = "weft";
 
 /// Why no certificate was issued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -167,12 +100,25 @@ pub struct Issued {
     pub not_after: Timestamp,
 }
 
+/// A certificate of the control plane itself, with its key.
+pub(super) struct OwnCertificate {
+    /// The certificate, then those that lead from it towards a root.
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    /// Its key, which is nowhere else.
+    pub(super) key: PrivateKeyDer<'static>,
+    /// Its serial number in hexadecimal.
+    pub(super) serial: String,
+    /// Until when it is valid.
+    pub(super) not_after: Timestamp,
+}
+
 /// A certificate authority of one trust domain.
 pub struct Authority {
     trust_domain: TrustDomain,
     lifetimes: Lifetimes,
     issuer: Issuer<'static, KeyPair>,
     intermediates: Vec<String>,
+    root: String,
     roots: Vec<String>,
     not_before: Timestamp,
     not_after: Timestamp,
@@ -211,6 +157,7 @@ impl Authority {
         let Checked {
             issuer,
             intermediates,
+            root,
             roots,
             not_before,
             not_after,
@@ -220,6 +167,7 @@ impl Authority {
             lifetimes,
             issuer,
             intermediates,
+            root,
             roots,
             not_before,
             not_after,
@@ -239,6 +187,17 @@ impl Authority {
     /// PEM of each root: what whoever trusts this authority has to know.
     pub fn roots(&self) -> &[String] {
         &self.roots
+    }
+
+    /// PEM of the root to which its own certificates lead.
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// What the control plane itself is called.
+    pub fn control_plane_id(&self) -> SpiffeId {
+        SpiffeId::workload(&self.trust_domain, NAMESPACE, SERVICE_ACCOUNT)
+            .expect("these are names, and a trust domain is short")
     }
 
     /// Until when it can sign.
@@ -275,6 +234,37 @@ impl Authority {
             serial: serial.map(issuer::serial_text).ok_or(Refused::Signing)?,
             identity: identity.clone(),
             not_before,
+            not_after,
+        })
+    }
+
+    /// Issues a certificate to the control plane itself, for a new key and with these names besides its SPIFFE id.
+    ///
+    /// # Errors
+    /// If the authority has no time left, or the cryptographic library refuses.
+    pub(super) fn own_certificate(
+        &self,
+        names: &[ServerName<'_>],
+        now: Timestamp,
+    ) -> Result<OwnCertificate, Refused> {
+        let (not_before, not_after) = self.validity(None, now)?;
+        let params = leaf(&self.control_plane_id(), not_before, not_after);
+        let mut params = params.ok_or(Refused::Signing)?;
+        params
+            .subject_alt_names
+            .extend(names.iter().filter_map(san));
+        let key = KeyPair::generate().map_err(|_| Refused::Signing)?;
+        let certificate = params.signed_by(&key, &self.issuer);
+        let certificate = certificate.map_err(|_| Refused::Signing)?;
+        let above = self.intermediates.iter();
+        let above = above.filter_map(|it| CertificateDer::from_pem_slice(it.as_bytes()).ok());
+        let serial = params.serial_number.as_ref();
+        Ok(OwnCertificate {
+            chain: std::iter::once(certificate.der().clone())
+                .chain(above)
+                .collect(),
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+            serial: serial.map(issuer::serial_text).ok_or(Refused::Signing)?,
             not_after,
         })
     }
@@ -332,6 +322,14 @@ fn leaf(
         ExtendedKeyUsagePurpose::ClientAuth,
     ];
     Some(params)
+}
+
+fn san(name: &ServerName<'_>) -> Option<SanType> {
+    match name {
+        ServerName::DnsName(name) => Some(SanType::DnsName(name.as_ref().try_into().ok()?)),
+        ServerName::IpAddress(ip) => Some(SanType::IpAddress((*ip).into())),
+        _ => None,
+    }
 }
 
 /// Certificates know no fractions of a second.

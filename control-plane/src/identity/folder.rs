@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use weft_config::spiffe::TrustDomain;
 
-use super::authority::{Authority, Lifetimes};
+use super::authority::Authority;
 use super::generate::{GenerateError, generate};
+use super::lifetimes::Lifetimes;
 use super::material::{CERTIFICATE, CHAIN, KEY, Material, ROOT, ROOT_KEY, Unusable};
 
 /// Bytes of one file.

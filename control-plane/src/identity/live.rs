@@ -14,10 +14,11 @@ use tokio::time::{Instant, sleep_until};
 use weft_config::causes::with_causes;
 use weft_config::spiffe::TrustDomain;
 
-use super::authority::{Authority, Lifetimes};
+use super::authority::Authority;
 use super::bundle::TrustBundle;
 use super::folder::{self, FolderError};
 use super::generate::GenerateError;
+use super::lifetimes::Lifetimes;
 use super::material::{CERTIFICATE, CHAIN, KEY, ROOT};
 
 /// How often the folder is looked at. What has changed is taken once two looks have seen the same, for files come one by one.

@@ -134,6 +134,8 @@ pub(super) struct Checked {
     pub(super) issuer: Issuer<'static, KeyPair>,
     /// PEM of the certificates between a leaf and a root, in this order.
     pub(super) intermediates: Vec<String>,
+    /// PEM of the root that the path ends in.
+    pub(super) root: String,
     /// PEM of each root.
     pub(super) roots: Vec<String>,
     /// From when on all certificates of the path are valid.
@@ -173,6 +175,10 @@ pub(super) fn check(material: &Material, now: Timestamp) -> Result<Checked, Unus
     Ok(Checked {
         issuer,
         intermediates: between.map(|it| pem::certificate(it.as_raw())).collect(),
+        root: path
+            .last()
+            .map(|it| pem::certificate(it.as_raw()))
+            .unwrap_or_default(),
         roots: roots
             .iter()
             .map(|it| pem::certificate(it.as_raw()))

@@ -9,6 +9,7 @@ use weft_config::spiffe::{SpiffeId, TrustDomain};
 use super::{Authority, Issued, Lifetimes, Refused};
 
 mod folder;
+mod issuing;
 mod live;
 mod material;
 mod requests;

@@ -15,6 +15,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use weft_config::spiffe::{SpiffeFault, SpiffeId, TrustDomain};
 
+use super::rfc_3339;
+
 /// Tokens that are known at once; those that can no longer be used are forgotten when there is need of room.
 pub const TOKENS_MAX: usize = 1000;
 
@@ -138,6 +140,18 @@ impl TokenBook {
         Ok((made, token))
     }
 
+    /// Whose a token is, without using it.
+    ///
+    /// # Errors
+    /// If it is not known, or can no longer be used.
+    pub fn look(&self, token: &str, now: Timestamp) -> Result<&JoinToken, TokenRefused> {
+        let hash = hash(token);
+        let found = self.0.iter().find(|it| it.hash == hash);
+        let found = found.ok_or(TokenRefused::Unknown)?;
+        found.check(now)?;
+        Ok(found)
+    }
+
     /// Uses a token once, and gives whose it is.
     ///
     /// # Errors
@@ -200,20 +214,4 @@ fn hash(token: &str) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Times as text.
-mod rfc_3339 {
-    use jiff::Timestamp;
-    use serde::de::Error as _;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(time)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
-        let text = String::deserialize(from)?;
-        text.parse().map_err(D::Error::custom)
-    }
 }

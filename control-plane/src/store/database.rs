@@ -19,6 +19,9 @@ const REVISIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("revisions")
 /// What is remembered beside the objects, by name.
 const NOTES: TableDefinition<&str, &[u8]> = TableDefinition::new("notes");
 
+/// What is only ever added to, by name and number.
+const LOGS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("logs");
+
 /// Facts about the file itself.
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 
@@ -206,6 +209,44 @@ impl Database {
         })
     }
 
+    /// All entries of the log of this name, oldest first.
+    pub(super) fn log(&self, name: &str) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        let read = self.redb()?.begin_read().map_err(failed)?;
+        let logs = read.open_table(LOGS).map_err(failed)?;
+        let entries = logs.range((name, 0)..=(name, u64::MAX)).map_err(failed)?;
+        entries
+            .map(|entry| {
+                let (key, bytes) = entry.map_err(failed)?;
+                Ok((key.value().1, bytes.value().to_vec()))
+            })
+            .collect()
+    }
+
+    /// Adds entries to the log of this name, from number `first` on, and forgets all but the newest `keep`.
+    pub(super) fn append_log(
+        &mut self,
+        name: &str,
+        first: u64,
+        entries: &[Vec<u8>],
+        keep: usize,
+    ) -> Result<(), StoreError> {
+        self.transact(|database| {
+            let write = database.begin_write().map_err(failed)?;
+            {
+                let mut logs = write.open_table(LOGS).map_err(failed)?;
+                for (number, bytes) in (first..).zip(entries) {
+                    logs.insert((name, number), bytes.as_slice())
+                        .map_err(failed)?;
+                }
+                let end = first + entries.len() as u64;
+                let oldest = end.saturating_sub(keep as u64);
+                logs.retain_in((name, 0)..(name, oldest), |_, _| false)
+                    .map_err(failed)?;
+            }
+            write.commit().map_err(failed)
+        })
+    }
+
     /// The state in force.
     pub(super) fn load(&self) -> Result<State, StoreError> {
         let read = self.redb()?.begin_read().map_err(failed)?;
@@ -278,6 +319,7 @@ fn prepare(database: redb::Database) -> Result<redb::Database, StoreError> {
         write.open_table(OBJECTS).map_err(failed)?;
         write.open_table(REVISIONS).map_err(failed)?;
         write.open_table(NOTES).map_err(failed)?;
+        write.open_table(LOGS).map_err(failed)?;
     }
     write.commit().map_err(failed)?;
     Ok(database)

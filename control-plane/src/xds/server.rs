@@ -4,17 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::transport::Server;
+use tonic::transport::server::Connected;
 use weft_xds_proto::pb::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
 
 use super::csds::Csds;
 use super::push::Push;
-use super::seats::Seats;
 use super::service::{Aggregated, Clusters, Discovery, Endpoints, Listeners, Routes};
 use super::session::{Answer, SessionLimits};
-use crate::accept::{Bound, XDS_CONNECTIONS_MAX, accept};
+use crate::accept::seats::Seats;
+use crate::accept::secure::SecureListener;
+use crate::accept::{Bound, Peer, XDS_CONNECTIONS_MAX, accept};
+use crate::identity::Gate;
 use crate::snapshot::{ResourceType, SnapshotStore};
 use crate::source::workloads::Registry;
 use crate::status::StatusBoard;
@@ -130,7 +136,8 @@ impl XdsCounters {
 #[derive(Clone, Debug)]
 pub struct XdsServer {
     core: Arc<Core>,
-    bound: Arc<Bound>,
+    /// Of all ports together.
+    seats: Arc<Seats>,
 }
 
 impl XdsServer {
@@ -143,7 +150,7 @@ impl XdsServer {
         stop: watch::Receiver<bool>,
     ) -> Self {
         Self {
-            bound: Bound::new("xds", config.connections_max),
+            seats: Seats::new(Bound::new("xds", config.connections_max)),
             core: Arc::new(Core {
                 snapshots,
                 board,
@@ -174,19 +181,20 @@ impl XdsServer {
 
     /// Its connections.
     pub(crate) fn bound(&self) -> &Bound {
-        &self.bound
+        self.seats.bound()
     }
 
-    /// Serves on `listener` until the stop given to [`Self::new`].
+    /// Serves on `listener`, and `further` services besides, until the stop given to [`Self::new`].
     ///
     /// # Errors
     /// If the listening socket fails.
-    pub async fn serve(self, listener: TcpListener) -> Result<(), tonic::transport::Error> {
-        let core = self.core;
-        let config = &core.config;
-        let mut stop = core.stop.clone();
-        let seats = Seats::new(self.bound);
-        let incoming = futures_util::stream::unfold(listener, move |listener| {
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        further: tonic::service::Routes,
+    ) -> Result<(), tonic::transport::Error> {
+        let seats = Arc::clone(&self.seats);
+        let incoming = unfold(listener, move |listener| {
             let seats = Arc::clone(&seats);
             async move {
                 loop {
@@ -197,11 +205,44 @@ impl XdsServer {
                 }
             }
         });
+        self.serve_all(incoming, further).await
+    }
+
+    /// As [`Self::serve`], with TLS, to whom `gate` lets in.
+    ///
+    /// # Errors
+    /// If the listening socket fails.
+    pub(crate) async fn serve_secure(
+        self,
+        listener: TcpListener,
+        gate: Arc<Gate>,
+        further: tonic::service::Routes,
+    ) -> Result<(), tonic::transport::Error> {
+        let listener = SecureListener::new(listener, Arc::clone(&self.seats), gate);
+        let incoming = unfold(listener, async |mut listener| {
+            let connection = listener.next().await;
+            Some((Ok::<_, std::io::Error>(connection), listener))
+        });
+        self.serve_all(incoming, further).await
+    }
+
+    async fn serve_all<C>(
+        self,
+        incoming: impl Stream<Item = std::io::Result<C>>,
+        further: tonic::service::Routes,
+    ) -> Result<(), tonic::transport::Error>
+    where
+        C: AsyncRead + AsyncWrite + Connected<ConnectInfo = Peer> + Unpin + Send + 'static,
+    {
+        let core = self.core;
+        let config = &core.config;
+        let mut stop = core.stop.clone();
         Server::builder()
             .http2_keepalive_interval(Some(config.keepalive_interval))
             .http2_keepalive_timeout(Some(config.keepalive_timeout))
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
             .http2_max_pending_accept_reset_streams(Some(32))
+            .add_routes(further)
             .add_service(Discovery::<Aggregated>::new(Arc::clone(&core)))
             .add_service(Discovery::<Listeners>::new(Arc::clone(&core)))
             .add_service(Discovery::<Routes>::new(Arc::clone(&core)))
@@ -217,5 +258,5 @@ impl XdsServer {
     }
 }
 
-/// A proxy needs one, a client with separate services five.
+/// A proxy needs one, a client with separate services six.
 const STREAMS_PER_CONNECTION_MAX: u32 = 256;

@@ -19,10 +19,10 @@ use weft_xds_proto::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, D
 
 use super::codec::PushCodec;
 use super::push::Push;
-use super::seats::Peer;
 use super::server::Core;
 use super::session::Session;
 use super::stream::{self, Request, StreamContext};
+use crate::accept::Peer;
 use crate::snapshot::ResourceType;
 
 /// Which discovery service.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Mesh;
 use crate::accept::Bound;
+use crate::identity::IssueCounters;
 use crate::store::Writes;
 use crate::xds::XdsCounters;
 
@@ -39,6 +40,10 @@ pub(crate) struct Vitals<'a> {
     pub(crate) translated_services: u64,
     /// What writing revisions has cost.
     pub(crate) writes: Writes,
+    /// What issuing certificates has come to.
+    pub(crate) issuing: &'a IssueCounters,
+    /// Until when the authority can sign, in seconds since 1970.
+    pub(crate) authority_expires: i64,
 }
 
 impl Mesh {
@@ -64,6 +69,8 @@ impl Mesh {
             translations: (view.translations.time, view.translations.count),
             translated_services: view.translations.services,
             writes: self.store.writes(),
+            issuing: self.issuance().counters(),
+            authority_expires: self.authority().current().not_after().as_second(),
         }
     }
 }
@@ -71,7 +78,7 @@ impl Mesh {
 #[cfg(test)]
 impl<'a> Vitals<'a> {
     /// Of a control plane that has done nothing.
-    pub(crate) fn empty(counters: &'a XdsCounters) -> Self {
+    pub(crate) fn empty(counters: &'a XdsCounters, issuing: &'a IssueCounters) -> Self {
         Self {
             proxies: BTreeMap::new(),
             connections: Vec::new(),
@@ -87,6 +94,8 @@ impl<'a> Vitals<'a> {
             translations: (Duration::ZERO, 0),
             translated_services: 0,
             writes: Writes::default(),
+            issuing,
+            authority_expires: 0,
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
+use tonic::service::Routes;
 use tonic::transport::Channel;
 use weft_xds_proto::pb::envoy::config::core::v3::Node;
 use weft_xds_proto::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
@@ -49,7 +50,7 @@ async fn plane() -> Plane {
         Arc::clone(&registry),
         stopped,
     );
-    tokio::spawn(server.serve(listener));
+    tokio::spawn(server.serve(listener, Routes::default()));
     let channel = Channel::from_shared(format!("http://{address}")).expect("a URI");
     Plane {
         snapshots,

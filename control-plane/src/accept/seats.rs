@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +19,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tonic::transport::server::Connected;
 
-use crate::accept::{Bound, Counted};
+use super::{Bound, Counted};
+use crate::identity::{Caller, Shown};
 
 /// How long a connection that was told to go may take before the new one is refused instead.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -52,6 +52,11 @@ enum Room {
 }
 
 impl Seats {
+    /// The bound that it keeps.
+    pub(crate) fn bound(&self) -> &Bound {
+        &self.bound
+    }
+
     pub(crate) fn new(bound: Arc<Bound>) -> Arc<Self> {
         Arc::new(Self {
             bound,
@@ -165,11 +170,22 @@ impl Drop for Speaking {
 /// Who is at the other end of a connection.
 #[derive(Clone)]
 pub(crate) struct Peer {
-    address: Option<SocketAddr>,
+    caller: Caller,
     seat: Arc<Seat>,
 }
 
 impl Peer {
+    /// The same, with what a handshake has shown.
+    pub(super) fn has_shown(mut self, shown: Shown) -> Self {
+        self.caller.shown = shown;
+        self
+    }
+
+    /// Who that is, as far as its handshake has proved it.
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     /// It has said who asks.
     pub(crate) fn speaks(&self) -> Speaking {
         Speaking::new(&self.seat)
@@ -178,7 +194,7 @@ impl Peer {
 
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.address {
+        match self.caller.address {
             Some(address) => address.fmt(f),
             None => f.write_str("unknown"),
         }
@@ -242,7 +258,10 @@ impl Connected for Connection {
 
     fn connect_info(&self) -> Peer {
         Peer {
-            address: self.stream.peer_addr().ok(),
+            caller: Caller {
+                address: self.stream.peer_addr().ok(),
+                shown: Shown::Plain,
+            },
             seat: Arc::clone(&self.seat),
         }
     }

@@ -141,6 +141,7 @@ impl ControlPlane {
             registry.clone(),
             snapshots.clone(),
             translator,
+            identity.issuance.authority().bundle(),
         );
         let mut view = publisher.view();
         let answers = follow_dns(&store, remembered.dns, &mut tasks);

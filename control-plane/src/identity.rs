@@ -5,12 +5,13 @@
 //! authority is made of, `generate` makes a new one, `folder` is where it lies, and `live` holds the one in force. `token` is what a
 //! workload proves with who it is when it has no certificate yet, `kept` is where tokens are. `issuance` decides who gets a
 //! certificate and remembers it in the `ledger`; `service` offers that over gRPC, and `gate` is
-//! the door of the port with TLS.
+//! the door of the port with TLS. `claim` says what a workload may call itself.
 
 mod audit;
 mod authority;
 mod bundle;
 mod caller;
+mod claim;
 mod folder;
 mod gate;
 mod generate;
@@ -30,9 +31,11 @@ mod token;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::audit::{Limiter, TARGET as AUDIT};
 pub use self::authority::{Authority, Issued, Refused};
 pub use self::bundle::TrustBundle;
-pub(crate) use self::caller::{Caller, Shown};
+pub(crate) use self::caller::{Caller, CertificateLost, ClientCertificate, Shown};
+pub use self::claim::{ClaimRefused, may_be_in, may_register};
 pub use self::folder::{FolderError, open};
 pub(crate) use self::gate::Gate;
 pub use self::gate::GateError;

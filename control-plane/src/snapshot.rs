@@ -7,6 +7,7 @@ pub(crate) mod encode;
 mod names;
 pub(crate) mod proto;
 mod resource;
+mod secret;
 mod store;
 mod unit;
 mod wildcard;
@@ -15,12 +16,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use weft_config::spiffe::SpiffeId;
+
 pub use self::encode::{encode_routes, encode_virtual_host};
 pub use self::names::{AskedName, Host};
 pub use self::resource::{Resource, ResourceType, Version, content_hash};
+pub use self::secret::{ROOT_CA, root_ca};
 pub use self::store::SnapshotStore;
 pub use self::unit::{ListenerTemplate, Outbound, PortUnit, RouteUnit, ServiceUnit};
 pub use self::wildcard::Wildcard;
+use crate::identity::may_register;
 
 /// What of a node decides which resources it is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +34,19 @@ pub struct NodeView {
     pub namespace: Arc<str>,
     /// Where the wildcard form's outbound listener binds.
     pub outbound_address: std::net::SocketAddr,
+    /// Who it has proved to be; `None`: nobody was asked.
+    pub identity: Option<SpiffeId>,
+}
+
+/// Whether there may be a resource of this name for a client that has proved to be `identity`: inbound listeners are for the
+/// workloads of their service. Where nobody is asked who he is, for everybody.
+pub fn may_see(identity: Option<&SpiffeId>, name: &str) -> bool {
+    let Some((identity, inbound)) = identity.zip(name.strip_prefix(INBOUND_PREFIX)) else {
+        return true;
+    };
+    let mut parts = inbound.split('/');
+    let named = parts.next().zip(parts.next());
+    named.is_some_and(|(namespace, service)| may_register(identity, namespace, service).is_ok())
 }
 
 impl Default for NodeView {
@@ -36,6 +54,7 @@ impl Default for NodeView {
         Self {
             namespace: Arc::from("default"),
             outbound_address: std::net::SocketAddr::from(([127, 0, 0, 1], 15001)),
+            identity: None,
         }
     }
 }
@@ -49,6 +68,8 @@ pub struct Snapshot {
     pub serial: u64,
     /// The change of the registry up to which workloads are in it.
     pub registered: u64,
+    /// Whom to trust; `None`: that is not said.
+    pub root_ca: Option<Arc<Resource>>,
     units: HashMap<Arc<str>, Arc<ServiceUnit>>,
     inbound: HashMap<Arc<str>, Arc<Resource>>,
     hosts_by_ip: HashMap<IpAddr, Arc<str>>,
@@ -90,6 +111,7 @@ impl Snapshot {
             revision,
             serial,
             registered: 0,
+            root_ca: None,
             consumers: consumers.collect(),
             units,
             inbound: inbound
@@ -105,6 +127,7 @@ impl Snapshot {
     /// The resource that `node` means by `name`; `None`: it does not exist.
     pub fn find(&self, kind: ResourceType, name: &str, node: &NodeView) -> Option<Arc<Resource>> {
         match kind {
+            ResourceType::Secret => self.root_ca.clone().filter(|_| name == ROOT_CA),
             ResourceType::Listener => self.find_listener(name, node),
             ResourceType::Route if name == wildcard::OUTBOUND => Some(self.wildcard(node).routes()),
             ResourceType::Route => {
@@ -128,7 +151,7 @@ impl Snapshot {
                 .values()
                 .flat_map(|unit| unit.ports.iter().map(|port| Arc::clone(&port.cluster)))
                 .collect(),
-            ResourceType::Route | ResourceType::Endpoint => Vec::new(),
+            ResourceType::Secret | ResourceType::Route | ResourceType::Endpoint => Vec::new(),
         }
     }
 
@@ -148,7 +171,11 @@ impl Snapshot {
             return Some(self.wildcard(node).listener(node.outbound_address));
         }
         if name.starts_with(INBOUND_PREFIX) {
-            return self.inbound.get(name).map(Arc::clone);
+            let inbound = self
+                .inbound
+                .get(name)
+                .filter(|_| may_see(node.identity.as_ref(), name));
+            return inbound.map(Arc::clone);
         }
         let asked = AskedName::parse(name)?;
         let (_, port) = self.resolve(&asked, &node.namespace)?;

@@ -29,7 +29,9 @@ mod unit;
 mod tests;
 
 pub use self::conditions::{Condition, ParentStatus, RouteStatus, route_status};
-pub use self::discovered::{Discovered, DnsAnswer, DnsQuestion, DnsRecord, Registration, Workload};
+pub use self::discovered::{
+    Discovered, DnsAnswer, DnsQuestion, DnsRecord, Registration, RegistrationKey, Workload,
+};
 pub use self::endpoints::{EndpointAt, dns_questions, endpoints_of};
 pub use self::index::Index;
 pub(crate) use self::index::{extensions, targets};

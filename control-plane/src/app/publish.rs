@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use weft_config::gateway_api::Resources;
 
 use super::{Config, remembered};
-use crate::snapshot::{Snapshot, SnapshotStore};
+use crate::identity::TrustBundle;
+use crate::snapshot::{Resource, Snapshot, SnapshotStore, root_ca};
 use crate::source::dns::Answers;
 use crate::source::workloads::{Registry, RegistryEvent};
 use crate::store::{State, Store};
@@ -22,6 +23,7 @@ pub(super) struct Publisher {
     snapshots: Arc<SnapshotStore>,
     translator: Arc<Mutex<Translator>>,
     domain: Arc<str>,
+    bundle: watch::Receiver<TrustBundle>,
     view: watch::Sender<View>,
     quiet: Duration,
     longest: Duration,
@@ -62,6 +64,7 @@ impl Publisher {
         registry: Arc<Registry>,
         snapshots: Arc<SnapshotStore>,
         translator: Arc<Mutex<Translator>>,
+        bundle: watch::Receiver<TrustBundle>,
     ) -> Self {
         let domain: Arc<str> = config.domain.as_str().into();
         Self {
@@ -70,6 +73,7 @@ impl Publisher {
             snapshots,
             translator,
             domain,
+            bundle,
             view: watch::Sender::new(View::default()),
             quiet: config.push_quiet,
             longest: config.push_max,
@@ -85,19 +89,22 @@ impl Publisher {
     pub(super) async fn run(self, mut answers: watch::Receiver<Answers>) {
         let mut states = self.store.watch();
         let mut workloads = self.registry.changes();
+        let mut bundle = self.bundle.clone();
         loop {
             let state = states.borrow_and_update().clone();
             let registered = *workloads.borrow_and_update();
             let answers_now = answers.borrow_and_update().clone();
+            let root_ca = root_ca(bundle.borrow_and_update().pem());
             let next_sweep = self.registry.sweep(Instant::now());
             let before = self.view.borrow().discovered.clone();
-            self.publish(state, registered, &answers_now);
+            self.publish(state, registered, &answers_now, root_ca);
             self.remember(&before).await;
 
             let mut changes = Changes {
                 states: &mut states,
                 workloads: &mut workloads,
                 answers: &mut answers,
+                bundle: &mut bundle,
             };
             tokio::select! {
                 gone = changes.next() => if gone.is_err() { return },
@@ -121,7 +128,13 @@ impl Publisher {
         }
     }
 
-    fn publish(&self, state: State, registered: RegistryEvent, answers: &Answers) {
+    fn publish(
+        &self,
+        state: State,
+        registered: RegistryEvent,
+        answers: &Answers,
+        root_ca: Resource,
+    ) {
         let discovered = Discovered {
             workloads: self.registry.workloads(),
             dns: Arc::clone(answers),
@@ -151,6 +164,7 @@ impl Publisher {
         let (units, inbound) = (translated.units, translated.inbound);
         let mut snapshot = Snapshot::new(revision, serial, domain, units, inbound);
         snapshot.registered = registered;
+        snapshot.root_ca = Some(root_ca.into());
         self.snapshots.publish(snapshot);
         self.view.send_replace(View {
             state,
@@ -168,6 +182,7 @@ struct Changes<'a> {
     states: &'a mut watch::Receiver<State>,
     workloads: &'a mut watch::Receiver<u64>,
     answers: &'a mut watch::Receiver<Answers>,
+    bundle: &'a mut watch::Receiver<TrustBundle>,
 }
 
 impl Changes<'_> {
@@ -176,6 +191,7 @@ impl Changes<'_> {
         tokio::select! {
             changed = self.states.changed() => changed,
             changed = self.workloads.changed() => changed,
+            changed = self.bundle.changed() => changed,
             // A resolver that cannot be used ends; everything else goes on.
             Ok(()) = self.answers.changed() => Ok(()),
         }

@@ -2,12 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 use weft_config::spiffe::SpiffeId;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::bundle::TrustBundle;
 
 /// The other end of a connection.
 #[derive(Clone, Debug)]
@@ -40,7 +45,7 @@ impl Caller {
 }
 
 /// A certificate that was verified in a handshake.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ClientCertificate {
     /// Whom it names.
     pub(crate) identity: SpiffeId,
@@ -49,12 +54,17 @@ pub(crate) struct ClientCertificate {
     /// Its last second.
     pub(crate) not_after: Timestamp,
     /// It, and what was shown with it.
-    pub(crate) chain: Vec<CertificateDer<'static>>,
+    chain: Vec<CertificateDer<'static>>,
+    /// Whom the mesh believes.
+    trust: watch::Receiver<TrustBundle>,
 }
 
 impl ClientCertificate {
     /// Reads a verified certificate; `None`: it names no one SPIFFE id (X.509-SVID §2).
-    pub(crate) fn read(chain: &[CertificateDer<'_>]) -> Option<Self> {
+    pub(crate) fn read(
+        chain: &[CertificateDer<'_>],
+        trust: watch::Receiver<TrustBundle>,
+    ) -> Option<Self> {
         let der = chain.first()?;
         let Ok(([], certificate)) = X509Certificate::from_der(der) else {
             return None;
@@ -74,6 +84,57 @@ impl ClientCertificate {
             serial: certificate.raw_serial_as_string().replace(':', ""),
             not_after: Timestamp::from_second(not_after).ok()?,
             chain: chain.collect(),
+            trust,
         })
     }
+
+    /// Whether it still is as good as it was in the handshake.
+    ///
+    /// # Errors
+    /// If not, and why.
+    pub(crate) fn check(&self, now: Timestamp) -> Result<(), CertificateLost> {
+        if now > self.not_after {
+            Err(CertificateLost::Expired)
+        } else if !self.trust.borrow().believes(&self.chain, now) {
+            Err(CertificateLost::NotTrusted)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Waits until it no longer is.
+    pub(crate) async fn lost(&self) -> CertificateLost {
+        let mut trust = self.trust.clone();
+        loop {
+            trust.mark_unchanged();
+            let now = Timestamp::now();
+            if let Err(lost) = self.check(now) {
+                return lost;
+            }
+            let left = self.not_after.duration_since(now);
+            let left = Duration::try_from(left).unwrap_or_default() + SECOND;
+            tokio::select! {
+                // Nobody is left to say whom to trust: what is known stays.
+                Ok(()) = trust.changed() => {}
+                () = sleep_until(Instant::now() + left.min(LOOK_EVERY)) => {}
+            }
+        }
+    }
+}
+
+/// A certificate is valid to the end of its last second.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Clocks of the system and of the process part when a machine is put to sleep: what is far off is looked at again.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// Why a certificate is no longer as good as it was in the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CertificateLost {
+    /// Its time is over.
+    #[error("has expired since")]
+    Expired,
+    /// Its root was taken out of the bundle.
+    #[error("leads to no root that is trusted now")]
+    NotTrusted,
 }

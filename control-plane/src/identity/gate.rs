@@ -88,7 +88,8 @@ impl Gate {
         let Some(chain) = chain.filter(|chain| !chain.is_empty()) else {
             return Ok(Shown::Nothing);
         };
-        let certificate = ClientCertificate::read(chain).ok_or(NotLetIn::NoIdentity)?;
+        let certificate =
+            ClientCertificate::read(chain, self.authority.bundle()).ok_or(NotLetIn::NoIdentity)?;
         let own = self.authority.current();
         match certificate.identity.trust_domain() == own.trust_domain() {
             true => Ok(Shown::Certificate(Arc::new(certificate))),

@@ -19,7 +19,7 @@ pub(crate) use self::proof::Proof;
 pub(crate) use self::refused::{IssueRefused, RefusalKind};
 use super::audit::{self, Limiter};
 use super::authority::{Authority, Issued, Refused};
-use super::caller::{Caller, ClientCertificate};
+use super::caller::Caller;
 use super::kept::{RedeemRefused, Tokens};
 use super::ledger::{IssuedRecord, Ledger};
 use super::live::LiveAuthority;
@@ -169,25 +169,15 @@ impl Issuance {
             return Ok((identity, Proof::JoinToken(token.id)));
         }
         let certificate = caller.certificate().ok_or(IssueRefused::NoProof)?;
-        self.check(certificate, now)?;
+        let serial = || certificate.serial.clone();
+        certificate
+            .check(now)
+            .map_err(|why| IssueRefused::Certificate {
+                serial: serial(),
+                why,
+            })?;
         let proof = Proof::Certificate(certificate.serial.clone());
         Ok((certificate.identity.clone(), proof))
-    }
-
-    /// Whether a certificate still is as good as it was in the handshake.
-    fn check(&self, certificate: &ClientCertificate, now: Timestamp) -> Result<(), IssueRefused> {
-        let bundle = self.authority.bundle();
-        let why = if now > certificate.not_after {
-            "has expired since"
-        } else if !bundle.borrow().believes(&certificate.chain, now) {
-            "leads to no root that is trusted now"
-        } else {
-            return Ok(());
-        };
-        Err(IssueRefused::Certificate {
-            serial: certificate.serial.clone(),
-            why,
-        })
     }
 
     async fn sign(

@@ -13,6 +13,8 @@ pub type Version = Arc<str>;
 /// The types that are served, in the order in which they are sent: what is referred to before what refers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ResourceType {
+    /// SDS.
+    Secret,
     /// CDS.
     Cluster,
     /// EDS.
@@ -25,11 +27,18 @@ pub enum ResourceType {
 
 impl ResourceType {
     /// All of them, in make-before-break order.
-    pub const ALL: [Self; 4] = [Self::Cluster, Self::Endpoint, Self::Listener, Self::Route];
+    pub const ALL: [Self; 5] = [
+        Self::Secret,
+        Self::Cluster,
+        Self::Endpoint,
+        Self::Listener,
+        Self::Route,
+    ];
 
     /// The xDS type URL.
     pub fn type_url(self) -> &'static str {
         match self {
+            Self::Secret => type_url::SECRET,
             Self::Cluster => type_url::CLUSTER,
             Self::Endpoint => type_url::ENDPOINT,
             Self::Listener => type_url::LISTENER,
@@ -45,6 +54,7 @@ impl ResourceType {
     /// The short name of its service: `CDS`.
     pub fn short(self) -> &'static str {
         match self {
+            Self::Secret => "SDS",
             Self::Cluster => "CDS",
             Self::Endpoint => "EDS",
             Self::Listener => "LDS",

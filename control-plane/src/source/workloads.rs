@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::translate::Registration;
+use crate::translate::{Registration, RegistrationKey};
 
 /// All registered workloads.
 #[derive(Debug)]
 pub struct Registry {
-    slots: Mutex<BTreeMap<Arc<str>, Slot>>,
+    slots: Mutex<BTreeMap<RegistrationKey, Slot>>,
     grace: Duration,
     changes: watch::Sender<u64>,
 }
@@ -32,7 +32,7 @@ struct Slot {
 #[derive(Debug)]
 pub(crate) struct RegistrationGuard {
     registry: Arc<Registry>,
-    node_id: Arc<str>,
+    key: RegistrationKey,
     since: RegistryEvent,
 }
 
@@ -48,22 +48,23 @@ impl Registry {
 
     /// Registers a workload for as long as the guard lives.
     pub(crate) fn register(self: &Arc<Self>, registration: Arc<Registration>) -> RegistrationGuard {
-        let node_id = Arc::clone(&registration.node_id);
+        let key = registration.key();
         let mut slots = self.lock();
-        let streams = slots.get(&node_id).map_or(0, |slot| slot.streams);
+        let replaced = make_way(&mut slots, &key);
+        let streams = slots.get(&key).map_or(0, |slot| slot.streams);
         let slot = Slot {
             registration: Arc::clone(&registration),
             streams: streams + 1,
             leaves: None,
         };
-        let before = slots.insert(Arc::clone(&node_id), slot);
+        let before = slots.insert(key.clone(), slot);
         drop(slots);
-        if before.is_none_or(|slot| slot.registration != registration) {
+        if replaced || before.is_none_or(|slot| slot.registration != registration) {
             self.changed();
         }
         RegistrationGuard {
             registry: Arc::clone(self),
-            node_id,
+            key,
             since: *self.changes.borrow(),
         }
     }
@@ -80,7 +81,7 @@ impl Registry {
                 streams: 0,
                 leaves: Some(leaves),
             };
-            (Arc::clone(&registration.node_id), slot)
+            (registration.key(), slot)
         });
         self.lock().extend(slots);
         self.changed();
@@ -118,9 +119,23 @@ impl Registry {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Slot>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RegistrationKey, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Takes away what this node was before it proved who it is, or when it had to no longer, and says whether there was such.
+/// Of two that have proved to be different, neither makes the other go.
+fn make_way(
+    slots: &mut BTreeMap<RegistrationKey, Slot>,
+    (node_id, identity): &RegistrationKey,
+) -> bool {
+    let before = slots.len();
+    slots.retain(|(node, other), slot| {
+        let same = node == node_id && identity != other && (identity.is_none() || other.is_none());
+        !same || slot.streams > 0
+    });
+    slots.len() != before
 }
 
 impl RegistrationGuard {
@@ -133,7 +148,7 @@ impl RegistrationGuard {
 impl Drop for RegistrationGuard {
     fn drop(&mut self) {
         let mut slots = self.registry.lock();
-        if let Some(slot) = slots.get_mut(&self.node_id) {
+        if let Some(slot) = slots.get_mut(&self.key) {
             slot.streams = slot.streams.saturating_sub(1);
             if slot.streams == 0 {
                 slot.leaves = Some(Instant::now() + self.registry.grace);
@@ -142,5 +157,65 @@ impl Drop for RegistrationGuard {
         drop(slots);
         // Whoever sweeps has to learn of the new deadline.
         self.registry.changed();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_config::spiffe::SpiffeId;
+
+    use super::*;
+    use crate::translate::Workload;
+
+    fn registration(node: &str, account: Option<&str>) -> Arc<Registration> {
+        let id = account.map(|it| format!("spiffe://mesh.test/ns/default/sa/{it}"));
+        Arc::new(Registration {
+            node_id: node.into(),
+            workload: Workload {
+                service: "web".to_owned(),
+                namespace: "default".to_owned(),
+                labels: BTreeMap::new(),
+                address: [127, 0, 0, 1].into(),
+                inbound_port: 15006,
+                ports: vec![80],
+                instance: String::new(),
+                zone: String::new(),
+                identity: id.map(|id| SpiffeId::parse(&id).unwrap()),
+            },
+        })
+    }
+
+    #[tokio::test]
+    async fn a_node_takes_its_own_place_and_no_one_elses() {
+        let registry = Arc::new(Registry::new(Duration::from_secs(5)));
+        let later = Instant::now() + Duration::from_secs(60);
+        registry.remember(
+            [registration("a", None), registration("b", Some("b"))],
+            later,
+        );
+        let proved = registry.register(registration("a", Some("a")));
+        let other = registry.register(registration("a", Some("other")));
+        let foreign = registry.register(registration("b", Some("other")));
+        let registered = registry.workloads();
+        let identities = |node: &str| -> Vec<Option<String>> {
+            let of_node = registered.iter().filter(|it| &*it.node_id == node);
+            let identities = of_node.map(|it| it.workload.identity.as_ref());
+            let path = |it: Option<&SpiffeId>| it.map(|it| it.path().to_owned());
+            identities.map(path).collect()
+        };
+        let path = |account: &str| Some(format!("/ns/default/sa/{account}"));
+        assert_eq!(identities("a"), [path("a"), path("other")]);
+        assert_eq!(identities("b"), [path("b"), path("other")]);
+        drop((proved, other, foreign));
+    }
+
+    #[test]
+    fn an_identity_is_remembered_and_may_be_missing() {
+        for account in [None, Some("a")] {
+            let workload = registration("a", account).workload.clone();
+            let text = serde_json::to_string(&workload).unwrap();
+            assert_eq!(text.contains("identity"), account.is_some());
+            assert_eq!(serde_json::from_str::<Workload>(&text).unwrap(), workload);
+        }
     }
 }

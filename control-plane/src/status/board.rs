@@ -25,7 +25,7 @@ pub struct StreamStatus {
     /// Since when.
     pub connected_at: Timestamp,
     /// How far it is, by type.
-    pub types: [TypeReport; 4],
+    pub types: [TypeReport; ResourceType::ALL.len()],
     /// The snapshot that was last looked at for it.
     pub seen_serial: u64,
     /// The revision of that snapshot.

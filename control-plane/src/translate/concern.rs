@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weft_config::gateway_api::{Kind, Object, ObjectKey, Resources, ServiceName, ServiceRef, Spec};
 
-use super::discovered::{Discovered, Registration};
+use super::discovered::{Discovered, Registration, RegistrationKey};
 use super::endpoints;
 use super::index::{self, Index};
 use super::inputs::UnitInputs;
@@ -148,10 +148,8 @@ impl Discovered {
 
 /// Workloads that are in one list and not, or not the same, in the other.
 fn difference(before: &[Arc<Registration>], after: &[Arc<Registration>]) -> Vec<Arc<Registration>> {
-    let by_node = |list: &[Arc<Registration>]| -> BTreeMap<Arc<str>, Arc<Registration>> {
-        let pairs = list
-            .iter()
-            .map(|it| (Arc::clone(&it.node_id), Arc::clone(it)));
+    let by_node = |list: &[Arc<Registration>]| -> BTreeMap<RegistrationKey, Arc<Registration>> {
+        let pairs = list.iter().map(|it| (it.key(), Arc::clone(it)));
         pairs.collect()
     };
     let (old, new) = (by_node(before), by_node(after));

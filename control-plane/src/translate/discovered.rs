@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use weft_config::spiffe::SpiffeId;
+
 /// Everything found out.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Discovered {
@@ -21,6 +23,17 @@ pub struct Registration {
     /// What it is.
     pub workload: Workload,
 }
+
+impl Registration {
+    /// What tells it from others. A node is called what it likes: another one of that name is not it, if it has proved to be
+    /// somebody else.
+    pub fn key(&self) -> RegistrationKey {
+        (Arc::clone(&self.node_id), self.workload.identity.clone())
+    }
+}
+
+/// What tells registrations apart: the node's name, and who it has proved to be.
+pub type RegistrationKey = (Arc<str>, Option<SpiffeId>);
 
 /// A workload.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -41,6 +54,35 @@ pub struct Workload {
     pub instance: String,
     /// Its zone; empty where none is said.
     pub zone: String,
+    /// Who it has proved to be; `None`: it registered where nobody is asked.
+    #[serde(default, with = "spiffe", skip_serializing_if = "Option::is_none")]
+    pub identity: Option<SpiffeId>,
+}
+
+/// Identities as text.
+mod spiffe {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use weft_config::spiffe::SpiffeId;
+
+    pub(super) fn serialize<S: Serializer>(
+        id: &Option<SpiffeId>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match id {
+            Some(id) => to.collect_str(id),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D>(from: D) -> Result<Option<SpiffeId>, D::Error>
+    where
+        D: Deserializer<'de>,
+    {
+        let text = Option::<String>::deserialize(from)?;
+        let id = text.map(|text| SpiffeId::parse(&text));
+        id.transpose().map_err(D::Error::custom)
+    }
 }
 
 /// A question to the DNS.

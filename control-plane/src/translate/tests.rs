@@ -52,6 +52,7 @@ fn workload(service: &str, version: &str, port: u16) -> Arc<Registration> {
     Arc::new(Registration {
         node_id: format!("{service}-{version}-{port}").into(),
         workload: Workload {
+            identity: None,
             service: service.to_owned(),
             namespace: "default".to_owned(),
             labels: BTreeMap::from([

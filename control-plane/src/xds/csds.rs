@@ -21,6 +21,8 @@ use weft_xds_proto::pb::google::protobuf::{Any, Timestamp};
 use super::server::Core;
 use super::session::{EntryReport, EntryState};
 use super::subscription::Told;
+use crate::accept::Peer;
+use crate::identity::Shown;
 use crate::status::StreamStatus;
 
 /// The service.
@@ -44,6 +46,7 @@ impl ClientStatusDiscoveryService for Csds {
         &self,
         request: Request<Streaming<ClientStatusRequest>>,
     ) -> Result<Response<Self::StreamClientStatusStream>, Status> {
+        check_plain(&request)?;
         let core = Arc::clone(&self.core);
         let answers = request.into_inner().then(move |request| {
             let core = Arc::clone(&core);
@@ -56,9 +59,21 @@ impl ClientStatusDiscoveryService for Csds {
         &self,
         request: Request<ClientStatusRequest>,
     ) -> Result<Response<ClientStatusResponse>, Status> {
+        check_plain(&request)?;
         answer(&self.core, request.into_inner())
             .await
             .map(Response::new)
+    }
+}
+
+/// It tells of all proxies: that is for whoever is on this machine, and not for any workload with a certificate.
+fn check_plain<T>(request: &Request<T>) -> Result<(), Status> {
+    let caller = request.extensions().get::<Peer>().map(Peer::caller);
+    match caller.map(|caller| &caller.shown) {
+        None | Some(Shown::Plain) => Ok(()),
+        Some(Shown::Nothing | Shown::Certificate(_)) => Err(Status::permission_denied(
+            "CSDS is served on the port without TLS alone",
+        )),
     }
 }
 

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use weft_config::spiffe::SpiffeId;
 use weft_xds_proto::pb::envoy::config::core::v3::Node;
 use weft_xds_proto::pb::google::protobuf::{Struct, Value, value::Kind};
 
+use crate::identity::{ClaimRefused, may_be_in, may_register};
 use crate::snapshot::NodeView;
 use crate::translate::{Registration, Workload};
 
@@ -23,10 +25,19 @@ pub struct NodeInfo {
     pub view: NodeView,
     /// The workload that it registers, where it does.
     pub registration: Option<Arc<Registration>>,
+    /// The service and the namespace that it says it is of, where it says so.
+    claim: Claim,
     /// Where its admin page is; only ever a loopback address, or the address that it registered.
     pub admin: Option<SocketAddr>,
     /// The node as sent.
     pub proto: Arc<Node>,
+}
+
+/// What a node says of itself that it may have to prove.
+#[derive(Clone, Debug, Default)]
+struct Claim {
+    service: Option<String>,
+    namespace: Option<String>,
 }
 
 /// What is wrong with a node.
@@ -61,12 +72,17 @@ impl NodeInfo {
             })),
             None => None,
         };
+        let said = fields.text("namespace")?.or_else(|| namespace_of_id(&id));
         let namespace = match &registration {
             Some(registration) => registration.workload.namespace.clone(),
-            None => fields
-                .text("namespace")?
-                .or_else(|| namespace_of_id(&id))
-                .unwrap_or_else(|| "default".to_owned()),
+            None => said.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
+        };
+        let claim = Claim {
+            namespace: registration
+                .as_ref()
+                .map(|it| it.workload.namespace.clone())
+                .or(said),
+            service: fields.text("service")?,
         };
         let mut view = NodeView {
             namespace: namespace.into(),
@@ -83,10 +99,34 @@ impl NodeInfo {
             user_agent: node.user_agent_name.as_str().into(),
             view,
             registration,
+            claim,
             admin,
             proto: Arc::new(node),
             id,
         })
+    }
+}
+
+impl NodeInfo {
+    /// The same node, which has proved to be `identity`.
+    ///
+    /// # Errors
+    /// If it says that it is somebody else.
+    pub(super) fn proved(mut self, identity: &SpiffeId) -> Result<Self, ClaimRefused> {
+        let (own, _) = identity.as_workload().unwrap_or_default();
+        let namespace = self.claim.namespace.as_deref().unwrap_or(own);
+        may_be_in(identity, namespace)?;
+        if let Some(service) = &self.claim.service {
+            may_register(identity, namespace, service)?;
+        }
+        self.view.namespace = namespace.into();
+        self.view.identity = Some(identity.clone());
+        self.registration = self.registration.map(|registration| {
+            let mut registration = Registration::clone(&registration);
+            registration.workload.identity = Some(identity.clone());
+            Arc::new(registration)
+        });
+        Ok(self)
     }
 }
 
@@ -138,7 +178,7 @@ impl Fields<'_> {
         let service = label("service", service)?;
         let namespace = self
             .text("namespace")?
-            .unwrap_or_else(|| "default".to_owned());
+            .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
         let address: IpAddr = self
             .parsed("address", "must be an IP address")?
             .ok_or_else(|| missing("address"))?;
@@ -165,6 +205,7 @@ impl Fields<'_> {
             ports: self.ports()?,
             instance: self.text("instance")?.unwrap_or_default(),
             zone: zone.to_owned(),
+            identity: None,
             service,
         })
     }
@@ -247,6 +288,8 @@ fn missing(field: &'static str) -> NodeFault {
     }
 }
 
+/// Of a node that does not say where it is.
+const DEFAULT_NAMESPACE: &str = "default";
 const TEXT_BYTES_MAX: usize = 253;
 const LABELS_MAX: usize = 64;
 const PORTS_MAX: usize = 64;

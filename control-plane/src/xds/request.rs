@@ -66,6 +66,9 @@ pub enum Refusal {
     /// Metadata that cannot be read.
     #[error(transparent)]
     Node(#[from] super::NodeFault),
+    /// A node that says it is somebody else than it has proved to be.
+    #[error(transparent)]
+    Claim(#[from] crate::identity::ClaimRefused),
     /// More names than one stream may ask for.
     #[error("a stream may subscribe to at most {limit} resources of a type")]
     TooManyNames {

@@ -15,12 +15,12 @@ use weft_xds_proto::pb::envoy::service::status::v3::client_status_discovery_serv
 
 use super::csds::Csds;
 use super::push::Push;
-use super::service::{Aggregated, Clusters, Discovery, Endpoints, Listeners, Routes};
+use super::service::{Aggregated, Clusters, Discovery, Endpoints, Listeners, Routes, Secrets};
 use super::session::{Answer, SessionLimits};
 use crate::accept::seats::Seats;
 use crate::accept::secure::SecureListener;
 use crate::accept::{Bound, Peer, XDS_CONNECTIONS_MAX, accept};
-use crate::identity::Gate;
+use crate::identity::{Gate, Limiter};
 use crate::snapshot::{ResourceType, SnapshotStore};
 use crate::source::workloads::Registry;
 use crate::status::StatusBoard;
@@ -66,6 +66,8 @@ pub(crate) struct Core {
     pub(crate) stream_ids: AtomicU64,
     pub(crate) streams: AtomicUsize,
     pub(crate) stop: watch::Receiver<bool>,
+    /// Of what is said of clients that want what they may not have.
+    pub(crate) limiter: Limiter,
 }
 
 impl Core {
@@ -79,7 +81,7 @@ impl Core {
 #[derive(Debug, Default)]
 pub struct XdsCounters {
     /// By type, in the order of [`ResourceType::ALL`].
-    pub types: [TypeCounters; 4],
+    pub types: [TypeCounters; ResourceType::ALL.len()],
     /// Streams ended for a broken rule.
     pub refused_streams: AtomicU64,
 }
@@ -160,6 +162,7 @@ impl XdsServer {
                 stream_ids: AtomicU64::new(1),
                 streams: AtomicUsize::new(0),
                 stop,
+                limiter: Limiter::default(),
             }),
         }
     }
@@ -248,6 +251,7 @@ impl XdsServer {
             .add_service(Discovery::<Routes>::new(Arc::clone(&core)))
             .add_service(Discovery::<Clusters>::new(Arc::clone(&core)))
             .add_service(Discovery::<Endpoints>::new(Arc::clone(&core)))
+            .add_service(Discovery::<Secrets>::new(Arc::clone(&core)))
             .add_service(ClientStatusDiscoveryServiceServer::new(Csds::new(
                 Arc::clone(&core),
             )))

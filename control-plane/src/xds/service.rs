@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use futures_util::StreamExt;
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
@@ -23,6 +24,7 @@ use super::server::Core;
 use super::session::Session;
 use super::stream::{self, Request, StreamContext};
 use crate::accept::Peer;
+use crate::identity::{CertificateLost, ClientCertificate, Shown};
 use crate::snapshot::ResourceType;
 
 /// Which discovery service.
@@ -91,6 +93,15 @@ which!(
     "DeltaEndpoints",
     "EDS",
     Some(ResourceType::Endpoint)
+);
+
+which!(
+    Secrets,
+    "envoy.service.secret.v3.SecretDiscoveryService",
+    "StreamSecrets",
+    "DeltaSecrets",
+    "SDS",
+    Some(ResourceType::Secret)
 );
 
 /// A discovery service.
@@ -205,11 +216,14 @@ impl Method {
         session: Session,
         read: fn(M) -> Request,
     ) -> Result<Response<PushStream>, Status> {
-        let open = OpenStream::new(&self.core)?;
         let peer = request.extensions().get::<Peer>().cloned();
+        let certificate = peer.as_ref().map(prove).transpose()?.flatten();
+        let open = OpenStream::new(&self.core)?;
+        let session = session.of(certificate.as_ref().map(|it| it.identity.clone()));
         let context = StreamContext {
             core: Arc::clone(&self.core),
             peer,
+            certificate,
             service: self.short,
         };
         let requests = request.into_inner().map(move |message| message.map(read));
@@ -220,6 +234,29 @@ impl Method {
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
+}
+
+/// Who asks, by his certificate: where there is TLS there must be one, and it must be good still.
+fn prove(peer: &Peer) -> Result<Option<Arc<ClientCertificate>>, Status> {
+    match &peer.caller().shown {
+        Shown::Plain => Ok(None),
+        Shown::Nothing => Err(Status::unauthenticated(
+            "xDS is served with TLS to those alone who show a certificate of this mesh",
+        )),
+        Shown::Certificate(certificate) => {
+            let checked = certificate.check(Timestamp::now());
+            checked.map_err(|why| lost(certificate, why))?;
+            Ok(Some(Arc::clone(certificate)))
+        }
+    }
+}
+
+/// What a client hears whose certificate is no longer good.
+pub(super) fn lost(certificate: &ClientCertificate, why: CertificateLost) -> Status {
+    let serial = &certificate.serial;
+    Status::unauthenticated(format!(
+        "the certificate {serial} of this connection {why}: connect again with a new one"
+    ))
 }
 
 /// Counts an open stream.

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use weft_config::spiffe::SpiffeId;
 
 use self::report::Reply;
 pub use self::report::{Answer, Mark, Nack, TypeReport};
@@ -46,8 +47,10 @@ pub struct Session {
     delta: bool,
     serves: Option<ResourceType>,
     limits: SessionLimits,
+    /// Who it is at the other end, where that was proved.
+    identity: Option<SpiffeId>,
     node: Option<Arc<NodeInfo>>,
-    types: [TypeState; 4],
+    types: [TypeState; ResourceType::ALL.len()],
     nonces: u64,
     unserved: BTreeMap<String, Vec<Arc<str>>>,
     evaluated: u64,
@@ -69,12 +72,18 @@ impl Session {
             delta,
             serves,
             limits,
+            identity: None,
             node: None,
             types: Default::default(),
             nonces: 0,
             unserved: BTreeMap::new(),
             evaluated: 0,
         }
+    }
+
+    /// The same, of a client that has proved to be `identity`.
+    pub fn of(self, identity: Option<SpiffeId>) -> Self {
+        Self { identity, ..self }
     }
 
     /// Who asks; known from the first request on.
@@ -173,7 +182,7 @@ impl Session {
     }
 
     /// How far the client is, by type in the order of [`ResourceType::ALL`].
-    pub fn reports(&self) -> [TypeReport; 4] {
+    pub fn reports(&self) -> [TypeReport; ResourceType::ALL.len()] {
         std::array::from_fn(|index| {
             self.types
                 .get(index)
@@ -206,8 +215,9 @@ impl Session {
     }
 
     fn state(&mut self, kind: ResourceType) -> &mut TypeState {
-        let [cluster, endpoint, listener, route] = &mut self.types;
+        let [secret, cluster, endpoint, listener, route] = &mut self.types;
         match kind {
+            ResourceType::Secret => secret,
             ResourceType::Cluster => cluster,
             ResourceType::Endpoint => endpoint,
             ResourceType::Listener => listener,

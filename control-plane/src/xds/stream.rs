@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 use tracing::debug;
+use weft_config::spiffe::SpiffeId;
 
 use super::node::NodeInfo;
 use super::push::Push;
@@ -18,7 +19,8 @@ use super::server::Core;
 use super::session::{Answer, Session};
 use crate::accept::Peer;
 use crate::accept::seats::Speaking;
-use crate::snapshot::Snapshot;
+use crate::identity::{AUDIT, ClientCertificate};
+use crate::snapshot::{ResourceType, Snapshot, may_see};
 use crate::source::workloads::RegistrationGuard;
 use crate::status::{BoardGuard, Inspect, StreamStatus};
 
@@ -29,11 +31,30 @@ pub(crate) enum Request {
     Delta(DeltaRequest),
 }
 
+impl Request {
+    /// A name that it subscribes to and that a client which has proved to be `identity` may not know of.
+    fn foreign(&self, identity: Option<&SpiffeId>) -> Option<&str> {
+        let (type_url, names) = match self {
+            Self::Sotw(request) => (&request.type_url, &request.names),
+            Self::Delta(request) => (&request.type_url, &request.subscribe),
+        };
+        let listeners = ResourceType::Listener.type_url();
+        let mut names = names
+            .iter()
+            .filter(|_| type_url.is_empty() || type_url == listeners);
+        names
+            .find(|name| !may_see(identity, name))
+            .map(String::as_str)
+    }
+}
+
 /// What a stream needs besides its session.
 #[derive(Debug)]
 pub(crate) struct StreamContext {
     pub(crate) core: Arc<Core>,
     pub(crate) peer: Option<Peer>,
+    /// What the client has proved with who it is, where it had to.
+    pub(crate) certificate: Option<Arc<ClientCertificate>>,
     pub(crate) service: &'static str,
 }
 
@@ -65,6 +86,9 @@ pub(crate) async fn run<S>(
     let mut presence: Option<Presence> = None;
     // Whether the session may have something to say: only then is room in the channel awaited.
     let mut restless = false;
+    let mut lost = std::pin::pin!(context.certificate_lost());
+    // Whether it was said that the client asks for what is of others.
+    let mut told = false;
     let mut introduced_by = Instant::now() + INTRODUCTION_TIMEOUT;
     loop {
         tokio::select! {
@@ -83,10 +107,17 @@ pub(crate) async fn run<S>(
                     }
                     None => return,
                 };
+                if !told && let Some(name) = request.foreign(context.identity()) {
+                    context.audit("subscription to what is of others", name);
+                    told = true;
+                }
                 match take(&mut session, request) {
                     Ok(answer) => context.core.counters.answered(answer),
                     Err(refusal) => {
                         debug!(peer = ?context.peer, %refusal, "stream refused");
+                        if let Refusal::Claim(why) = &refusal {
+                            context.audit("registration refused", &why.to_string());
+                        }
                         context.core.counters.refused_streams.fetch_add(1, Ordering::Relaxed);
                         let _gone = responses.send(Err(status_of(&refusal))).await;
                         return;
@@ -119,6 +150,11 @@ pub(crate) async fn run<S>(
                 if let Some(presence) = &presence {
                     presence.board.update(|status| report(status, &session, &snapshot));
                 }
+            }
+            status = lost.as_mut() => {
+                debug!(peer = ?context.peer, %status, "stream ended");
+                let _gone = responses.try_send(Err(status));
+                return;
             }
             () = sleep_until(introduced_by), if presence.is_none() => {
                 if context.core.has_streams_to_spare() {
@@ -172,12 +208,41 @@ async fn inspection(presence: &mut Option<Presence>) -> Option<Inspect> {
 
 fn status_of(refusal: &Refusal) -> Status {
     match refusal {
+        Refusal::Claim(_) => Status::permission_denied(refusal.to_string()),
         Refusal::TooManyNames { .. } => Status::resource_exhausted(refusal.to_string()),
         _ => Status::invalid_argument(refusal.to_string()),
     }
 }
 
 impl StreamContext {
+    /// Who the client has proved to be, where it had to.
+    fn identity(&self) -> Option<&SpiffeId> {
+        self.certificate.as_ref().map(|it| &it.identity)
+    }
+
+    /// Waits until the certificate of the client is no longer good; gives what it is told then.
+    async fn certificate_lost(&self) -> Status {
+        match &self.certificate {
+            Some(certificate) => {
+                let why = certificate.lost().await;
+                super::service::lost(certificate, why)
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Says in the audit log that the client wants what it may not have.
+    fn audit(&self, what: &'static str, reason: &str) {
+        if let Some(certificate) = &self.certificate
+            && self.core.limiter.may_say()
+        {
+            let ClientCertificate {
+                identity, serial, ..
+            } = &**certificate;
+            tracing::warn!(target: AUDIT, %identity, serial, peer = ?self.peer, reason, "{what}");
+        }
+    }
+
     fn enter(&self, node: Arc<NodeInfo>, snapshot: &Snapshot) -> Presence {
         let registration = node
             .registration

@@ -8,13 +8,23 @@ use std::sync::Arc;
 
 use crate::snapshot::{
     ListenerTemplate, Outbound, PortUnit, Resource, ResourceType, RouteUnit, ServiceUnit, Snapshot,
-    encode_routes,
+    encode_routes, root_ca,
 };
+
+/// The types that services are made of.
+pub(super) const OF_SERVICES: [ResourceType; 4] = [
+    ResourceType::Cluster,
+    ResourceType::Endpoint,
+    ResourceType::Listener,
+    ResourceType::Route,
+];
 
 /// A snapshot of services `a`, `b`, … in `default`, port 80; `version` changes every cluster and route.
 pub(super) fn snapshot(serial: u64, services: &[&str], version: &str) -> Snapshot {
     let units = services.iter().map(|name| Arc::new(unit(name, version)));
-    Snapshot::new(serial, serial, "cluster.local".into(), units, [])
+    let mut snapshot = Snapshot::new(serial, serial, "cluster.local".into(), units, []);
+    snapshot.root_ca = Some(root_ca(version).into());
+    snapshot
 }
 
 fn unit(name: &str, version: &str) -> ServiceUnit {

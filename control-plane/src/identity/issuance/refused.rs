@@ -4,6 +4,7 @@ use weft_config::spiffe::SpiffeId;
 
 use super::WAITING_MAX;
 use crate::identity::authority::Refused;
+use crate::identity::caller::CertificateLost;
 use crate::identity::kept::RedeemRefused;
 
 /// Why no certificate was issued.
@@ -32,7 +33,7 @@ pub(crate) enum IssueRefused {
         /// Its serial number.
         serial: String,
         /// What is wrong with it now.
-        why: &'static str,
+        why: CertificateLost,
     },
     /// A name that nobody else may have.
     #[error("{identity} is the control plane itself")]

@@ -70,9 +70,10 @@ fn with_token(token: &str) -> Ask {
 }
 
 /// Somebody who shows what was issued.
-fn shows(issued: &Issued) -> Caller {
+fn shows(office: &Office, issued: &Issued) -> Caller {
     let chain: Vec<CertificateDer<'_>> = issued.chain.iter().map(|it| der(it)).collect();
-    let certificate = ClientCertificate::read(&chain).unwrap();
+    let certificate =
+        ClientCertificate::read(&chain, office.issuance.authority().bundle()).unwrap();
     Caller {
         shown: Shown::Certificate(Arc::new(certificate)),
         ..nobody()
@@ -180,15 +181,19 @@ async fn a_certificate_is_renewed_by_itself_for_the_same_name_alone() {
     let office = office();
     let first = office.ask(with_token(&office.token("reviews", 1))).await;
     let first = first.unwrap();
-    let renewed = office.ask(asks(vec![uri(ID)], None, shows(&first))).await;
+    let renewed = office
+        .ask(asks(vec![uri(ID)], None, shows(&office, &first)))
+        .await;
     let renewed = renewed.unwrap();
     assert_eq!(renewed.identity, first.identity);
     assert_ne!(renewed.serial, first.serial);
     let other = uri("spiffe://mesh.test/ns/default/sa/ratings");
-    let refused = office.ask(asks(vec![other], None, shows(&first))).await;
+    let refused = office
+        .ask(asks(vec![other], None, shows(&office, &first)))
+        .await;
     assert_eq!(refused.unwrap_err().kind(), RefusalKind::Denied);
     let later = first.not_after + Duration::from_secs(1);
-    let late = asks(Vec::new(), None, shows(&first));
+    let late = asks(Vec::new(), None, shows(&office, &first));
     let refused = office.issuance.issue(late, later).await.unwrap_err();
     assert_eq!(refused.kind(), RefusalKind::Unauthenticated);
     assert!(refused.to_string().contains("expired"), "{refused}");

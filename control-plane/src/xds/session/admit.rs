@@ -15,7 +15,11 @@ impl Session {
         match (&self.node, node) {
             (None, Some(node)) if !node.id.is_empty() => {
                 check_node(&node)?;
-                self.node = Some(Arc::new(NodeInfo::parse(node)?));
+                let node = NodeInfo::parse(node)?;
+                self.node = Some(Arc::new(match &self.identity {
+                    Some(identity) => node.proved(identity)?,
+                    None => node,
+                }));
                 Ok(())
             }
             (None, _) => Err(Refusal::NoNode),

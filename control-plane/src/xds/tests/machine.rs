@@ -183,7 +183,7 @@ fn a_refused_version_is_reported_and_not_sent_again() {
         },
     );
     assert_eq!(next(&mut session, &first), None);
-    let [clusters, ..] = session.reports();
+    let [_, clusters, ..] = session.reports();
     assert_eq!(&*clusters.nacked.expect("refused").reason, "bad cluster");
     assert_eq!(
         next_delta(&mut session, &snapshot(2, &["a"], "2"))

@@ -21,6 +21,7 @@ where
 {
     let (_running, stop) = watch::channel(false);
     let core = Arc::new(Core {
+        limiter: Default::default(),
         snapshots: Arc::new(SnapshotStore::new(snapshot(1, &["a"], "1"))),
         board: Arc::new(StatusBoard::new()),
         registry: Arc::new(Registry::new(Duration::ZERO)),
@@ -31,6 +32,7 @@ where
         stop,
     });
     let context = StreamContext {
+        certificate: None,
         core,
         peer: None,
         service: "ADS",

@@ -1,6 +1,7 @@
 //! State of the world, type by type.
 
 use super::*;
+use crate::xds::tests::OF_SERVICES;
 
 /// What of service `name` is asked for by a client of this type.
 fn name_of(kind: ResourceType, name: &str) -> String {
@@ -25,7 +26,7 @@ fn answer(push: &SotwPush, kind: ResourceType, subscribed: &[&str]) -> SotwReque
 #[test]
 fn each_type_is_told_once_and_again_when_names_are_added() {
     let snapshot = snapshot(1, &["a", "b"], "1");
-    for kind in ResourceType::ALL {
+    for kind in OF_SERVICES {
         let (a, b) = (name_of(kind, "a"), name_of(kind, "b"));
         let mut session = new_sotw();
         send_sotw(&mut session, sotw(kind, &[&a]));
@@ -50,7 +51,7 @@ fn each_type_is_told_once_and_again_when_names_are_added() {
 #[test]
 fn what_is_not_there_is_missing_from_a_full_state_and_passed_over_in_silence_elsewhere() {
     let empty = snapshot(1, &[], "1");
-    for kind in ResourceType::ALL {
+    for kind in OF_SERVICES {
         let mut session = new_sotw();
         send_sotw(&mut session, sotw(kind, &[&name_of(kind, "a")]));
         match next(&mut session, &empty) {
@@ -70,7 +71,7 @@ fn what_is_not_there_is_missing_from_a_full_state_and_passed_over_in_silence_els
 
 #[test]
 fn a_name_that_is_given_up_is_not_told_of_any_more() {
-    for kind in ResourceType::ALL {
+    for kind in OF_SERVICES {
         let (a, b) = (name_of(kind, "a"), name_of(kind, "b"));
         let mut session = new_sotw();
         send_sotw(&mut session, sotw(kind, &[&a, &b]));
@@ -88,7 +89,7 @@ fn a_name_that_is_given_up_is_not_told_of_any_more() {
 
 #[test]
 fn a_separate_service_serves_its_type_alone() {
-    for kind in ResourceType::ALL {
+    for kind in OF_SERVICES {
         let mut session = Session::sotw(Some(kind), SessionLimits::default());
         let request = SotwRequest {
             type_url: String::new(),

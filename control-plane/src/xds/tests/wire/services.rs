@@ -4,6 +4,7 @@ use weft_xds_proto::pb::envoy::service::cluster::v3::cluster_discovery_service_c
 use weft_xds_proto::pb::envoy::service::endpoint::v3::endpoint_discovery_service_client::EndpointDiscoveryServiceClient;
 use weft_xds_proto::pb::envoy::service::listener::v3::listener_discovery_service_client::ListenerDiscoveryServiceClient;
 use weft_xds_proto::pb::envoy::service::route::v3::route_discovery_service_client::RouteDiscoveryServiceClient;
+use weft_xds_proto::pb::envoy::service::secret::v3::secret_discovery_service_client::SecretDiscoveryServiceClient;
 
 use super::*;
 
@@ -27,7 +28,13 @@ macro_rules! first_of {
 #[tokio::test]
 async fn each_type_has_a_service_of_its_own() {
     let plane = plane().await;
-    let responses: [DiscoveryResponse; 4] = [
+    let responses: [DiscoveryResponse; 5] = [
+        first_of!(
+            plane,
+            SecretDiscoveryServiceClient,
+            stream_secrets,
+            "ROOTCA"
+        ),
         first_of!(plane, ClusterDiscoveryServiceClient, stream_clusters, A),
         first_of!(plane, EndpointDiscoveryServiceClient, stream_endpoints, A),
         first_of!(plane, ListenerDiscoveryServiceClient, stream_listeners, "a"),

@@ -1,0 +1,75 @@
+//! What a workload may say of itself, by what it proved to be.
+
+use weft_config::spiffe::SpiffeId;
+
+/// Why a workload may not call itself what it does.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimRefused {
+    /// It is in another namespace.
+    #[error("{identity} may not register in the namespace {namespace}")]
+    Namespace {
+        /// Who it is.
+        identity: SpiffeId,
+        /// What it said.
+        namespace: String,
+    },
+    /// It is of another service.
+    #[error(
+        "{identity} may not register as the service {service}: that is for the service account {service}"
+    )]
+    Service {
+        /// Who it is.
+        identity: SpiffeId,
+        /// What it said.
+        service: String,
+    },
+}
+
+/// Whether a workload may register as one of `service` in `namespace`: its service account has the service's name.
+///
+/// # Errors
+/// If not, and why.
+pub fn may_register(
+    identity: &SpiffeId,
+    namespace: &str,
+    service: &str,
+) -> Result<(), ClaimRefused> {
+    may_be_in(identity, namespace)?;
+    match identity.as_workload() {
+        Ok((_, account)) if account == service => Ok(()),
+        _ => Err(ClaimRefused::Service {
+            identity: identity.clone(),
+            service: service.to_owned(),
+        }),
+    }
+}
+
+/// Whether a workload is in `namespace`.
+///
+/// # Errors
+/// If not.
+pub fn may_be_in(identity: &SpiffeId, namespace: &str) -> Result<(), ClaimRefused> {
+    match identity.as_workload() {
+        Ok((own, _)) if own == namespace => Ok(()),
+        _ => Err(ClaimRefused::Namespace {
+            identity: identity.clone(),
+            namespace: namespace.to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_is_of_the_service_that_its_account_is_called() {
+        let id = SpiffeId::parse("spiffe://mesh.test/ns/shop/sa/cart").unwrap();
+        may_register(&id, "shop", "cart").unwrap();
+        for (namespace, service) in [("shop", "pay"), ("default", "cart"), ("", ""), ("shop", "")] {
+            may_register(&id, namespace, service).unwrap_err();
+        }
+        let other = SpiffeId::parse("spiffe://mesh.test/shop/cart").unwrap();
+        may_register(&other, "shop", "cart").unwrap_err();
+    }
+}

@@ -10,6 +10,7 @@ mod cgroup;
 mod config;
 mod control;
 mod http;
+mod identity;
 mod limits;
 mod mesh;
 mod pages;

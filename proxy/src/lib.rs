@@ -27,6 +27,8 @@ pub mod snapshot;
 
 pub mod xds;
 
+pub mod identity;
+
 pub mod dns;
 
 pub mod telemetry;

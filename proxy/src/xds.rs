@@ -17,6 +17,7 @@ pub mod subscription;
 pub mod task;
 pub mod wire;
 
+pub(crate) mod channel;
 mod decode;
 mod lines;
 

@@ -3,9 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, bail};
+use weft_config::secret::DataSource;
+use weft_config::spiffe::{SpiffeId, TrustDomain};
+use weft_control_plane::api::model::{TokenCreated, TokenRequest};
 use weft_control_plane::app::{Config as ControlPlaneConfig, ControlPlane};
 use weft_control_plane::cli::client::Client;
 use weft_proxy::app::{Config, MeshConfig, OUTBOUND, OutboundLimits, Proxy, Running, Source};
+use weft_proxy::identity::{Identity, Proof};
 
 /// A control plane with its API.
 pub struct Mesh {
@@ -73,6 +77,58 @@ impl Mesh {
         sidecar_config(self.xds_address(), service, version, app)
     }
 
+    /// What [`Self::sidecar`] starts it with, and who it is besides: it joins by a token of its own, over TLS.
+    ///
+    /// # Errors
+    /// If no token is made.
+    pub async fn member_config(
+        &self,
+        service: &str,
+        version: &str,
+        app: Option<SocketAddr>,
+    ) -> anyhow::Result<Config> {
+        let request = TokenRequest {
+            namespace: "default".to_owned(),
+            service_account: service.to_owned(),
+            ttl_seconds: 60,
+            uses: 1,
+        };
+        let made = self.client.post_bytes("/v1/tokens", &request).await?;
+        let made: TokenCreated = serde_json::from_slice(&made)?;
+        let domain = TrustDomain::default();
+        let mut config = sidecar_config(self.control_plane.secure_address(), service, version, app);
+        let Source::Mesh(mesh) = &mut config.source else {
+            bail!("a sidecar is in mesh mode");
+        };
+        mesh.control_plane_tls = true;
+        mesh.identity = Some(Identity {
+            id: SpiffeId::workload(&domain, "default", service)?,
+            proof: Proof::Token(made.token.as_bytes().into()),
+            control_plane: SpiffeId::workload(&domain, "weft-system", "weft")?,
+            roots: DataSource::Inline(self.roots().as_bytes().into()),
+        });
+        Ok(config)
+    }
+
+    /// A sidecar of `service` that is somebody, once it is ready.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub async fn member(
+        &self,
+        service: &str,
+        version: &str,
+        app: Option<SocketAddr>,
+    ) -> anyhow::Result<Sidecar> {
+        Sidecar::start(self.member_config(service, version, app).await?).await
+    }
+
+    /// PEM of the roots that its authority trusts.
+    pub fn roots(&self) -> String {
+        let bundle = self.control_plane.mesh().authority().bundle();
+        bundle.borrow().pem().to_owned()
+    }
+
     /// Ends the control plane; sidecars go on.
     pub async fn stop(self) {
         self.control_plane.shutdown().await;
@@ -90,6 +146,8 @@ pub fn sidecar_config(
     Config::new(Source::Mesh(Box::new(MeshConfig {
         control_plane_host: xds.ip().to_string(),
         control_plane_port: xds.port(),
+        control_plane_tls: false,
+        identity: None,
         service: service.to_owned(),
         namespace: "default".to_owned(),
         labels: [("version".to_owned(), version.to_owned())].into(),

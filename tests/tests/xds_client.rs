@@ -56,6 +56,8 @@ async fn sidecar(control_plane: SocketAddr, state_dir: Option<&Path>) -> anyhow:
     let mesh = MeshConfig {
         control_plane_host: control_plane.ip().to_string(),
         control_plane_port: control_plane.port(),
+        control_plane_tls: false,
+        identity: None,
         service: "client".to_owned(),
         namespace: "default".to_owned(),
         labels: Default::default(),

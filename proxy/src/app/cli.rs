@@ -17,6 +17,7 @@ use weft_config::listener::{AccessLog, AccessLogFormat};
 
 use super::cgroup;
 use super::config::{Config, Source};
+use super::identity::IdentityArgs;
 use super::limits::LimitArgs;
 use super::mesh::MeshConfig;
 use crate::drain::DrainTimes;
@@ -69,7 +70,7 @@ pub enum Command {
 /// How the proxy is run.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// The control plane's xDS address, as http://HOST:PORT
+    /// The control plane's xDS address, as https://HOST:PORT, or http://HOST:PORT on the same machine
     #[arg(
         long,
         env = "WEFT_CONTROL_PLANE",
@@ -129,6 +130,9 @@ pub struct RunArgs {
         default_value = "0.0.0.0:15020"
     )]
     pub metrics_listen: SocketAddr,
+    /// Who the workload is.
+    #[command(flatten)]
+    pub identity: IdentityArgs,
     /// Where calls of the application are taken
     #[arg(
         long,
@@ -275,7 +279,7 @@ impl RunArgs {
     }
 
     fn mesh(&self, url: &str) -> Result<MeshConfig, CliError> {
-        let (host, port) = control_plane(url).map_err(CliError::Usage)?;
+        let ControlPlane { tls, host, port } = control_plane(url).map_err(CliError::Usage)?;
         let Some(service) = self.service.clone() else {
             return Err(CliError::Usage(
                 "--control-plane needs --service NAME".to_owned(),
@@ -288,9 +292,17 @@ impl RunArgs {
                 )));
             }
         }
+        let identity = self.identity.identity(&self.namespace, &service);
+        let identity = identity.map_err(CliError::Usage)?;
+        if tls && identity.is_none() {
+            let usage = "--control-plane https://…: needs --join-token or --join-token-file, and --trust-bundle";
+            return Err(CliError::Usage(usage.to_owned()));
+        }
         Ok(MeshConfig {
             control_plane_host: host,
             control_plane_port: port,
+            control_plane_tls: tls,
+            identity,
             service,
             namespace: self.namespace.clone(),
             labels: self.labels.iter().cloned().collect(),
@@ -336,18 +348,22 @@ pub fn read_bootstrap(file: &Path) -> Result<Bootstrap, CliError> {
     }
 }
 
-/// Host and port of `http://HOST:PORT`; port 15010 where none is given.
-fn control_plane(url: &str) -> Result<(String, u16), String> {
-    const XDS_PORT: u16 = 15_010;
+/// Where the control plane is, and how it is spoken to.
+#[derive(Debug, PartialEq, Eq)]
+struct ControlPlane {
+    tls: bool,
+    host: String,
+    port: u16,
+}
+
+/// Reads `https://HOST:PORT`, or `http://`; port 15012 or 15010 where none is given.
+fn control_plane(url: &str) -> Result<ControlPlane, String> {
+    const FORM: &str = "must be https://HOST:PORT or http://HOST:PORT";
     let wrong = |rule: &str| format!("--control-plane: {rule}, got {url:?}");
-    let rest = match url.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some(("https", _)) => {
-            return Err(wrong(
-                "TLS towards the control plane is not built yet, must be http://HOST:PORT",
-            ));
-        }
-        _ => return Err(wrong("must be http://HOST:PORT")),
+    let (tls, usual_port, rest) = match url.split_once("://") {
+        Some(("https", rest)) => (true, 15_012, rest),
+        Some(("http", rest)) => (false, 15_010, rest),
+        _ => return Err(wrong(FORM)),
     };
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     let (host, port) = match authority.rsplit_once(':') {
@@ -359,13 +375,17 @@ fn control_plane(url: &str) -> Result<(String, u16), String> {
                 port.ok_or_else(|| wrong("the port must be from 1 to 65535"))?,
             )
         }
-        _ => (authority, XDS_PORT),
+        _ => (authority, usual_port),
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     if host.is_empty() || host.contains(['/', '@', '?', '#']) {
-        return Err(wrong("must be http://HOST:PORT"));
+        return Err(wrong(FORM));
     }
-    Ok((host.to_owned(), port))
+    Ok(ControlPlane {
+        tls,
+        host: host.to_owned(),
+        port,
+    })
 }
 
 fn access_log_path(text: &str) -> Result<Arc<str>, String> {

@@ -18,6 +18,7 @@ use weft_config::listener::Listener;
 
 use super::cgroup;
 use super::config::{Config, Source, StartError};
+use super::identity::Keeping;
 use super::mesh::OUTBOUND;
 use super::pages::{self, Sockets};
 use super::plan::Plan;
@@ -34,7 +35,7 @@ use crate::worker::{WorkerParts, Workers};
 use crate::xds::Status;
 use crate::xds::core::{Core, Reserve};
 use crate::xds::state_dir::StateDir;
-use crate::xds::stream::{self, MESSAGE_BYTES_MAX, Server};
+use crate::xds::stream::{self, MESSAGE_BYTES_MAX, Security, Server};
 use crate::xds::task::Task;
 
 /// Responses on their way to the client; beyond, the stream is not read.
@@ -82,6 +83,8 @@ struct Control {
     addresses: watch::Sender<BTreeMap<Arc<str>, SocketAddr>>,
     /// Taken when it begins to look.
     watcher: Option<Watcher>,
+    /// Taken when it begins to ask.
+    keeping: Option<Keeping>,
 }
 
 /// What most of the others need.
@@ -113,6 +116,11 @@ impl Control {
         let listeners = ListenerSet::new(workers, metrics, drain, Sharing::Exclusive);
         let listeners = Rc::new(RefCell::new(listeners));
         let sockets = Sockets::bind(config.admin, config.metrics)?;
+        let resolver = Resolver::system();
+        let keeping = match &config.source {
+            Source::Mesh(mesh) => Keeping::build(mesh, &rooms.secrets, &rooms.metrics, &resolver),
+            Source::Bootstrap(_) => None,
+        };
         let plan = Plan::build(
             &config,
             sockets.admin(),
@@ -120,9 +128,10 @@ impl Control {
             &mut listeners.borrow_mut(),
         )?;
         let node = plan.options.node.clone();
-        let resolver = Resolver::system();
         let held = plan.held.clone();
-        let (task, server) = rooms.build_task(plan, &config, &resolver, reserve(&listeners))?;
+        let security = keeping.as_ref().and_then(Keeping::security);
+        let (task, server) =
+            rooms.build_task(plan, &config, &resolver, reserve(&listeners), security)?;
         let addresses = watch::Sender::default();
         let pages = pages::Rooms {
             store: rooms.store.clone(),
@@ -149,6 +158,7 @@ impl Control {
             held,
             addresses,
             watcher,
+            keeping,
         };
         match control.bind().into_iter().next() {
             Some(error) => Err(StartError::Bind(error)),
@@ -210,6 +220,9 @@ impl Control {
         }
         let (secrets, metrics) = (self.rooms.secrets.clone(), self.rooms.metrics.clone());
         drop(spawn_local(watch_secrets(secrets, metrics)));
+        if let Some(keeping) = self.keeping.take() {
+            drop(spawn_local(keeping.run()));
+        }
         if let Some((server, events)) = self.server.take() {
             let (resolver, status) = (self.resolver.clone(), self.rooms.status.clone());
             drop(spawn_local(stream::run(server, resolver, status, events)));
@@ -326,6 +339,7 @@ impl Rooms {
         config: &Config,
         resolver: &Resolver,
         reserve: Reserve,
+        security: Option<Security>,
     ) -> Result<(Task, Option<(Server, mpsc::Sender<stream::Event>)>), StartError> {
         let (metrics, secrets) = (self.metrics.clone(), self.secrets.clone());
         let builder = Builder::new(self.store.clone(), metrics, secrets);
@@ -346,6 +360,7 @@ impl Rooms {
         let server = server.map(|target| Server {
             target,
             protocol,
+            security,
             message_bytes_max: MESSAGE_BYTES_MAX,
         });
         let (sender, events) = mpsc::channel(EVENTS_MAX);

@@ -14,18 +14,23 @@ use weft_config::listener::{
 };
 use weft_config::route::RouteTable;
 
+use crate::identity::Identity;
 use crate::xds::node::Workload;
 
 /// The name of the outbound listener.
 pub const OUTBOUND: &str = "outbound";
 
 /// What the simple start is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct MeshConfig {
     /// The control plane's host: a name or an address.
     pub control_plane_host: String,
     /// Its port.
     pub control_plane_port: u16,
+    /// Whether it is spoken to over TLS; needs an identity.
+    pub control_plane_tls: bool,
+    /// Who the workload is; `None`: nobody, and its calls go out in plain.
+    pub identity: Option<Identity>,
     /// The service of the workload.
     pub service: String,
     /// Its namespace.

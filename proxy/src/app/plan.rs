@@ -13,7 +13,7 @@ use super::config::{Config, Source, StartError};
 use super::mesh::MeshConfig;
 use crate::listener::ListenerSet;
 use crate::snapshot::{Demand, SnapshotStore};
-use crate::tls::Secrets;
+use crate::tls::{LoadError, Secrets};
 use crate::xds::core::{Core, Options, Source as Asked};
 use crate::xds::files::WatchedFile;
 use crate::xds::node::introduced;
@@ -180,9 +180,14 @@ impl Plan {
             }
             Fixed::Outbound(listener) => core.put_static_listener(listener.clone(), now),
         }
-        match secrets.faults() {
-            faults if faults.is_empty() => Ok(()),
-            faults => Err(StartError::Secrets(faults)),
+        let mut faults = secrets.faults();
+        if matches!(self.fixed, Fixed::Outbound(_)) {
+            // The workload's certificate is asked for once all runs.
+            faults.retain(|fault| !matches!(fault, LoadError::Unknown(_)));
+        }
+        match faults.is_empty() {
+            true => Ok(()),
+            false => Err(StartError::Secrets(faults)),
         }
     }
 }

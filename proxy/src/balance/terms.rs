@@ -30,6 +30,9 @@ impl Terms {
         }
         let mut context = |tls: &Option<Arc<UpstreamTls>>| {
             let tls = tls.as_ref()?;
+            if tls.is_mesh() && !secrets.has_workload() {
+                return None;
+            }
             if let Some(same) = known.iter().find(|it| it.config == *tls) {
                 return Some(same.clone());
             }

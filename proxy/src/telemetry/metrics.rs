@@ -9,6 +9,7 @@ use weft_config::listener::Direction;
 use super::certificates::CertificateExpiries;
 use super::cluster::ClusterStats;
 use super::files::LogFiles;
+use super::identity::IdentityStats;
 use super::limits::LimitStats;
 use super::listener::ListenerStats;
 use super::overload::OverloadStats;
@@ -31,6 +32,8 @@ pub struct Metrics {
     pub limits: Arc<LimitStats>,
     /// When certificates expire.
     pub certificates: Arc<CertificateExpiries>,
+    /// Requests for the workload's own certificate.
+    pub identity: Arc<IdentityStats>,
     /// Shedding load.
     pub overload: Arc<OverloadStats>,
     /// Access log files.
@@ -50,6 +53,7 @@ impl Metrics {
             no_cluster: Arc::new(ClusterStats::new("-".into())),
             xds: Arc::default(),
             certificates: Arc::default(),
+            identity: Arc::default(),
             overload: Arc::default(),
             logs: Arc::new(LogFiles::new(limits.clone())),
             limits,

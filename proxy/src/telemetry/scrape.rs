@@ -395,6 +395,9 @@ fn process(metrics: &Metrics, page: &mut Page) {
         let labels = vec![("secret", label(&secret))];
         samples.level(names::CERTIFICATE_EXPIRY, labels, at as f64);
     }
+    for (result, count) in metrics.identity.counted() {
+        samples.count(names::IDENTITY, one("result", result), count);
+    }
     overload(&metrics.overload, &mut samples);
     xds(&metrics.xds, &mut samples);
     samples.level(names::PROCESS_RSS, vec![], resident_bytes() as f64);

@@ -1,6 +1,7 @@
 //! All slots of the process, by what they are made from.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -18,6 +19,8 @@ use super::trust::Trust;
 #[derive(Debug)]
 pub struct Secrets {
     table: Mutex<Table>,
+    /// Whether the workload is somebody in its mesh.
+    has_workload: AtomicBool,
     provider: Arc<CryptoProvider>,
 }
 
@@ -100,12 +103,21 @@ impl Secrets {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             table: Mutex::default(),
+            has_workload: AtomicBool::new(false),
             provider: Arc::new(aws_lc_rs::default_provider()),
         })
     }
 
+    /// Whether the workload is somebody in its mesh, or is about to be. Who is nobody speaks to sidecars in plain.
+    pub fn has_workload(&self) -> bool {
+        self.has_workload.load(Ordering::Relaxed)
+    }
+
     /// A secret is told, new or changed. Handshakes from now on take it.
     pub fn put(&self, name: &SecretName, kind: &SecretKind) {
+        if *name == SecretName::of_workload() {
+            self.has_workload.store(true, Ordering::Relaxed);
+        }
         let mut table = self.lock();
         let named = table.named.entry(name.clone()).or_default();
         match kind {

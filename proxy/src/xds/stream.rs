@@ -2,26 +2,26 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Streaming};
 use weft_config::causes::with_causes;
-use weft_config::cluster::DnsFamily;
-use weft_config::endpoint::Address;
 use weft_xds_proto::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 
+use super::channel;
 use super::status::Status;
 use super::wire::{Protocol, Received, Request};
-use crate::balance::{Cluster, EndpointId, PickContext};
+use crate::balance::Cluster;
 use crate::dns::Resolver;
+use crate::tls::ClientContext;
 
+mod addresses;
 mod backoff;
 
+pub(crate) use addresses::Addresses;
 pub use backoff::Backoff;
 
 /// Where the server is and how it is spoken to.
@@ -31,8 +31,26 @@ pub struct Server {
     pub target: Target,
     /// Which protocol is spoken.
     pub protocol: Protocol,
+    /// TLS; `None`: in plain.
+    pub security: Option<Security>,
     /// Larger responses break the stream. Default 64 MiB.
     pub message_bytes_max: usize,
+}
+
+/// How a server is spoken to over TLS.
+#[derive(Clone, Debug)]
+pub struct Security {
+    /// Our certificate, and who the server must be.
+    pub context: Arc<ClientContext>,
+    /// Whether there is a certificate to show; nothing is tried before.
+    pub held: watch::Receiver<bool>,
+}
+
+impl Security {
+    /// Returns once there is a certificate; `false`: there will be none.
+    async fn wait(&self) -> bool {
+        self.held.clone().wait_for(|held| *held).await.is_ok()
+    }
 }
 
 /// Where the server is.
@@ -65,12 +83,6 @@ pub enum Event {
 
 /// Requests on their way. A server that lets more than this pile up does not read.
 const REQUESTS_MAX: usize = 4_096;
-/// Bound on opening a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Silence after which a ping is sent, and how long its answer may take: a frozen server is left within their sum.
-const PING_AFTER: Duration = Duration::from_secs(4);
-const PING_TIMEOUT: Duration = Duration::from_secs(4);
-
 /// Keeps a stream up until dropped.
 pub async fn run(
     server: Server,
@@ -82,6 +94,11 @@ pub async fn run(
     let mut rng = fastrand::Rng::new();
     let mut addresses = Addresses::default();
     loop {
+        if let Some(security) = &server.security
+            && !security.wait().await
+        {
+            return;
+        }
         let why = match addresses.next(&server.target, &resolver, &mut rng).await {
             Ok(address) => {
                 status.trying(&address.to_string());
@@ -107,68 +124,6 @@ pub async fn run(
     }
 }
 
-/// The next address to try.
-#[derive(Debug, Default)]
-struct Addresses {
-    attempts: usize,
-    failed: Vec<EndpointId>,
-}
-
-impl Addresses {
-    async fn next(
-        &mut self,
-        target: &Target,
-        resolver: &Resolver,
-        rng: &mut fastrand::Rng,
-    ) -> Result<SocketAddr, String> {
-        match target {
-            Target::Host { host, port } => {
-                let answer = resolver.lookup(host, DnsFamily::All).await;
-                let found = answer.map_err(|error| error.to_string())?.addresses;
-                let index = self.attempts.checked_rem(found.len()).unwrap_or(0);
-                self.attempts += 1;
-                let ip = found
-                    .get(index)
-                    .ok_or_else(|| format!("{host} has no address"))?;
-                Ok(SocketAddr::new(*ip, *port))
-            }
-            Target::Clusters(clusters) => self.pick(clusters, rng),
-        }
-    }
-
-    /// An endpoint that did not fail yet, of the first cluster that has one; then all over again.
-    fn pick(
-        &mut self,
-        clusters: &[Arc<Cluster>],
-        rng: &mut fastrand::Rng,
-    ) -> Result<SocketAddr, String> {
-        for _round in 0..2 {
-            for cluster in clusters {
-                let picked = cluster.pick(&mut PickContext {
-                    now: Instant::now(),
-                    rng,
-                    avoid: &self.failed,
-                    original_dst: None,
-                });
-                let Ok(endpoint) = picked else { continue };
-                if self.failed.contains(&endpoint.id) {
-                    continue;
-                }
-                self.failed.push(endpoint.id);
-                match &endpoint.address {
-                    Address::Socket(address) => return Ok(*address),
-                    Address::Pipe(path) => {
-                        return Err(format!("{path}: an xDS server on a pipe is not supported"));
-                    }
-                }
-            }
-            self.failed.clear();
-        }
-        let names: Vec<_> = clusters.iter().map(|cluster| &*cluster.name).collect();
-        Err(format!("no endpoint in cluster {}", names.join(", ")))
-    }
-}
-
 /// One connection and its stream.
 struct Attempt<'a> {
     server: &'a Server,
@@ -180,9 +135,10 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// Runs a stream to its end; why it ended.
     async fn run(&mut self, address: SocketAddr) -> String {
-        let channel = match connect(address).await {
+        let tls = self.server.security.as_ref().map(|it| &it.context);
+        let channel = match channel::open(address, tls).await {
             Ok(channel) => channel,
-            Err(error) => return format!("connecting to {address}: {}", with_causes(&error)),
+            Err(why) => return why,
         };
         let (sender, receiver) = mpsc::channel(REQUESTS_MAX);
         // The requests go in before the server's first word: some servers send no head before that.
@@ -253,17 +209,4 @@ impl Attempt<'_> {
             (code, _) => format!("{code:?}: {}", with_causes(status)),
         }
     }
-}
-
-async fn connect(address: SocketAddr) -> Result<Channel, tonic::transport::Error> {
-    Endpoint::from_shared(format!("http://{address}"))?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(PING_AFTER)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(1 << 20)
-        .connect()
-        .await
 }

@@ -107,26 +107,65 @@ fn wrong_usage_is_told_from_refusal() {
 #[test]
 fn control_plane_urls_are_read_or_refused() {
     let table = [
-        ("http://a:1", Ok(("a", 1))),
-        ("http://a", Ok(("a", 15_010))),
-        ("http://a/", Ok(("a", 15_010))),
-        ("http://[::1]:7", Ok(("::1", 7))),
-        ("http://[::1]", Ok(("::1", 15_010))),
-        ("https://a:1", Err(())),
-        ("a:1", Err(())),
-        ("http://:1", Err(())),
-        ("http://a:0", Err(())),
-        ("http://a:70000", Err(())),
-        ("http://a/path", Err(())),
+        ("http://a:1", Some((false, "a", 1))),
+        ("http://a", Some((false, "a", 15_010))),
+        ("http://a/", Some((false, "a", 15_010))),
+        ("http://[::1]:7", Some((false, "::1", 7))),
+        ("http://[::1]", Some((false, "::1", 15_010))),
+        ("https://a:1", Some((true, "a", 1))),
+        ("https://a", Some((true, "a", 15_012))),
+        ("a:1", None),
+        ("ftp://a:1", None),
+        ("http://:1", None),
+        ("http://a:0", None),
+        ("http://a:70000", None),
+        ("http://a/path", None),
     ];
     for (url, want) in table {
         let got = control_plane(url);
-        let got = got
-            .as_ref()
-            .map(|(host, port)| (host.as_str(), *port))
-            .map_err(|_| ());
-        assert_eq!(got, want, "{url}");
+        let got = got.as_ref().map(|it| (it.tls, it.host.as_str(), it.port));
+        assert_eq!(got.ok(), want, "{url}");
     }
+}
+
+#[test]
+fn an_identity_takes_a_token_and_somebody_to_trust() {
+    let config = |more: &[&str]| {
+        let all = [&["--control-plane", "https://a", "--service", "s"], more].concat();
+        match parse(&all).unwrap().run.config().map(|it| it.source) {
+            Ok(Source::Mesh(mesh)) => Ok(mesh.identity.unwrap()),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    for more in [
+        &[][..],
+        &["--join-token", "t"],
+        &["--join-token", " ", "--trust-bundle", "/roots"],
+        &["--trust-bundle", "/roots"],
+    ] {
+        config(more).unwrap_err();
+    }
+    let roots = ["--trust-bundle", "/roots", "--join-token-file", "/token"];
+    let plain = config(&roots).unwrap();
+    assert_eq!(
+        plain.id.to_string(),
+        "spiffe://cluster.local/ns/default/sa/s"
+    );
+    assert_eq!(
+        plain.control_plane.to_string(),
+        "spiffe://cluster.local/ns/weft-system/sa/weft"
+    );
+    let named = [
+        "--trust-domain",
+        "td",
+        "--service-account",
+        "b",
+        "--namespace",
+        "n",
+    ];
+    let named = config(&[&roots[..], &named].concat()).unwrap();
+    assert_eq!(named.id.to_string(), "spiffe://td/ns/n/sa/b");
 }
 
 #[test]

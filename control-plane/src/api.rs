@@ -1,8 +1,10 @@
 //! The HTTP API: the one way in which the CLI, and any other program, reads and changes the desired state.
 //!
 //! JSON in and out, described by `GET /openapi.json`. A change answers with a stream of [`model::ApplyEvent`], one JSON
-//! object a line. On anything but loopback every request carries `Authorization: Bearer TOKEN`.
+//! object a line. On anything but loopback every request carries `Authorization: Bearer TOKEN`, and what may be done depends
+//! on the role of the token: asking, changing the desired state, or making tokens.
 
+mod api_tokens;
 mod body;
 mod certificates;
 pub mod check;
@@ -21,20 +23,23 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
-use axum::http::StatusCode;
+use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use self::guard::Token;
+use self::guard::{Door, Guard, PeerAddr};
 use self::model::ErrorBody;
 use crate::accept::{Bound, Connections, accept};
 use crate::app::Mesh;
+use crate::identity::Role;
 
 /// Bytes of one request body.
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -60,6 +65,15 @@ impl FromRef<Shared> for Arc<Mesh> {
     }
 }
 
+/// Who may use the API besides those who have a token of the store.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Access<'a> {
+    /// A token with which everything may be done.
+    pub(crate) token: Option<&'a str>,
+    /// Whether loopback needs a token too; it does where one is given here.
+    pub(crate) required: bool,
+}
+
 /// The running API.
 pub struct Server {
     address: SocketAddr,
@@ -68,20 +82,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves on `socket` as many connections as `bound` allows, until [`Self::shutdown`]. With a token every request below
-    /// `/v1` must carry it.
+    /// Serves on `socket` as many connections as `bound` allows, until [`Self::shutdown`].
     ///
     /// # Errors
     /// If the socket has no address.
     pub(crate) fn start(
         socket: TcpListener,
         mesh: Arc<Mesh>,
-        token: Option<&str>,
+        access: Access<'_>,
         bound: Arc<Bound>,
     ) -> std::io::Result<Self> {
         let address = socket.local_addr()?;
         let (stop, stopped) = watch::channel(false);
-        let router = router(mesh, token.map(Token::new), address);
+        let router = router(mesh, access, address);
         let task = tokio::spawn(serve(socket, router, bound, stopped));
         Ok(Self {
             address,
@@ -126,11 +139,17 @@ async fn serve(
 }
 
 async fn connection(stream: TcpStream, router: Router, mut stopped: watch::Receiver<bool>) {
+    let peer = PeerAddr(stream.peer_addr().ok());
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -150,10 +169,34 @@ async fn is_true(stopped: &mut watch::Receiver<bool>) {
 }
 
 /// The routes, for [`Server`] and for tests.
-fn router(mesh: Arc<Mesh>, token: Option<Token>, address: SocketAddr) -> Router {
-    let api = Router::new()
+fn router(mesh: Arc<Mesh>, access: Access<'_>, address: SocketAddr) -> Router {
+    let Access { token, required } = access;
+    let guard = Arc::new(Guard::new(mesh.clone(), token, required, address));
+    let door = |role| {
+        let guard = guard.clone();
+        axum::middleware::from_fn_with_state(Door { guard, role }, guard::check)
+    };
+    let body = || axum::middleware::from_fn(body::read);
+    // What a change would do may be asked by whoever may ask: the handlers look again at who asks.
+    let state = Router::new()
         .route("/v1/apply", post(write::apply))
+        .layer(body())
+        .layer(door(Role::Read));
+    let changes = Router::new()
         .route("/v1/rollback", post(write::rollback))
+        .layer(body())
+        .layer(door(Role::Write));
+    let tokens = Router::new()
+        .route("/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/v1/tokens/{id}/revoke", post(tokens::revoke))
+        .route(
+            "/v1/api-tokens",
+            get(api_tokens::list).post(api_tokens::create),
+        )
+        .route("/v1/api-tokens/{id}/revoke", post(api_tokens::revoke))
+        .layer(body())
+        .layer(door(Role::Admin));
+    let api = Router::new()
         .route("/v1/objects", get(read::objects))
         .route("/v1/objects/{kind}/{namespace}/{name}", get(read::object))
         .route(
@@ -167,16 +210,14 @@ fn router(mesh: Arc<Mesh>, token: Option<Token>, address: SocketAddr) -> Router 
         .route("/v1/findings", get(read::findings))
         .route("/v1/proxies", get(read::proxies))
         .route("/v1/certificates", get(certificates::list))
-        .route("/v1/tokens", get(tokens::list).post(tokens::create))
-        .route("/v1/tokens/{id}/revoke", post(tokens::revoke))
         .route("/v1/proxies/{name}/admin/{*page}", get(read::proxy_page))
-        .layer(axum::middleware::from_fn(body::read))
-        .layer(axum::middleware::from_fn_with_state(
-            (token, address),
-            guard::check,
-        ));
+        .layer(body())
+        .layer(door(Role::Read));
     Router::new()
         .merge(api)
+        .merge(state)
+        .merge(changes)
+        .merge(tokens)
         .route("/openapi.json", get(openapi::document))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(metrics::ready))
@@ -229,7 +270,6 @@ impl IntoResponse for Refused {
 #[cfg(test)]
 mod tests {
     use axum::body::{Body, Bytes};
-    use axum::http::Request;
     use axum::http::header::{CONTENT_TYPE, HOST};
     use futures_util::stream;
     use tokio::time::{Instant, sleep_until, timeout};
@@ -265,7 +305,7 @@ mod tests {
     #[tokio::test]
     async fn a_join_token_is_shown_once_and_listed_until_it_is_revoked() {
         let plane = ControlPlane::start(Config::for_demo()).await.unwrap();
-        let mut router = router(plane.mesh().clone(), None, plane.api_address());
+        let mut router = router(plane.mesh().clone(), Access::default(), plane.api_address());
         let list = || {
             let request = Request::get("/v1/tokens").header(HOST, "localhost");
             request.body(Body::empty()).unwrap()
@@ -293,7 +333,7 @@ mod tests {
     #[tokio::test]
     async fn a_join_token_that_cannot_be_is_refused_for_its_reason() {
         let plane = ControlPlane::start(Config::for_demo()).await.unwrap();
-        let mut router = router(plane.mesh().clone(), None, plane.api_address());
+        let mut router = router(plane.mesh().clone(), Access::default(), plane.api_address());
         let cases = [
             ("a/b", 60, 1, "namespace"),
             ("default", 0, 1, "time to live"),
@@ -316,7 +356,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_comes_too_slowly_is_not_waited_for() {
         let plane = ControlPlane::start(Config::for_demo()).await.unwrap();
-        let mut router = router(plane.mesh().clone(), None, plane.api_address());
+        let mut router = router(plane.mesh().clone(), Access::default(), plane.api_address());
         tokio::time::pause();
         for path in ["/v1/apply", "/v1/rollback"] {
             let request = Request::post(path)

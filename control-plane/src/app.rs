@@ -48,7 +48,7 @@ const RETURN_WITHIN: Duration = Duration::from_secs(60);
 pub enum StartError {
     /// An API that anybody could reach.
     #[error(
-        "the HTTP API on {address} can be reached by others: give a token, or a loopback address"
+        "the HTTP API on {address} can be reached by others: give a token, --require-token, or a loopback address"
     )]
     TokenNeeded {
         /// The address asked for.
@@ -112,7 +112,8 @@ impl ControlPlane {
     /// # Errors
     /// If a port cannot be bound, the store not be opened, or the API would be open to others without a token.
     pub async fn start(config: Config) -> Result<Running, StartError> {
-        if config.api_token.is_none() && !config.api_listen.ip().is_loopback() {
+        let guarded = config.require_token || config.api_token.is_some();
+        if !guarded && !config.api_listen.ip().is_loopback() {
             return Err(StartError::TokenNeeded {
                 address: config.api_listen,
             });
@@ -179,9 +180,12 @@ impl ControlPlane {
             tokio::spawn(run(plain, "xds")),
             tokio::spawn(run(secure, "xds with tls")),
         ];
-        let token = config.api_token.as_deref();
+        let access = api::Access {
+            token: config.api_token.as_deref(),
+            required: config.require_token,
+        };
         let api =
-            api::Server::start(api_socket, mesh.clone(), token, api_bound).map_err(|source| {
+            api::Server::start(api_socket, mesh.clone(), access, api_bound).map_err(|source| {
                 StartError::Bind {
                     address: config.api_listen,
                     what: "the HTTP API",

@@ -61,7 +61,7 @@ struct Global {
         value_name = "URL"
     )]
     server: String,
-    /// Token for the HTTP API; needed for anything but loopback.
+    /// Token for the HTTP API; needed for anything but loopback. Of `serve`: one with which everything may be done.
     #[arg(
         long,
         global = true,
@@ -112,7 +112,7 @@ enum Command {
     Proxy(proxy::Proxy),
     /// Certificates that were issued: to whom, until when, and by which proof.
     Certs(certs::Certs),
-    /// Join tokens: what a workload shows once to get a certificate.
+    /// Join tokens, which a workload shows once to get a certificate, and tokens of the API.
     Token(token::Token),
     /// What a response flag means and what to check.
     Explain(explain::Explain),

@@ -5,8 +5,10 @@
 //! authority is made of, `generate` makes a new one, `folder` is where it lies, and `live` holds the one in force. `token` is what a
 //! workload proves with who it is when it has no certificate yet, `kept` is where tokens are. `issuance` decides who gets a
 //! certificate and remembers it in the `ledger`; `service` offers that over gRPC, and `gate` is
-//! the door of the port with TLS. `claim` says what a workload may call itself.
+//! the door of the port with TLS. `claim` says what a workload may call itself, and `api_token` who
+//! may use the HTTP API.
 
+mod api_token;
 mod audit;
 mod authority;
 mod bundle;
@@ -25,12 +27,15 @@ mod material;
 mod pem;
 mod request;
 mod rfc_3339;
+mod secret;
 mod service;
 mod token;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::api_token::ApiTokens;
+pub use self::api_token::{ApiToken, ApiTokenRefused, ApiTokensError, Role};
 pub(crate) use self::audit::{Limiter, TARGET as AUDIT};
 pub use self::authority::{Authority, Issued, Refused};
 pub use self::bundle::TrustBundle;

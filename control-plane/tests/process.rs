@@ -47,6 +47,17 @@ fn wrong_usage_exits_with_2() {
         &["serve", "--trust-domain", "Mesh"],
         &["token", "create"],
         &["token", "create", "--service-account", "web"],
+        &["token", "create", "--role", "root"],
+        &["token", "create", "--name", "a"],
+        &["token", "create", "--role", "read", "--uses", "2"],
+        &[
+            "token",
+            "create",
+            "--role",
+            "read",
+            "--service-account",
+            "a/b",
+        ],
         &[
             "token",
             "create",

@@ -1,24 +1,59 @@
-//! Who may use the API.
+//! Who may use the API, and for what.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, HOST};
-use axum::http::{StatusCode, Uri};
+use axum::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 
 use super::Refused;
+use crate::app::Mesh;
+use crate::identity::{AUDIT, Limiter, Role};
 
-/// The token that requests must carry. Compared in constant time, shown nowhere.
+/// What decides who may use the API.
+pub(super) struct Guard {
+    mesh: Arc<Mesh>,
+    admin: Option<Token>,
+    /// Whether loopback needs a token too.
+    required: bool,
+    address: SocketAddr,
+    limiter: Limiter,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Principal {
+    /// The name of his token, or `loopback`.
+    pub(super) name: String,
+    /// What he may do.
+    pub(super) role: Role,
+}
+
+/// The address at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PeerAddr(pub(super) Option<SocketAddr>);
+
+/// What of the API is behind a guard, and for whom it is at least.
 #[derive(Clone)]
-pub(super) struct Token(Box<[u8]>);
+pub(super) struct Door {
+    pub(super) guard: Arc<Guard>,
+    pub(super) role: Role,
+}
+
+/// Whoever comes over loopback without a token.
+const LOOPBACK: &str = "loopback";
+
+/// Whoever has the token that the control plane was started with.
+const ADMIN: &str = "--token";
+
+/// The token that the control plane was started with. Compared in constant time, shown nowhere.
+struct Token(Box<[u8]>);
 
 impl Token {
-    pub(super) fn new(token: &str) -> Self {
-        Self(token.as_bytes().into())
-    }
-
     /// Whether `given` is the token, in a time that says nothing about where they differ.
     fn is(&self, given: &[u8]) -> bool {
         let mut difference = u8::from(self.0.len() != given.len());
@@ -34,41 +69,126 @@ impl Token {
     }
 }
 
-/// Lets a request through that carries the token, where one is set; without one, that comes over loopback and names
-/// loopback as its host, so that no web page can reach the API through somebody's browser.
-pub(super) async fn check(
-    State((token, address)): State<(Option<Token>, SocketAddr)>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Refused> {
-    match token {
-        Some(token)
-            if !request
-                .headers()
-                .get(AUTHORIZATION)
-                .is_some_and(|given| carries(given.as_bytes(), &token)) =>
-        {
-            Err(Refused::new(
-                StatusCode::UNAUTHORIZED,
-                match request.headers().contains_key(AUTHORIZATION) {
-                    true => "this is not the token of this API: --token or WEFT_TOKEN",
-                    false => "this API needs its token: --token or WEFT_TOKEN",
-                },
-            ))
+impl Guard {
+    pub(super) fn new(
+        mesh: Arc<Mesh>,
+        admin: Option<&str>,
+        required: bool,
+        address: SocketAddr,
+    ) -> Self {
+        let admin = admin.map(|token| Token(token.as_bytes().into()));
+        Self {
+            required: required || admin.is_some(),
+            mesh,
+            admin,
+            address,
+            limiter: Limiter::default(),
         }
-        None if !names_loopback(&request, address) => Err(Refused::new(
-            StatusCode::FORBIDDEN,
-            "without a token this API answers to loopback addresses alone",
-        )),
-        _ => Ok(next.run(request).await),
+    }
+
+    /// Who asks: by his token where he shows one; without one, whoever comes over loopback and names loopback as his host,
+    /// where that is enough, so that no web page can reach the API through somebody's browser.
+    fn judge(&self, request: &Request) -> Result<Principal, Refused> {
+        if let Some(given) = request.headers().get(AUTHORIZATION) {
+            let given = bearer(given.as_bytes());
+            let given = given.ok_or_else(|| unauthorized("authorization must be: Bearer TOKEN"))?;
+            return self.by_token(given);
+        }
+        if self.required {
+            return Err(unauthorized(
+                "this API needs a token: --token or WEFT_TOKEN",
+            ));
+        }
+        match names_loopback(request, self.address) {
+            true => Ok(Principal {
+                name: LOOPBACK.to_owned(),
+                role: Role::Admin,
+            }),
+            false => Err(Refused::new(
+                StatusCode::FORBIDDEN,
+                "without a token this API answers to loopback addresses alone",
+            )),
+        }
+    }
+
+    fn by_token(&self, given: &str) -> Result<Principal, Refused> {
+        if self
+            .admin
+            .as_ref()
+            .is_some_and(|it| it.is(given.as_bytes()))
+        {
+            return Ok(Principal {
+                name: ADMIN.to_owned(),
+                role: Role::Admin,
+            });
+        }
+        let found = self.mesh.api_tokens().find(given, Timestamp::now());
+        let found = found.map_err(|why| unauthorized(&format!("{why}: --token or WEFT_TOKEN")))?;
+        Ok(Principal {
+            name: found.name,
+            role: found.role,
+        })
     }
 }
 
-fn carries(header: &[u8], token: &Token) -> bool {
-    match header.split_at_checked(7) {
-        Some((scheme, given)) => scheme.eq_ignore_ascii_case(b"bearer ") && token.is(given),
-        None => false,
+impl Principal {
+    /// Whether he may do what is for `role`.
+    ///
+    /// # Errors
+    /// If not.
+    pub(super) fn needs(&self, role: Role) -> Result<(), Refused> {
+        match self.role >= role {
+            true => Ok(()),
+            false => Err(Refused::new(
+                StatusCode::FORBIDDEN,
+                format!(
+                    "the token {:?} has the role {}, and this is for the role {role}",
+                    self.name, self.role
+                ),
+            )),
+        }
     }
+}
+
+/// Lets a request through whose sender may do what is behind the door.
+pub(super) async fn check(
+    State(Door { guard, role }): State<Door>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let judged = guard.judge(&request);
+    let judged = judged.and_then(|principal| principal.needs(role).map(|()| principal));
+    match judged {
+        Ok(principal) => {
+            request.extensions_mut().insert(principal);
+            next.run(request).await
+        }
+        Err(refused) => {
+            if guard.limiter.may_say() {
+                let peer = request.extensions().get::<PeerAddr>();
+                let peer = peer.and_then(|it| it.0).map(|it| it.to_string());
+                let (method, path) = (request.method().as_str(), request.uri().path());
+                let reason = &refused.body.error;
+                tracing::warn!(target: AUDIT, peer, method, path, reason, "API request refused");
+            }
+            let mut answer = refused.into_response();
+            if answer.status() == StatusCode::UNAUTHORIZED {
+                let scheme = HeaderValue::from_static("Bearer");
+                answer.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+            }
+            answer
+        }
+    }
+}
+
+fn unauthorized(why: &str) -> Refused {
+    Refused::new(StatusCode::UNAUTHORIZED, why)
+}
+
+/// The token of `Bearer TOKEN` (RFC 6750 §2.1).
+fn bearer(header: &[u8]) -> Option<&str> {
+    let (scheme, given) = std::str::from_utf8(header).ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(given)
 }
 
 fn names_loopback(request: &Request, address: SocketAddr) -> bool {
@@ -93,15 +213,15 @@ mod tests {
 
     #[test]
     fn only_the_whole_token_is_taken() {
-        let token = Token::new("secret");
+        let token = Token(b"secret".as_slice().into());
         for wrong in ["", "s", "secre", "secret1", "Secret", "secretsecret"] {
             assert!(!token.is(wrong.as_bytes()), "{wrong}");
         }
         assert!(token.is(b"secret"));
-        assert!(carries(b"Bearer secret", &token));
-        assert!(!carries(b"Basic secret", &token));
-        assert!(!carries(b"Bearer", &token));
-        assert!(!Token::new("").is(b"x"));
+        assert_eq!(bearer(b"Bearer secret"), Some("secret"));
+        assert_eq!(bearer(b"Basic secret"), None);
+        assert_eq!(bearer(b"Bearer"), None);
+        assert!(!Token(Box::default()).is(b"x"));
     }
 
     #[test]

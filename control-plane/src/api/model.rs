@@ -1,11 +1,18 @@
 //! What goes over the HTTP API, as JSON. These shapes are stable: fields are added, never renamed.
 
+mod credentials;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+
+pub use self::credentials::{
+    ApiTokenBody, ApiTokenCreated, ApiTokenRequest, CertificateBody, TokenBody, TokenCreated,
+    TokenRequest,
+};
 
 /// A file of manifests, as the user named it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -280,71 +287,4 @@ pub struct ObjectDescription {
     pub conditions: Vec<String>,
     /// Faults and warnings about it.
     pub findings: Vec<String>,
-}
-
-/// A certificate that was issued.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct CertificateBody {
-    /// Its serial number in hexadecimal.
-    pub serial: String,
-    /// Whom it names: a SPIFFE id.
-    pub identity: String,
-    /// When it was issued, RFC 3339.
-    pub issued: String,
-    /// Until when it is valid, RFC 3339.
-    pub expires: String,
-    /// What its holder proved with who he is: `join token ID`, or `certificate SERIAL` of the one before.
-    pub proof: String,
-    /// Where it was asked from: an address and a port.
-    pub peer: String,
-}
-
-/// A join token to make.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TokenRequest {
-    /// The namespace of the workload that will use it.
-    pub namespace: String,
-    /// The service account.
-    pub service_account: String,
-    /// Seconds for which it can be used, 1 to 2,592,000.
-    pub ttl_seconds: u64,
-    /// How often it can be used, 1 to 10,000.
-    pub uses: u32,
-}
-
-/// A join token, without its secret.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct TokenBody {
-    /// Its name.
-    pub id: String,
-    /// The namespace of the workload that it is for.
-    pub namespace: String,
-    /// The service account.
-    pub service_account: String,
-    /// When it was made, RFC 3339.
-    pub created: String,
-    /// Until when it can be used, RFC 3339.
-    pub expires: String,
-    /// How often it still can be.
-    pub uses_left: u32,
-    /// `usable`, `expired`, `used up` or `revoked`.
-    pub state: String,
-}
-
-/// A join token that was made.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
-pub struct TokenCreated {
-    /// What is known of it.
-    #[serde(flatten)]
-    pub description: TokenBody,
-    /// The token itself: it is shown this once.
-    pub token: String,
-}
-
-impl fmt::Debug for TokenCreated {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let description = &self.description;
-        f.debug_tuple("TokenCreated").field(description).finish()
-    }
 }

@@ -22,7 +22,7 @@ type Operation = (
     bool,
 );
 
-const OPERATIONS: [Operation; 16] = [
+const OPERATIONS: [Operation; 19] = [
     (
         "post",
         "/v1/apply",
@@ -151,6 +151,30 @@ const OPERATIONS: [Operation; 16] = [
         "TokenBody",
         false,
     ),
+    (
+        "get",
+        "/v1/api-tokens",
+        "Tokens of this API, without their secrets.",
+        None,
+        "ApiTokenBody",
+        true,
+    ),
+    (
+        "post",
+        "/v1/api-tokens",
+        "Make a token of this API; the answer is the only place that ever shows it.",
+        Some("ApiTokenRequest"),
+        "ApiTokenCreated",
+        false,
+    ),
+    (
+        "post",
+        "/v1/api-tokens/{id}/revoke",
+        "Take a token of this API back.",
+        None,
+        "ApiTokenBody",
+        false,
+    ),
 ];
 
 fn build() -> Value {
@@ -161,6 +185,9 @@ fn build() -> Value {
     }
     let components = schemas!(
         Action,
+        ApiTokenBody,
+        ApiTokenCreated,
+        ApiTokenRequest,
         ApplyEvent,
         ApplyRequest,
         CertificateBody,

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
 use jiff::Timestamp;
 
 use super::Refused;
+use super::guard::Principal;
 use super::model::{TokenBody, TokenCreated, TokenRequest};
 use super::write::{refuse, refuse_body};
 use crate::app::Mesh;
-use crate::identity::{JoinToken, TokenRefused, TokensError};
+use crate::identity::{AUDIT, JoinToken, TokenRefused, TokensError};
 
 /// `GET /v1/tokens`.
 pub(super) async fn list(State(mesh): State<Arc<Mesh>>) -> Json<Vec<TokenBody>> {
@@ -24,6 +25,7 @@ pub(super) async fn list(State(mesh): State<Arc<Mesh>>) -> Json<Vec<TokenBody>> 
 /// `POST /v1/tokens`.
 pub(super) async fn create(
     State(mesh): State<Arc<Mesh>>,
+    Extension(principal): Extension<Principal>,
     request: Result<Json<TokenRequest>, JsonRejection>,
 ) -> Result<Json<TokenCreated>, Refused> {
     let Json(request) = request.map_err(refuse_body)?;
@@ -34,6 +36,9 @@ pub(super) async fn create(
         .tokens()
         .create(names, ttl, request.uses, now)
         .map_err(refused)?;
+    let who = principal.name;
+    let for_whom = format!("{}/{}", made.namespace, made.service_account);
+    tracing::info!(target: AUDIT, who, id = made.id, for_whom, "join token made");
     Ok(Json(TokenCreated {
         description: describe(made, now),
         token,
@@ -43,9 +48,12 @@ pub(super) async fn create(
 /// `POST /v1/tokens/ID/revoke`.
 pub(super) async fn revoke(
     State(mesh): State<Arc<Mesh>>,
+    Extension(principal): Extension<Principal>,
     Path(id): Path<String>,
 ) -> Result<Json<TokenBody>, Refused> {
     let revoked = mesh.tokens().revoke(&id).map_err(refused)?;
+    let who = principal.name;
+    tracing::info!(target: AUDIT, who, id, "join token revoked");
     Ok(Json(describe(revoked, Timestamp::now())))
 }
 

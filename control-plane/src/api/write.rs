@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -19,13 +20,18 @@ use weft_config::gateway_api::{Kind, Object, ObjectKey};
 
 use super::Refused;
 use super::check::{self, Manifests};
+use super::guard::Principal;
 use super::model::{Action, ApplyEvent, ApplyRequest, Change, ObjectName, RollbackRequest};
 use crate::app::{Mesh, Standing};
+use crate::identity::{AUDIT, Role};
 use crate::source::files::without_owner;
-use crate::store::{ChangeSet, ObjectChange, StoreError};
+use crate::store::{ChangeSet, ObjectChange, Revision, StoreError};
 
 /// Longest wait for proxies.
 const WAIT_SECONDS_MAX: u32 = 600;
+
+/// Objects of one change that the audit log names; it tells how many there were.
+const AUDITED_MAX: usize = 20;
 
 /// Lines of the difference of one object; a longer one is cut.
 const DIFF_LINES_MAX: usize = 2000;
@@ -33,9 +39,13 @@ const DIFF_LINES_MAX: usize = 2000;
 /// `POST /v1/apply`.
 pub(super) async fn apply(
     State(mesh): State<Arc<Mesh>>,
+    Extension(principal): Extension<Principal>,
     request: Result<Json<ApplyRequest>, JsonRejection>,
 ) -> Result<Response, Refused> {
     let Json(request) = request.map_err(refuse_body)?;
+    if !request.dry_run {
+        principal.needs(Role::Write)?;
+    }
     check_wait(request.wait_seconds)?;
     let (change, manifests) = change_set(&mesh, &request)?;
     let before = mesh.resources();
@@ -55,7 +65,9 @@ pub(super) async fn apply(
     if request.dry_run {
         return Ok(stream(vec![planned], None));
     }
-    let revision = mesh.store().apply(&change).map_err(refuse)?.number;
+    let stored = mesh.store().apply(&change).map_err(refuse)?;
+    let revision = stored.number;
+    audit(&principal, "apply", &stored);
     let events = vec![planned, ApplyEvent::Stored { revision }];
     Ok(stream(
         events,
@@ -70,6 +82,7 @@ pub(super) async fn apply(
 /// `POST /v1/rollback`.
 pub(super) async fn rollback(
     State(mesh): State<Arc<Mesh>>,
+    Extension(principal): Extension<Principal>,
     request: Result<Json<RollbackRequest>, JsonRejection>,
 ) -> Result<Response, Refused> {
     let Json(request) = request.map_err(refuse_body)?;
@@ -94,6 +107,7 @@ pub(super) async fn rollback(
     refuse_owned(owned.map(|(key, _)| (String::new(), key)))?;
     let before = mesh.resources();
     let revision = mesh.store().apply(&change).map_err(refuse)?;
+    audit(&principal, "rollback", &revision);
     let planned = ApplyEvent::Planned {
         changes: revision.changes.iter().map(describe).collect(),
         warnings: check::warnings(&[], &revision.changes, &before, &mesh.resources()),
@@ -111,6 +125,20 @@ pub(super) async fn rollback(
         seconds,
     });
     Ok(stream(events, follow))
+}
+
+/// Says in the audit log who has changed what.
+fn audit(principal: &Principal, what: &'static str, revision: &Revision) {
+    let changed = |it: &&ObjectChange| it.before != it.after;
+    let objects = revision.changes.iter().filter(changed);
+    let count = objects.clone().count();
+    let named: Vec<String> = objects
+        .take(AUDITED_MAX)
+        .map(|it| it.key.to_string())
+        .collect();
+    let who = &principal.name;
+    let (revision, author, objects) = (revision.number, &revision.author, named.join(", "));
+    tracing::info!(target: AUDIT, who, author, revision, what, count, objects, "desired state changed");
 }
 
 /// The change that is asked for, checked together with everything that is there.

@@ -24,8 +24,10 @@ pub struct Config {
     pub config_dir: Option<PathBuf>,
     /// The database; `None`: in memory.
     pub store: Option<PathBuf>,
-    /// The token that API requests must carry; needed for anything but loopback.
+    /// A token with which everything may be done over the API; where it is given, every request needs it or one of the store.
     pub api_token: Option<String>,
+    /// Whether API requests need a token over loopback too.
+    pub require_token: bool,
     /// How long changes are gathered before a push, after the last of them. Default 20 ms.
     pub push_quiet: Duration,
     /// How long changes are gathered at most. Default 200 ms.
@@ -52,6 +54,7 @@ impl Default for Config {
             config_dir: None,
             store: None,
             api_token: None,
+            require_token: false,
             push_quiet: Duration::from_millis(20),
             push_max: Duration::from_millis(200),
             workload_grace: Duration::from_secs(5),

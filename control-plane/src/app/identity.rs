@@ -6,12 +6,13 @@ use rustls_pki_types::ServerName;
 use tokio::task::JoinSet;
 
 use super::{Config, StartError};
-use crate::identity::{Gate, Issuance, Ledger, LiveAuthority, Tokens};
+use crate::identity::{ApiTokens, Gate, Issuance, Ledger, LiveAuthority, Tokens};
 use crate::store::Store;
 
 /// All that says who is who.
 pub(super) struct Identity {
     pub(super) tokens: Arc<Tokens>,
+    pub(super) api_tokens: ApiTokens,
     pub(super) gate: Arc<Gate>,
     pub(super) issuance: Arc<Issuance>,
 }
@@ -32,6 +33,7 @@ impl Identity {
         let issuance = Issuance::new(authority, tokens.clone(), ledger);
         Ok(Self {
             tokens,
+            api_tokens: ApiTokens::load(store.clone())?,
             gate,
             issuance: Arc::new(issuance),
         })

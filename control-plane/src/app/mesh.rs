@@ -17,7 +17,7 @@ use super::identity::Identity;
 use super::publish::View;
 use crate::accept::Bound;
 use crate::api::model::{ProxyBody, Refusal};
-use crate::identity::{Issuance, LiveAuthority, Tokens};
+use crate::identity::{ApiTokens, Issuance, LiveAuthority, Tokens};
 use crate::snapshot::{AskedName, Host, INBOUND_PREFIX, NodeView};
 use crate::source::files;
 use crate::status::{ProxyState, ProxyStatus, StatusBoard, Waiting};
@@ -91,6 +91,11 @@ impl Mesh {
     /// The join tokens.
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.identity.tokens
+    }
+
+    /// The tokens of the API.
+    pub(crate) fn api_tokens(&self) -> &ApiTokens {
+        &self.identity.api_tokens
     }
 
     /// The certificate authority in force.

@@ -65,7 +65,7 @@ pub(super) struct Serve {
     /// A name or an address that the certificate of --secure-listen has besides localhost and the host's name.
     #[arg(long, env = "WEFT_SECURE_NAME", value_delimiter = ',', value_parser = server_name, value_name = "NAME")]
     secure_name: Vec<ServerName<'static>>,
-    /// Where the HTTP API is served; anything but loopback needs `--token`.
+    /// Where the HTTP API is served; anything but loopback needs `--token` or `--require-token`.
     #[arg(
         long,
         env = "WEFT_API_LISTEN",
@@ -74,6 +74,9 @@ pub(super) struct Serve {
         value_name = "ADDR"
     )]
     api_listen: SocketAddr,
+    /// Let nobody use the HTTP API without a token, not over loopback either.
+    #[arg(long, env = "WEFT_REQUIRE_TOKEN")]
+    require_token: bool,
     /// How long changes are gathered before a push, after the last of them.
     #[arg(long, env = "WEFT_PUSH_QUIET", default_value = "20ms", value_parser = super::duration::parse, value_name = "TIME")]
     push_quiet: Duration,
@@ -186,6 +189,7 @@ impl Serve {
             config_dir: self.config.clone(),
             store: Some(store),
             api_token: token,
+            require_token: self.require_token,
             push_quiet: self.push_quiet,
             push_max: self.push_max,
             trust_domain: self.trust_domain.clone(),

@@ -1,4 +1,4 @@
-//! `weft token`.
+//! `weft token`: join tokens of workloads, and tokens of the API.
 
 use std::time::Duration;
 
@@ -6,7 +6,10 @@ use clap::{Args, Subcommand};
 
 use super::client::Client;
 use super::output::{OutputFormat, print_table, say, to_the_second};
-use crate::api::model::{TokenBody, TokenCreated, TokenRequest};
+use crate::api::model::{
+    ApiTokenBody, ApiTokenCreated, ApiTokenRequest, TokenBody, TokenCreated, TokenRequest,
+};
+use crate::identity::Role;
 
 /// Options of `weft token`.
 #[derive(Debug, Args)]
@@ -17,11 +20,11 @@ pub(super) struct Token {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make a join token; it is shown this once.
+    /// Make a join token for a workload, or a token of the API with a role; it is shown this once.
     Create(Create),
-    /// List join tokens, without their secrets.
+    /// List join tokens and tokens of the API, without their secrets.
     List,
-    /// Take a join token back.
+    /// Take a token back.
     Revoke {
         /// Its id, as `weft token list` shows it.
         id: String,
@@ -30,16 +33,28 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct Create {
-    /// Who may use it.
-    #[arg(long, value_parser = service_account, value_name = "NAMESPACE/NAME")]
-    service_account: ServiceAccount,
-    /// How long it can be used, at most 720h.
-    #[arg(long, default_value = "1h", value_parser = super::duration::parse, value_name = "TIME")]
-    ttl: Duration,
-    /// How often it can be used.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    uses: u32,
+    /// A join token: which workload may get a certificate by it.
+    #[arg(long, required_unless_present = "role", conflicts_with = "role", value_parser = service_account, value_name = "NAMESPACE/NAME")]
+    service_account: Option<ServiceAccount>,
+    /// A token of the API: what may be done with it. read: ask; write: also apply, delete and roll back; admin: also tokens.
+    #[arg(long, value_name = "read|write|admin")]
+    role: Option<Role>,
+    /// What a token of the API is called, in lists and in the audit log. Default: its role.
+    #[arg(long, requires = "role", value_name = "NAME")]
+    name: Option<String>,
+    /// How long it can be used. A join token: at most 720h, by default 1h; one of the API: at most 8760h, by default 720h.
+    #[arg(long, value_parser = super::duration::parse, value_name = "TIME")]
+    ttl: Option<Duration>,
+    /// How often a join token can be used. Default 1.
+    #[arg(long, conflicts_with = "role", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    uses: Option<u32>,
 }
+
+/// How long a join token can be used.
+const JOIN_TTL: Duration = Duration::from_secs(3600);
+
+/// How long a token of the API can be used.
+const API_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A namespace and a name.
 #[derive(Clone, Debug)]
@@ -60,7 +75,7 @@ fn service_account(text: &str) -> Result<ServiceAccount, String> {
     }
 }
 
-/// Makes, lists or takes back join tokens.
+/// Makes, lists or takes back tokens.
 ///
 /// # Errors
 /// If the control plane cannot be reached or refuses.
@@ -77,11 +92,24 @@ pub(super) async fn run(
 }
 
 async fn create(create: &Create, client: &Client, output: OutputFormat) -> anyhow::Result<()> {
+    match (&create.service_account, create.role) {
+        (Some(account), _) => create_join(create, account, client, output).await,
+        (None, Some(role)) => create_api(create, role, client, output).await,
+        (None, None) => anyhow::bail!("--service-account or --role must be given"),
+    }
+}
+
+async fn create_join(
+    create: &Create,
+    account: &ServiceAccount,
+    client: &Client,
+    output: OutputFormat,
+) -> anyhow::Result<()> {
     let request = TokenRequest {
-        namespace: create.service_account.namespace.clone(),
-        service_account: create.service_account.name.clone(),
-        ttl_seconds: create.ttl.as_secs(),
-        uses: create.uses,
+        namespace: account.namespace.clone(),
+        service_account: account.name.clone(),
+        ttl_seconds: create.ttl.unwrap_or(JOIN_TTL).as_secs(),
+        uses: create.uses.unwrap_or(1),
     };
     let bytes = client.post_bytes("/v1/tokens", &request).await?;
     let made: TokenCreated = serde_json::from_slice(&bytes)?;
@@ -99,22 +127,73 @@ async fn create(create: &Create, client: &Client, output: OutputFormat) -> anyho
     Ok(())
 }
 
-async fn list(client: &Client, output: OutputFormat) -> anyhow::Result<()> {
-    let tokens: Vec<TokenBody> = client.get("/v1/tokens").await?;
-    if output.print_structured(&tokens)? {
+async fn create_api(
+    create: &Create,
+    role: Role,
+    client: &Client,
+    output: OutputFormat,
+) -> anyhow::Result<()> {
+    let request = ApiTokenRequest {
+        name: create.name.clone().unwrap_or_else(|| role.to_string()),
+        role: role.to_string(),
+        ttl_seconds: create.ttl.unwrap_or(API_TTL).as_secs(),
+    };
+    let bytes = client.post_bytes("/v1/api-tokens", &request).await?;
+    let made: ApiTokenCreated = serde_json::from_slice(&bytes)?;
+    if output.print_structured(&made)? {
         return Ok(());
     }
-    let rows = tokens.into_iter().map(|it| {
-        vec![
-            it.id,
+    say!("{}", made.token)?;
+    let it = &made.description;
+    let expires = to_the_second(&it.expires);
+    eprintln!(
+        "token {} called {} for the role {}: until {expires}; it is not shown again",
+        it.id, it.name, it.role
+    );
+    Ok(())
+}
+
+async fn list(client: &Client, output: OutputFormat) -> anyhow::Result<()> {
+    let joins: Vec<TokenBody> = client.get("/v1/tokens").await?;
+    let of_api: Vec<ApiTokenBody> = client.get("/v1/api-tokens").await?;
+    // One list of both: each has an id, an end and a state.
+    let all =
+        (joins.iter().map(serde_json::to_value)).chain(of_api.iter().map(serde_json::to_value));
+    let all: Vec<serde_json::Value> = all.collect::<Result<_, _>>()?;
+    if output.print_structured(&all)? {
+        return Ok(());
+    }
+    let joins = joins.into_iter().map(|it| {
+        let (account, uses) = (
             format!("{}/{}", it.namespace, it.service_account),
-            to_the_second(&it.expires),
-            it.uses_left.to_string(),
+            it.uses_left,
+        );
+        [
+            it.id,
+            "join".to_owned(),
+            account,
+            it.expires,
+            uses.to_string(),
             it.state,
         ]
     });
-    let header = ["id", "service account", "expires", "uses left", "state"];
-    print_table(&header, rows.collect(), "there are no join tokens")
+    let of_api = of_api.into_iter().map(|it| {
+        [
+            it.id,
+            it.role,
+            it.name,
+            it.expires,
+            "-".to_owned(),
+            it.state,
+        ]
+    });
+    let rows = joins.chain(of_api).map(|mut row| {
+        let [.., expires, _, _] = &mut row;
+        *expires = to_the_second(expires);
+        row.to_vec()
+    });
+    let header = ["id", "kind", "for", "expires", "uses left", "state"];
+    print_table(&header, rows.collect(), "there are no tokens")
 }
 
 async fn revoke(id: &str, client: &Client, output: OutputFormat) -> anyhow::Result<()> {
@@ -122,12 +201,17 @@ async fn revoke(id: &str, client: &Client, output: OutputFormat) -> anyhow::Resu
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         anyhow::bail!("there is no token {id}");
     }
-    let path = format!("/v1/tokens/{id}/revoke");
+    let of_api: Vec<ApiTokenBody> = client.get("/v1/api-tokens").await?;
+    let kind = match of_api.iter().any(|it| it.id == id) {
+        true => "api-tokens",
+        false => "tokens",
+    };
+    let path = format!("/v1/{kind}/{id}/revoke");
     let bytes = client.post_bytes(&path, &serde_json::json!({})).await?;
-    let revoked: TokenBody = serde_json::from_slice(&bytes)?;
+    let revoked: serde_json::Value = serde_json::from_slice(&bytes)?;
     if output.print_structured(&revoked)? {
         return Ok(());
     }
-    say!("token {} revoked", revoked.id)?;
+    say!("token {id} revoked")?;
     Ok(())
 }

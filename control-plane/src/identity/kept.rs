@@ -109,19 +109,10 @@ impl Tokens {
         uses: u32,
         now: Timestamp,
     ) -> Result<(JoinToken, String), TokensError> {
-        let (made, token) = self.change(|book| {
+        self.change(|book| {
             let made = book.create(&self.trust_domain, names, ttl, uses, now);
             made.map_err(TokensError::from)
-        })?;
-        let JoinToken {
-            id,
-            namespace,
-            service_account,
-            expires,
-            ..
-        } = &made;
-        tracing::info!(id, namespace, service_account, %expires, uses, "join token made");
-        Ok((made, token))
+        })
     }
 
     /// Takes one back.
@@ -129,12 +120,10 @@ impl Tokens {
     /// # Errors
     /// If it is not there, or what became of it cannot be stored.
     pub(crate) fn revoke(&self, id: &str) -> Result<JoinToken, TokensError> {
-        let revoked = self.change(|book| {
+        self.change(|book| {
             let revoked = book.revoke(id);
             revoked.ok_or_else(|| TokensError::NotFound { id: id.to_owned() })
-        })?;
-        tracing::info!(id = revoked.id, "join token revoked");
-        Ok(revoked)
+        })
     }
 
     /// Whose a token is, without using it.

@@ -8,6 +8,7 @@ use weft_config::spiffe::{SpiffeId, TrustDomain};
 
 use super::{Authority, Issued, Lifetimes, Refused};
 
+mod api_tokens;
 mod folder;
 mod issuing;
 mod live;

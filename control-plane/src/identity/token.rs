@@ -7,15 +7,11 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::rand;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use weft_config::spiffe::{SpiffeFault, SpiffeId, TrustDomain};
 
-use super::rfc_3339;
+use super::{rfc_3339, secret};
 
 /// Tokens that are known at once; those that can no longer be used are forgotten when there is need of room.
 pub const TOKENS_MAX: usize = 1000;
@@ -125,10 +121,10 @@ impl TokenBook {
             return Err(CreateRefused::Uses { uses });
         }
         self.make_room(now)?;
-        let token = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random::<32>()?));
+        let token = secret::make(PREFIX).ok_or(CreateRefused::NoRandom)?;
         let made = JoinToken {
-            id: hex(&random::<8>()?),
-            hash: hash(&token),
+            id: secret::id().ok_or(CreateRefused::NoRandom)?,
+            hash: secret::hash(&token),
             namespace: namespace.to_owned(),
             service_account: service_account.to_owned(),
             created: now,
@@ -145,7 +141,7 @@ impl TokenBook {
     /// # Errors
     /// If it is not known, or can no longer be used.
     pub fn look(&self, token: &str, now: Timestamp) -> Result<&JoinToken, TokenRefused> {
-        let hash = hash(token);
+        let hash = secret::hash(token);
         let found = self.0.iter().find(|it| it.hash == hash);
         let found = found.ok_or(TokenRefused::Unknown)?;
         found.check(now)?;
@@ -157,7 +153,7 @@ impl TokenBook {
     /// # Errors
     /// If it is not known, or can no longer be used.
     pub fn redeem(&mut self, token: &str, now: Timestamp) -> Result<JoinToken, TokenRefused> {
-        let hash = hash(token);
+        let hash = secret::hash(token);
         let found = self.0.iter_mut().find(|it| it.hash == hash);
         let found = found.ok_or(TokenRefused::Unknown)?;
         found.check(now)?;
@@ -200,18 +196,4 @@ impl JoinToken {
             Ok(())
         }
     }
-}
-
-fn random<const BYTES: usize>() -> Result<[u8; BYTES], CreateRefused> {
-    let mut bytes = [0; BYTES];
-    rand::fill(&mut bytes).map_err(|_| CreateRefused::NoRandom)?;
-    Ok(bytes)
-}
-
-fn hash(token: &str) -> String {
-    hex(digest(&SHA256, token.as_bytes()).as_ref())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

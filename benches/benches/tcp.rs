@@ -4,6 +4,7 @@
 //! `cargo bench -p weft-benches --bench tcp`. CPU time is the relaying thread's alone: the peers run on their own.
 #![expect(clippy::unwrap_used, reason = "a benchmark that fails may panic")]
 
+use std::future::pending;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
@@ -103,7 +104,7 @@ fn carry(relay: Relay, down: TcpStream, up: TcpStream) -> Duration {
         match relay {
             Relay::Tunnel(limits) => {
                 let drain = Drain::new(DrainTimes::default());
-                run(&Pools::new(limits), down, up, options(&drain)).await;
+                run(&Pools::new(limits), down, up, options(&drain), pending()).await;
             }
             Relay::Plain => {
                 tokio::io::copy_bidirectional_with_sizes(&mut down, &mut up, 64 << 10, 64 << 10)
@@ -134,7 +135,9 @@ fn idle() -> f64 {
         let mut peers = Vec::with_capacity(2 * IDLE);
         for ((near, down), (far, up)) in sockets {
             let (pools, options) = (pools.clone(), options(&drain));
-            spawn_local(async move { run(&pools, tokio(down), tokio(up), options).await });
+            spawn_local(
+                async move { run(&pools, tokio(down), tokio(up), options, pending()).await },
+            );
             peers.extend([near, far]);
         }
         // Everyone has been used once, and rests.

@@ -15,6 +15,7 @@ use std::time::Duration;
 pub use crate::access_log::{AccessLog, AccessLogFormat};
 use crate::cluster::ClusterName;
 use crate::http2::Http2Options;
+use crate::policy::access::AccessFilter;
 use crate::policy::{Fault, LocalRateLimit};
 use crate::route::RouteTable;
 use crate::tls::DownstreamTls;
@@ -92,6 +93,8 @@ pub struct FilterChain {
     pub matches: FilterChainMatch,
     /// What is done with TLS; `None`: the chain is plain.
     pub tls: Option<Arc<DownstreamTls>>,
+    /// Who may connect: all of these let a connection through, or it is closed (RBAC network filters).
+    pub access: Vec<Arc<AccessFilter>>,
     /// What is done.
     pub action: ChainAction,
 }
@@ -286,6 +289,8 @@ pub enum HttpFilter {
     LocalRateLimit(Arc<LocalRateLimit>),
     /// Delay and abort.
     Fault(Arc<Fault>),
+    /// Who may do what (RBAC). There may be several; routes cannot override them.
+    Access(Arc<AccessFilter>),
     /// Listed but not known: every request that would pass it is answered 500, and the reason says so.
     Unsupported {
         /// The filter's name.

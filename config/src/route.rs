@@ -31,16 +31,16 @@ pub trait RequestHead {
     fn path_and_query(&self) -> &[u8];
     /// The first value of the header `name` (lower case).
     fn header(&self, name: &str) -> Option<&[u8]>;
-    /// All values of the header `name` (lower case), joined with commas in `room` where there are several. For heads that
-    /// hold one value of each name it is that.
-    fn header_joined<'a>(&'a self, name: &str, room: &'a mut Vec<u8>) -> Option<&'a [u8]> {
-        let _ = room;
-        match name {
+    /// Whether `test` holds for one of the values of the header `name` (lower case), or of what `:method`, `:authority` and
+    /// `:path` stand for; `None` where there is none. Heads that can hold several values of a name show all of them.
+    fn any_value(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> Option<bool> {
+        let value = match name {
             ":method" => Some(self.method()),
             ":authority" | "host" => Some(self.authority()),
             ":path" => Some(self.path_and_query()),
             name => self.header(name),
-        }
+        };
+        value.map(test)
     }
 }
 

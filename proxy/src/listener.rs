@@ -8,6 +8,7 @@ pub mod facts;
 
 mod accept;
 mod admission;
+mod admitted;
 mod bind;
 mod bound;
 mod encrypted;

@@ -53,6 +53,7 @@ fn listener() -> Listener {
             name: "".into(),
             matches: FilterChainMatch::default(),
             tls: None,
+            access: Vec::new(),
             action: ChainAction::Http(Arc::new(hcm())),
         }),
         connections_max: None,
@@ -83,6 +84,7 @@ fn publish(store: &SnapshotStore, metrics: &Arc<Metrics>, listener: &Arc<Listene
     let chain = ChainView {
         name: "".into(),
         tls: None,
+        access: Vec::new(),
         kind: ChainKind::Http(Arc::new(HttpView {
             hcm: Arc::new(hcm()),
             table: None,

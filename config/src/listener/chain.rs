@@ -13,6 +13,7 @@ use super::{
     TcpProxy,
 };
 use crate::diag::{Diagnostics, FieldPath};
+use crate::policy::access::{AccessFilter, NETWORK_RBAC};
 use crate::proto::{positive_duration, type_name, unpack};
 use crate::tls::DownstreamTls;
 
@@ -40,16 +41,18 @@ impl FilterChain {
         let matches = proto.filter_chain_match.clone().unwrap_or_default();
         let matches = FilterChainMatch::parse(&matches, &at.field("filter_chain_match"), diag);
         let action = action(&proto.filters, at, diag);
+        let access = access(&proto.filters, at, diag);
         Some(Self {
             name: proto.name.as_str().into(),
             matches,
             tls: tls.map(Arc::new),
+            access,
             action: action?,
         })
     }
 }
 
-/// The last filter says what is done; what stands before it would decide who gets in, and is refused.
+/// The last filter says what is done; what stands before it decides who gets in: RBAC is known, others are refused.
 fn action(filters: &[pb::Filter], at: &FieldPath, diag: &mut Diagnostics) -> Option<ChainAction> {
     use pb::filter::ConfigType;
     let at = at.field("filters");
@@ -63,6 +66,7 @@ fn action(filters: &[pb::Filter], at: &FieldPath, diag: &mut Diagnostics) -> Opt
             _ => filter.name.as_str(),
         };
         let rule = match name {
+            NETWORK_RBAC => continue,
             HCM | TCP_PROXY => "must be the last filter".to_owned(),
             name => format!("{name} is not supported yet"),
         };
@@ -83,11 +87,37 @@ fn action(filters: &[pb::Filter], at: &FieldPath, diag: &mut Diagnostics) -> Opt
             let proxy = TcpProxy::parse(&unpack(config, &at, diag)?, &at, diag)?;
             Some(ChainAction::Tcp(Arc::new(proxy)))
         }
+        NETWORK_RBAC => {
+            diag.fault(at, "must stand before a filter that says what is done");
+            None
+        }
         name => {
             diag.fault(at, format!("{name} is not supported yet"));
             None
         }
     }
+}
+
+/// The filters that decide who may connect, in order.
+fn access(
+    filters: &[pb::Filter],
+    at: &FieldPath,
+    diag: &mut Diagnostics,
+) -> Vec<Arc<AccessFilter>> {
+    use pb::filter::ConfigType;
+    let mut access = Vec::new();
+    for (index, filter) in filters.iter().enumerate() {
+        let Some(ConfigType::TypedConfig(config)) = &filter.config_type else {
+            continue;
+        };
+        if type_name(config) == NETWORK_RBAC {
+            let at = at.field("filters").index(index).field("typed_config");
+            let filter = unpack(config, &at, diag)
+                .and_then(|proto| AccessFilter::parse_network(&proto, &at, diag));
+            access.extend(filter.map(Arc::new));
+        }
+    }
+    access
 }
 
 impl FilterChainMatch {

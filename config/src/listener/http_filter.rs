@@ -9,6 +9,7 @@ use weft_xds_proto::pb::google::protobuf::Any;
 
 use super::HttpFilter;
 use crate::diag::{Diagnostics, FieldPath};
+use crate::policy::access::{AccessFilter, HTTP_RBAC};
 use crate::policy::{FAULT, Fault, LOCAL_RATE_LIMIT, LocalRateLimit};
 use crate::proto::{type_name, unpack};
 
@@ -58,7 +59,8 @@ impl HttpFilter {
                 continue;
             };
             let same = |it: &Self| std::mem::discriminant(it) == std::mem::discriminant(&filter);
-            if !matches!(filter, Self::Unsupported { .. }) && filters.iter().any(same) {
+            let repeats = matches!(filter, Self::Unsupported { .. } | Self::Access(_));
+            if !repeats && filters.iter().any(same) {
                 diag.fault(at, "a second filter of this kind is not supported yet");
             }
             filters.push(filter);
@@ -92,6 +94,15 @@ impl HttpFilter {
                 let fault: HttpFault = unpack(config?, &at_config, diag)?;
                 let fault = Fault::parse(&fault, &at_config, diag);
                 Some(Self::Fault(Arc::new(fault)))
+            }
+            HTTP_RBAC if proto.disabled => {
+                diag.fault(at.field("disabled"), "is not supported for this filter");
+                None
+            }
+            HTTP_RBAC => {
+                let rbac = unpack(config?, &at_config, diag)?;
+                let filter = AccessFilter::parse_http(&rbac, &proto.name, &at_config, diag)?;
+                Some(Self::Access(Arc::new(filter)))
             }
             name if HARMLESS.contains(&name) => {
                 diag.warn(at_config, format!("{name} is not supported and left out"));

@@ -201,6 +201,7 @@ fn api_chain(
         name: "api_listener".into(),
         matches: FilterChainMatch::default(),
         tls: None,
+        access: Vec::new(),
         action: ChainAction::Http(Arc::new(hcm)),
     })
 }

@@ -76,7 +76,7 @@ pub enum Condition {
     Either(Box<[Condition]>),
     /// This does not hold.
     Not(Box<Condition>),
-    /// A header, or one of `:method`, `:path` (with query), `:authority` and `:scheme`. Several of one name are joined with commas.
+    /// A header, or one of `:method`, `:path` (with query), `:authority` and `:scheme`. Of several of one name, one will do.
     Header(HeaderMatch),
     /// The path without query and fragment. Holds for no connection, and for no request without a path.
     Path(StringMatch),
@@ -139,9 +139,9 @@ pub struct Judgement<'r> {
 }
 
 impl AccessRules {
-    /// Judges, by the first policy that matches. Allocates nothing but what `room` needs to join headers of one name.
-    pub fn judge(&self, asked: &Asked<'_>, room: &mut Vec<u8>) -> Judgement<'_> {
-        let matched = self.policies.iter().find(|it| it.matches(asked, room));
+    /// Judges, by the first policy that matches. Allocates nothing.
+    pub fn judge(&self, asked: &Asked<'_>) -> Judgement<'_> {
+        let matched = self.policies.iter().find(|it| it.matches(asked));
         let allowed = match self.action {
             AccessAction::Allow => matched.is_some(),
             AccessAction::Deny => matched.is_none(),
@@ -156,8 +156,8 @@ impl AccessRules {
 
 impl AccessPolicy {
     /// Whether it is about what is asked.
-    pub fn matches(&self, asked: &Asked<'_>, room: &mut Vec<u8>) -> bool {
-        let mut any = |of: &[Condition]| of.iter().any(|it| it.holds(asked, room));
+    pub fn matches(&self, asked: &Asked<'_>) -> bool {
+        let any = |of: &[Condition]| of.iter().any(|it| it.holds(asked));
         any(&self.principals) && any(&self.permissions)
     }
 }

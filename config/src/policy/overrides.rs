@@ -8,6 +8,7 @@ use weft_xds_proto::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
 use weft_xds_proto::pb::envoy::extensions::filters::http::local_ratelimit::v3 as local_ratelimit;
 use weft_xds_proto::pb::google::protobuf::Any;
 
+use super::access::HTTP_RBAC;
 use super::{Fault, FilterOverrides, LocalRateLimit};
 use crate::diag::{Diagnostics, FieldPath};
 use crate::proto::{type_name, unpack};
@@ -16,6 +17,7 @@ use crate::proto::{type_name, unpack};
 pub(crate) const LOCAL_RATE_LIMIT: &str =
     "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit";
 pub(crate) const FAULT: &str = "envoy.extensions.filters.http.fault.v3.HTTPFault";
+const RBAC_PER_ROUTE: &str = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
 const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
 
 /// Names under which a filter that is only switched off is known.
@@ -66,6 +68,13 @@ impl FilterOverrides {
                 if let Some(proto) = unpack::<FilterConfig>(config, at, diag) {
                     self.add_wrapped(name, &proto, at, diag);
                 }
+            }
+            // Ignored, it would let in whom a route keeps out.
+            RBAC_PER_ROUTE | HTTP_RBAC => {
+                diag.fault(
+                    at.clone(),
+                    "RBAC of a route is not supported yet; use that of the listener",
+                );
             }
             // Without its filter in the listener it does nothing, and a listener with that filter is refused or
             // answers 500.

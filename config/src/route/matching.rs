@@ -177,6 +177,18 @@ impl HeaderMatch {
         self.holds_for(request.header(&self.name))
     }
 
+    /// Whether the condition holds for a header of which one value may do: `any` says whether one passes the test it is
+    /// given, and `None` where there is none. A missing header is judged as by [`Self::holds_for`].
+    pub(crate) fn holds_for_any(
+        &self,
+        any: impl FnOnce(&mut dyn FnMut(&[u8]) -> bool) -> Option<bool>,
+    ) -> bool {
+        match any(&mut |value| self.value.matches(value)) {
+            Some(matched) => matched != self.invert,
+            None => self.holds_for(None),
+        }
+    }
+
     /// Whether the condition holds for the header's value. A missing header meets no condition on its value, inverted or
     /// not, unless it counts as empty; only its presence can be inverted (`HeaderMatcher`, gRFC A28).
     pub(crate) fn holds_for(&self, value: Option<&[u8]>) -> bool {

@@ -184,6 +184,7 @@ impl MeshConfig {
                 name,
                 matches: FilterChainMatch::default(),
                 tls: None,
+                access: Vec::new(),
                 action: ChainAction::Http(Arc::new(hcm)),
             }),
             connections_max: None,

@@ -4,6 +4,7 @@
 //! upstream connections, and deadlines. The [`pump`](super::pump) tells it what sockets and time brought, and then does
 //! what it asks for: writes what is pending, opens and closes connections, wakes readers.
 
+mod access;
 mod arena;
 mod body;
 mod calls;

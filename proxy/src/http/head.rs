@@ -321,6 +321,21 @@ impl RequestHead for Head {
         self.path()
     }
 
+    fn any_value(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> Option<bool> {
+        if name.starts_with(':') || name == "host" {
+            return self.header(name).map(test);
+        }
+        let named = |field: &FieldRef<'_>| field.name.eq_ignore_ascii_case(name.as_bytes());
+        let mut found = None;
+        for field in self.fields().filter(named) {
+            if test(field.value) {
+                return Some(true);
+            }
+            found = Some(false);
+        }
+        found
+    }
+
     /// `:method`, `:authority` and `:path` are understood too, as matchers written for Envoy name them.
     fn header(&self, name: &str) -> Option<&[u8]> {
         let pseudo = match name {

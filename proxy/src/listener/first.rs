@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::facts::ConnectionFacts;
 use super::tcp::{ConnectFailure, Connected, connect};
 use crate::detect::{Detector, Found, Protocol};
+use crate::policy::Permit;
 use crate::snapshot::{ListenerView, TcpView};
 use crate::worker::Worker;
 
@@ -38,12 +39,12 @@ pub(super) async fn first_to_speak(
     worker: &Worker,
     listener: &ListenerView,
     facts: &ConnectionFacts,
-    view: Arc<TcpView>,
+    (view, permit): (Arc<TcpView>, &Permit),
     stream: &TcpStream,
     detector: &mut Detector,
     deadline: Instant,
 ) -> First {
-    let mut dialling = pin!(connect(worker, facts, view.clone()));
+    let mut dialling = pin!(connect(worker, facts, view.clone(), permit));
     let mut outcome: Option<Result<Connected, ConnectFailure>> = None;
     let mut until = deadline;
     let found = loop {

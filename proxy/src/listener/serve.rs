@@ -12,12 +12,14 @@ use tracing::debug;
 use weft_config::listener::{DownstreamCodec, Listener};
 
 use super::admission::ConnectionGuard;
+use super::admitted;
 use super::bound::{Bound, Settings};
 use super::encrypted;
 use super::facts::ConnectionFacts;
 use super::first::{Dial, first_to_speak};
 use super::tcp::{Carried, Passing, carry};
 use crate::detect::{Detector, Found, Protocol, Scan};
+use crate::policy::Permit;
 use crate::snapshot::{Absence, ChainKind, ChainView, ListenerView, TcpView, Wanted};
 use crate::stream::Stream;
 use crate::telemetry::Limit;
@@ -98,7 +100,8 @@ async fn open(worker: &Rc<Worker>, accepted: Accepted<TcpStream>) -> Option<Carr
         Some(context) => encrypted::accept(chain, context, arrived).await?,
         None => arrived,
     };
-    dispatch(worker, chain, arrived).await
+    let (permit, arrived) = admitted::admit(worker, chain, arrived)?;
+    dispatch(worker, chain, arrived, permit).await
 }
 
 /// What looking at a connection brought.
@@ -117,10 +120,15 @@ pub(super) struct Arrived {
     pub(super) settings: Arc<Settings>,
 }
 
-async fn dispatch(worker: &Rc<Worker>, chain: &ChainView, arrived: Arrived) -> Option<Carried> {
+async fn dispatch(
+    worker: &Rc<Worker>,
+    chain: &ChainView,
+    arrived: Arrived,
+    permit: Permit,
+) -> Option<Carried> {
     let speaks = arrived.facts.protocol;
     match (&chain.kind, speaks) {
-        (ChainKind::Tcp(tcp), _) => pass(worker, tcp, arrived).await,
+        (ChainKind::Tcp(tcp), _) => pass(worker, tcp, arrived, permit).await,
         (ChainKind::Http(_), Some(Protocol::Http1 | Protocol::Http2)) => {
             let Arrived {
                 stream,
@@ -145,7 +153,12 @@ async fn dispatch(worker: &Rc<Worker>, chain: &ChainView, arrived: Arrived) -> O
     }
 }
 
-async fn pass(worker: &Rc<Worker>, tcp: &Arc<TcpView>, arrived: Arrived) -> Option<Carried> {
+async fn pass(
+    worker: &Rc<Worker>,
+    tcp: &Arc<TcpView>,
+    arrived: Arrived,
+    permit: Permit,
+) -> Option<Carried> {
     let Arrived {
         stream,
         facts,
@@ -165,6 +178,7 @@ async fn pass(worker: &Rc<Worker>, tcp: &Arc<TcpView>, arrived: Arrived) -> Opti
             facts,
             first_bytes: seen.bytes,
             guard,
+            permit,
         },
         dialled,
     )
@@ -228,9 +242,17 @@ async fn look(
     let mut dial = None;
     let found = match detector.look(stream) {
         Ok(None) => match chain_if_opaque(view, facts).filter(|_| scan == Scan::Any) {
-            Some(tcp) => {
-                let first =
-                    first_to_speak(worker, view, facts, tcp, stream, &mut detector, deadline).await;
+            Some((tcp, permit)) => {
+                let first = first_to_speak(
+                    worker,
+                    view,
+                    facts,
+                    (tcp, &permit),
+                    stream,
+                    &mut detector,
+                    deadline,
+                )
+                .await;
                 dial = first.dial;
                 first.found
             }
@@ -268,13 +290,15 @@ async fn look(
     })
 }
 
-/// Where a connection goes if its server speaks first, or nobody does.
-fn chain_if_opaque(view: &ListenerView, facts: &ConnectionFacts) -> Option<Arc<TcpView>> {
+/// Where a connection goes if its server speaks first, or nobody does; nowhere, if it may not go there.
+fn chain_if_opaque(view: &ListenerView, facts: &ConnectionFacts) -> Option<(Arc<TcpView>, Permit)> {
     let opaque = ConnectionFacts {
         protocol: Some(Protocol::Opaque),
         ..facts.clone()
     };
-    view.find_chain(&opaque)?.tcp().cloned()
+    let chain = view.find_chain(&opaque)?;
+    let tcp = chain.tcp()?.clone();
+    Some((tcp, Permit::foreseen(&chain.access, facts)?))
 }
 
 /// The listener in force. In mesh mode a connection to the address of a TCP service takes that service's listener.

@@ -13,7 +13,9 @@ use crate::balance::{
     ActiveGuard, BreakerGuard, Cluster, EndpointId, EndpointState, Outcome, PickContext,
 };
 use crate::endpoint::{self, ConnectError};
-use crate::snapshot::TcpView;
+use crate::policy::Permit;
+use crate::policy::revoked::{connection_revoked, revoked};
+use crate::snapshot::{Snapshot, TcpView};
 use crate::stream::Stream;
 use crate::telemetry::ConnectionLog;
 use crate::tls::Inside;
@@ -26,6 +28,7 @@ pub(super) struct Passing {
     pub(super) facts: ConnectionFacts,
     pub(super) first_bytes: Vec<u8>,
     pub(super) guard: ConnectionGuard,
+    pub(super) permit: Permit,
 }
 
 /// An upstream connection and the counts that it is part of.
@@ -53,6 +56,7 @@ pub(super) struct Carried {
     options: TunnelOptions,
     log: ConnectionLog,
     guard: ConnectionGuard,
+    facts: Box<ConnectionFacts>,
 }
 
 /// Connects upstream, unless `dialled` has done so; `None`: it failed and downstream was reset.
@@ -67,6 +71,7 @@ pub(super) async fn carry(
         facts,
         first_bytes,
         guard,
+        permit,
     } = passing;
     let mut log = ConnectionLog::begin(
         &view.scope,
@@ -75,9 +80,12 @@ pub(super) async fn carry(
         facts.tls.as_ref(),
         Instant::now(),
     );
+    if let Some(shadow) = permit.shadow() {
+        log.note(|| shadow.shadow_details());
+    }
     let connected = match dialled {
         Some(outcome) => outcome,
-        None => connect(worker, &facts, view.clone()).await,
+        None => connect(worker, &facts, view.clone(), &permit).await,
     };
     match connected {
         Ok(up) => {
@@ -97,6 +105,7 @@ pub(super) async fn carry(
                 options,
                 log,
                 guard,
+                facts: Box::new(facts),
             })
         }
         Err(failure) => {
@@ -118,6 +127,7 @@ impl Carried {
             options,
             mut log,
             guard,
+            facts,
         } = self;
         let Connected {
             stream,
@@ -125,7 +135,12 @@ impl Carried {
             active,
             breaker,
         } = up;
-        let ends = tunnel::between(&worker.pools, down, stream, options).await;
+        let mut denied = None;
+        let revoked = async {
+            let judge = |snapshot: &Snapshot| connection_revoked(snapshot, &facts);
+            denied = Some(revoked(&worker.snapshot, judge).await);
+        };
+        let ends = tunnel::between(&worker.pools, down, stream, options, revoked).await;
         drop((active, breaker, guard));
         log.received(ends.to_upstream);
         log.sent(ends.to_downstream);
@@ -140,6 +155,10 @@ impl Carried {
             Close::Drained => {
                 log.flag(ResponseFlag::LR);
                 log.details("drain_time_over");
+            }
+            Close::Revoked => {
+                log.flag(ResponseFlag::UAEX);
+                log.details(denied.map_or_else(String::new, |denied| denied.details()));
             }
         }
         log.finish(Instant::now());
@@ -174,11 +193,12 @@ impl ConnectFailure {
 }
 
 /// Opens an upstream connection: cluster by weight and endpoint are chosen anew for each attempt, by the snapshot in
-/// force then; endpoints that failed are avoided.
+/// force then; endpoints that failed are avoided. Whoever asks has a permit to show.
 pub(super) async fn connect(
     worker: &Worker,
     facts: &ConnectionFacts,
     mut view: Arc<TcpView>,
+    _permit: &Permit,
 ) -> Result<Connected, ConnectFailure> {
     let attempts = view.proxy.connect_attempts_max.max(1);
     let mut avoid: SmallVec<[EndpointId; 4]> = SmallVec::new();

@@ -126,6 +126,7 @@ impl Proxy {
         let chain = |chain: &FilterChain| ChainView {
             name: chain.name.clone(),
             tls: None,
+            access: Vec::new(),
             kind: match &chain.action {
                 ChainAction::Http(hcm) => ChainKind::Http(Arc::new(HttpView {
                     hcm: hcm.clone(),
@@ -227,6 +228,7 @@ fn listener(name: &str, address: &str, default_chain: ChainAction) -> Listener {
             name: "".into(),
             matches: FilterChainMatch::default(),
             tls: None,
+            access: Vec::new(),
             action: default_chain,
         }),
         connections_max: None,

@@ -10,6 +10,7 @@ use weft_config::listener::{
     AccessLog, ChainAction, FilterChain, HttpConnectionManager, HttpFilter, Listener, RouteSource,
     TcpProxy,
 };
+use weft_config::policy::access::AccessFilter;
 use weft_config::policy::{Fault, LocalRateLimit};
 use weft_config::route::{FilterOverrides, Route, RouteAction, RouteTable, WeightedCluster};
 
@@ -19,7 +20,7 @@ use super::views::{
     TableView, TcpView,
 };
 use crate::balance::Cluster;
-use crate::policy::{FaultInjector, LocalRateLimiter};
+use crate::policy::{AccessGate, FaultInjector, LocalRateLimiter};
 use crate::telemetry::{Metrics, Scope};
 use crate::tls::Secrets;
 
@@ -105,6 +106,7 @@ impl Lookup<'_> {
         ChainView {
             name: chain.name.clone(),
             tls: tls.map(|tls| same.unwrap_or_else(|| self.secrets.server(tls))),
+            access: chain.access.iter().map(|it| self.gate(it)).collect(),
             kind,
         }
     }
@@ -129,6 +131,10 @@ impl Lookup<'_> {
             filters: hcm.filters.iter().map(|it| limiters.filter(it)).collect(),
             scope: self.scope(listener, &hcm.access_log),
         }
+    }
+
+    fn gate(&self, filter: &Arc<AccessFilter>) -> Arc<AccessGate> {
+        Arc::new(AccessGate::new(filter.clone(), self.metrics))
     }
 
     fn tcp(&self, listener: &Listener, proxy: &Arc<TcpProxy>) -> TcpView {
@@ -259,6 +265,9 @@ impl<'m> Limiters<'m> {
                 FilterView::LocalRateLimit(self.rate_limit(config))
             }
             HttpFilter::Fault(config) => FilterView::Fault(self.fault(config)),
+            HttpFilter::Access(config) => {
+                FilterView::Access(Arc::new(AccessGate::new(config.clone(), self.metrics)))
+            }
             HttpFilter::Unsupported { name, type_url } => FilterView::Unsupported {
                 name: name.clone(),
                 type_url: type_url.clone(),

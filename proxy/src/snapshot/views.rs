@@ -9,7 +9,7 @@ use weft_config::listener::{HttpConnectionManager, Listener, TcpProxy};
 use weft_config::route::{RouteId, RouteTable};
 
 use crate::balance::Cluster;
-use crate::policy::{FaultInjector, LocalRateLimiter};
+use crate::policy::{AccessGate, FaultInjector, LocalRateLimiter};
 use crate::snapshot::demand::{Demand, LastUse};
 use crate::telemetry::Scope;
 use crate::tls::ServerContext;
@@ -68,6 +68,8 @@ pub struct ChainView {
     pub name: Arc<str>,
     /// How its connections are encrypted; `None`: they are plain.
     pub tls: Option<Arc<ServerContext>>,
+    /// Who may connect: all of these let a connection through.
+    pub access: Vec<Arc<AccessGate>>,
     /// What it ends in.
     pub kind: ChainKind,
 }
@@ -81,7 +83,20 @@ pub enum ChainKind {
     Tcp(Arc<TcpView>),
 }
 
+impl ListenerView {
+    /// Whether what is under way may be cut because somebody is no longer let in.
+    pub fn cuts(&self) -> bool {
+        let mut chains = self.chains.iter().chain(&self.default_chain);
+        chains.any(ChainView::cuts)
+    }
+}
+
 impl ChainView {
+    fn cuts(&self) -> bool {
+        let http = self.http().map(|view| view.gates()).into_iter().flatten();
+        self.access.iter().chain(http).any(|gate| gate.cuts())
+    }
+
     /// The HTTP view, where this chain speaks HTTP.
     pub fn http(&self) -> Option<&Arc<HttpView>> {
         match &self.kind {
@@ -112,6 +127,16 @@ pub struct HttpView {
     pub scope: Arc<Scope>,
 }
 
+impl HttpView {
+    /// Its filters that let requests through or not.
+    pub fn gates(&self) -> impl Iterator<Item = &Arc<AccessGate>> {
+        self.filters.iter().filter_map(|filter| match filter {
+            FilterView::Access(gate) => Some(gate),
+            _ => None,
+        })
+    }
+}
+
 /// An HTTP filter ready to run with the listener's configuration.
 #[derive(Clone, Debug)]
 pub enum FilterView {
@@ -119,6 +144,8 @@ pub enum FilterView {
     LocalRateLimit(Arc<LocalRateLimiter>),
     /// Delay and abort; [`RouteView::fault`] takes its place where a route has its own.
     Fault(Arc<FaultInjector>),
+    /// Who may do what.
+    Access(Arc<AccessGate>),
     /// Listed but not known: what would pass it is answered 500.
     Unsupported {
         /// The filter's name.

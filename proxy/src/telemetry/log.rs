@@ -151,6 +151,8 @@ pub struct RequestLog {
     received: u64,
     sent: u64,
     details: Cow<'static, str>,
+    /// What is told behind the details.
+    notes: String,
     captured: Option<Box<Captured>>,
     finished: bool,
     _active: GaugeGuard,
@@ -188,6 +190,7 @@ impl RequestLog {
             received: 0,
             sent: 0,
             details: Cow::Borrowed(""),
+            notes: String::new(),
             captured,
             finished: false,
             _active: scope.listener.requests_active.guard(),
@@ -258,6 +261,13 @@ impl RequestLog {
         self.details = details.into();
     }
 
+    /// Something to be told behind the details, whatever comes of the request.
+    pub fn note(&mut self, note: impl FnOnce() -> String) {
+        if self.captured.is_some() {
+            add_note(&mut self.notes, &note());
+        }
+    }
+
     /// Body bytes came from the downstream.
     pub fn received(&mut self, bytes: u64) {
         self.received += bytes;
@@ -295,7 +305,7 @@ impl RequestLog {
                 status: self.status,
                 grpc,
                 flags: self.flags,
-                details: &self.details,
+                details: &with_notes(&self.details, &self.notes),
                 received: self.received,
                 sent: self.sent,
                 duration,
@@ -312,6 +322,27 @@ impl RequestLog {
             None if self.cut => GrpcStatus::UNAVAILABLE,
             None => GrpcStatus::of_http(self.status),
         }
+    }
+}
+
+/// Notes of one request or connection: more than these bytes say nothing more.
+const NOTES_BYTES_MAX: usize = 1024;
+
+fn add_note(notes: &mut String, note: &str) {
+    if notes.len() + note.len() > NOTES_BYTES_MAX {
+        return;
+    }
+    if !notes.is_empty() {
+        notes.push_str("; ");
+    }
+    notes.push_str(note);
+}
+
+fn with_notes<'a>(details: &'a str, notes: &'a str) -> Cow<'a, str> {
+    match (details, notes) {
+        (details, "") => details.into(),
+        ("", notes) => notes.into(),
+        (details, notes) => format!("{details}; {notes}").into(),
     }
 }
 

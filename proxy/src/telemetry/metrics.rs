@@ -13,7 +13,7 @@ use super::identity::IdentityStats;
 use super::limits::LimitStats;
 use super::listener::ListenerStats;
 use super::overload::OverloadStats;
-use super::policy::{FaultStats, RateLimitStats};
+use super::policy::{AccessStats, FaultStats, RateLimitStats};
 use super::xds::XdsStats;
 
 /// Every metric of the process. Handles are asked for when a snapshot is built and kept; the same name gives the
@@ -23,6 +23,7 @@ pub struct Metrics {
     clusters: Mutex<BTreeMap<Arc<str>, Weak<ClusterStats>>>,
     listeners: Mutex<BTreeMap<Arc<str>, Weak<ListenerStats>>>,
     rate_limits: Mutex<BTreeMap<Arc<str>, Weak<RateLimitStats>>>,
+    access: Mutex<BTreeMap<Arc<str>, Weak<AccessStats>>>,
     no_cluster: Arc<ClusterStats>,
     /// Injected faults.
     pub faults: Arc<FaultStats>,
@@ -49,6 +50,7 @@ impl Metrics {
             clusters: Mutex::default(),
             listeners: Mutex::default(),
             rate_limits: Mutex::default(),
+            access: Mutex::default(),
             faults: Arc::default(),
             no_cluster: Arc::new(ClusterStats::new("-".into())),
             xds: Arc::default(),
@@ -94,16 +96,12 @@ impl Metrics {
 
     /// The counts of the rate limit `name`.
     pub fn rate_limit(&self, name: &Arc<str>) -> Arc<RateLimitStats> {
-        let mut limits = self
-            .rate_limits
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(stats) = limits.get(name).and_then(Weak::upgrade) {
-            return stats;
-        }
-        let stats = Arc::new(RateLimitStats::default());
-        limits.insert(name.clone(), Arc::downgrade(&stats));
-        stats
+        held(&self.rate_limits, name)
+    }
+
+    /// The counts of the access rules `name`.
+    pub fn access(&self, name: &Arc<str>) -> Arc<AccessStats> {
+        held(&self.access, name)
     }
 
     /// The scrape page in the OpenMetrics text format, at most 1 MiB.
@@ -132,6 +130,11 @@ impl Metrics {
         living(&self.rate_limits)
     }
 
+    /// Access rules in force, by name.
+    pub(super) fn access_rules(&self) -> Vec<(Arc<str>, Arc<AccessStats>)> {
+        living(&self.access)
+    }
+
     /// When the process began, in Unix seconds.
     pub(super) fn started_seconds(&self) -> f64 {
         let since = self.started.duration_since(SystemTime::UNIX_EPOCH);
@@ -142,6 +145,17 @@ impl Metrics {
     pub fn uptime_seconds(&self) -> u64 {
         self.started.elapsed().unwrap_or_default().as_secs()
     }
+}
+
+/// The counts of `name`: those that somebody holds, or new ones.
+fn held<T: Default>(all: &Mutex<BTreeMap<Arc<str>, Weak<T>>>, name: &Arc<str>) -> Arc<T> {
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(stats) = all.get(name).and_then(Weak::upgrade) {
+        return stats;
+    }
+    let stats: Arc<T> = Arc::default();
+    all.insert(name.clone(), Arc::downgrade(&stats));
+    stats
 }
 
 fn living<T>(all: &Mutex<BTreeMap<Arc<str>, Weak<T>>>) -> Vec<(Arc<str>, Arc<T>)> {

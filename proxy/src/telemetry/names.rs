@@ -76,6 +76,7 @@ names! {
     UPSTREAM_TLS Counter "weft_upstream_tls_handshakes" "" ["cluster" "result"] "TLS handshakes of upstream connections, by how they ended.";
     CERTIFICATE_EXPIRY Gauge "weft_tls_certificate_expiry_time" "seconds" ["secret"] "Unix time at which the first certificate of a secret in use expires.";
     IDENTITY Counter "weft_identity_requests" "" ["result"] "Requests for the workload's own certificate, by how they ended.";
+    RBAC Counter "weft_rbac_requests" "" ["rules" "outcome"] "Requests and connections that access rules let through or not, or would have.";
     RATE_LIMIT Counter "weft_rate_limit_requests" "" ["limit" "outcome"] "Requests allowed, denied, or over a limit that was not enforced.";
     FAULTS Counter "weft_fault_injected" "" ["fault"] "Requests delayed or aborted on purpose, or spared because too many were.";
     LIMITS Counter "weft_limit_hits" "" ["limit"] "How often a bound of the proxy was met.";

@@ -13,6 +13,19 @@ pub struct RateLimitStats {
     pub not_enforced: Counter,
 }
 
+/// Counts of access rules, by the name they were given.
+#[derive(Debug, Default)]
+pub struct AccessStats {
+    /// Requests and connections that were let through.
+    pub allowed: Counter,
+    /// Requests and connections that were not, or were cut.
+    pub denied: Counter,
+    /// Those that shadow rules would have let through.
+    pub shadow_allowed: Counter,
+    /// Those that shadow rules would not have let through.
+    pub shadow_denied: Counter,
+}
+
 /// Counts of injected faults.
 #[derive(Debug, Default)]
 pub struct FaultStats {

@@ -404,6 +404,7 @@ fn process(metrics: &Metrics, page: &mut Page) {
     samples.level(names::PROCESS_START, vec![], metrics.started_seconds());
     samples.level(names::BUILD, one("version", env!("CARGO_PKG_VERSION")), 1.0);
     rate_limits(metrics, &mut samples);
+    access_rules(metrics, &mut samples);
     page.add(samples);
 }
 
@@ -469,6 +470,29 @@ fn rate_limits(metrics: &Metrics, samples: &mut Samples) {
         }
     }
 }
+
+fn access_rules(metrics: &Metrics, samples: &mut Samples) {
+    for (shown, (name, stats)) in metrics.access_rules().into_iter().enumerate() {
+        let name = match &*name {
+            _ if shown >= ACCESS_RULES_MAX => "overflow".to_owned(),
+            "" => "-".to_owned(),
+            name => label(name),
+        };
+        let of = Of(vec![("rules", name)]);
+        for (outcome, counter) in [
+            ("allowed", &stats.allowed),
+            ("denied", &stats.denied),
+            ("shadow_allowed", &stats.shadow_allowed),
+            ("shadow_denied", &stats.shadow_denied),
+        ] {
+            let labels = of.with(&[("outcome", outcome)]);
+            samples.count(names::RBAC, labels, counter.get());
+        }
+    }
+}
+
+/// Access rules that are shown by name.
+const ACCESS_RULES_MAX: usize = 200;
 
 /// Rate limits that are shown by name.
 const RATE_LIMITS_MAX: usize = 200;

@@ -48,4 +48,6 @@ pub enum Close {
     Idle,
     /// Cut when the drain was over.
     Drained,
+    /// Cut because it is no longer allowed; both sides were reset.
+    Revoked,
 }

@@ -16,16 +16,23 @@ use crate::drain::Phase;
 use crate::stream::Stream;
 
 /// [`run`] for two connections of whichever kind.
-pub async fn between(pools: &Pools, down: Stream, up: Stream, options: TunnelOptions) -> Ends {
+pub async fn between(
+    pools: &Pools,
+    down: Stream,
+    up: Stream,
+    options: TunnelOptions,
+    revoked: impl Future<Output = ()>,
+) -> Ends {
     match (down, up) {
-        (Stream::Plain(down), Stream::Plain(up)) => run(pools, down, up, options).await,
-        (Stream::Plain(down), Stream::Tls(up)) => run(pools, down, *up, options).await,
-        (Stream::Tls(down), Stream::Plain(up)) => run(pools, *down, up, options).await,
-        (Stream::Tls(down), Stream::Tls(up)) => run(pools, *down, *up, options).await,
+        (Stream::Plain(down), Stream::Plain(up)) => run(pools, down, up, options, revoked).await,
+        (Stream::Plain(down), Stream::Tls(up)) => run(pools, down, *up, options, revoked).await,
+        (Stream::Tls(down), Stream::Plain(up)) => run(pools, *down, up, options, revoked).await,
+        (Stream::Tls(down), Stream::Tls(up)) => run(pools, *down, *up, options, revoked).await,
     }
 }
 
-/// Carries bytes both ways until both sides have ended, one is reset, both are silent for too long, or the drain is over.
+/// Carries bytes both ways until both sides have ended, one is reset, both are silent for too long, the drain is over, or
+/// `revoked` resolves.
 ///
 /// The end of one direction is passed on (half-close) and the other lives on. Where one side is reset, what it had
 /// sent before is still delivered if it can be, then the other side is reset as well.
@@ -34,6 +41,7 @@ pub async fn run(
     mut down: impl Socket,
     mut up: impl Socket,
     options: TunnelOptions,
+    revoked: impl Future<Output = ()>,
 ) -> Ends {
     let TunnelOptions {
         preread,
@@ -47,6 +55,7 @@ pub async fn run(
     };
     let close = {
         let mut drained = pin!(drain.reached(Phase::Done));
+        let mut revoked = pin!(revoked);
         let mut last_moved = Instant::now();
         let mut idle =
             pin!((!idle_timeout.is_zero()).then(|| sleep_until(after(last_moved, idle_timeout))));
@@ -71,6 +80,9 @@ pub async fn run(
                     timer.reset(until);
                 }
             }
+            if revoked.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Close::Revoked);
+            }
             drained.as_mut().poll(cx).map(|()| Close::Drained)
         })
         .await
@@ -78,6 +90,11 @@ pub async fn run(
     match close {
         Close::DownstreamReset => reset(&up),
         Close::UpstreamReset => reset(&down),
+        // An orderly end would look as if all had been said.
+        Close::Revoked => {
+            reset(&down);
+            reset(&up);
+        }
         Close::Orderly | Close::Idle | Close::Drained => {}
     }
     Ends {

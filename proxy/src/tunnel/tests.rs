@@ -1,3 +1,4 @@
+use std::future::pending;
 use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::time::Duration;
@@ -40,7 +41,7 @@ async fn rig(limits: TunnelLimits, idle_timeout: Duration, drain: &Drain, prerea
         drain: drain.watch(),
     };
     let shared = pools.clone();
-    let tunnel = spawn_local(async move { run(&shared, down, up, options).await });
+    let tunnel = spawn_local(async move { run(&shared, down, up, options, pending()).await });
     Rig {
         client,
         server,

@@ -6,6 +6,7 @@ use crate::listener::{
     AccessLogFormat, ChainAction, HttpConnectionManager, HttpFilter, HttpLimits, Listener,
     RouteSource, ServerHeader,
 };
+use crate::policy::access::OnRevoke;
 use crate::testing::{findings, message};
 
 const HTTP: &str = "type.googleapis.com/envoy.extensions.filters.http";
@@ -102,7 +103,7 @@ fn filters_that_are_not_known_answer_500_unless_optional() {
 #[test]
 fn filters_that_decide_who_gets_in_are_refused_even_if_optional() {
     for name in [
-        "rbac.v3.RBAC",
+        "rbac.v3.RBACPerRoute",
         "jwt_authn.v3.JwtAuthentication",
         "ext_authz.v3.ExtAuthz",
     ] {
@@ -111,6 +112,26 @@ fn filters_that_decide_who_gets_in_are_refused_even_if_optional() {
         assert!(hcm.is_none());
         assert!(found[0].contains("decides who gets in"), "{found:?}");
     }
+}
+
+#[test]
+fn rbac_stands_as_often_as_it_likes_and_cannot_be_switched_off() {
+    let rbac = |name: &str, disabled: bool| json!({ "name": name, "disabled": disabled, "typed_config": { "@type": format!("{HTTP}.rbac.v3.RBAC"), "rules": {} } });
+    let filters = json!([rbac("a", false), rbac("b.continuous", false), router()]);
+    let (hcm, found) = http(json!({ "http_filters": filters }));
+    let hcm = hcm.unwrap_or_else(|| panic!("{found:?}"));
+    let revoked = hcm.filters.iter().map(|filter| match filter {
+        HttpFilter::Access(filter) => filter.on_revoke,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(
+        revoked.collect::<Vec<_>>(),
+        [OnRevoke::Keep, OnRevoke::Close]
+    );
+    let (hcm, found) = http(json!({ "http_filters": [rbac("a", true), router()] }));
+    assert!(hcm.is_none());
+    let rule = "http_filters[0].disabled: is not supported for this filter";
+    assert!(found[0].ends_with(rule), "{found:?}");
 }
 
 #[test]

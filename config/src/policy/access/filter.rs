@@ -83,15 +83,28 @@ impl AccessFilter {
             Err(_) => Err(format!("has no value {}", proto.enforcement_type)),
         };
         let on_revoke = diag.keep(at.field("enforcement_type"), on_revoke);
-        let rules = rules(&proto.rules, &at.field("rules"), diag);
-        let shadow = rules_of_shadow(&proto.shadow_rules, at, diag);
+        let (rules, shadow) = (
+            rules(&proto.rules, &at.field("rules"), diag)?,
+            rules_of_shadow(&proto.shadow_rules, at, diag)?,
+        );
+        refuse_headers(&rules, at.field("rules"), diag);
+        refuse_headers(&shadow, at.field("shadow_rules"), diag);
         Some(Self {
             name: proto.stat_prefix.as_str().into(),
-            rules: rules?,
-            shadow: shadow?,
+            rules,
+            shadow,
             shadow_name: proto.shadow_rules_stat_prefix.as_str().into(),
             on_revoke: on_revoke?,
         })
+    }
+}
+
+/// A connection has no headers: what would be decided by their absence alone is not what anybody meant (Envoy).
+fn refuse_headers(rules: &Option<AccessRules>, at: FieldPath, diag: &mut Diagnostics) {
+    let policies = rules.iter().flat_map(|rules| &rules.policies);
+    let mut conditions = policies.flat_map(|it| it.permissions.iter().chain(&it.principals));
+    if conditions.any(|condition| condition.asks_headers()) {
+        diag.fault(at, "has a condition on a header, and connections have none");
     }
 }
 

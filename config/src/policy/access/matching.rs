@@ -1,4 +1,5 @@
-//! Whether a condition holds. A fact that is missing meets none, and so neither lets in nor, denied, keeps out.
+//! Whether a condition holds. Of a header that stands several times one value will do, as Envoy judges since it was found that joined
+//! values let pass what each of them would not. A fact that is missing meets none, and so neither lets in nor, denied, keeps out.
 
 use std::net::IpAddr;
 
@@ -7,14 +8,14 @@ use crate::route::{HeaderMatch, StringMatch, path_of};
 use crate::secret::SanKind;
 
 impl Condition {
-    /// Whether it holds for what is asked; `room` is for joining headers of one name.
-    pub fn holds(&self, asked: &Asked<'_>, room: &mut Vec<u8>) -> bool {
+    /// Whether it holds for what is asked.
+    pub fn holds(&self, asked: &Asked<'_>) -> bool {
         match self {
             Self::Any => true,
-            Self::All(all) => all.iter().all(|it| it.holds(asked, room)),
-            Self::Either(any) => any.iter().any(|it| it.holds(asked, room)),
-            Self::Not(not) => !not.holds(asked, room),
-            Self::Header(header) => header_holds(header, asked, room),
+            Self::All(all) => all.iter().all(|it| it.holds(asked)),
+            Self::Either(any) => any.iter().any(|it| it.holds(asked)),
+            Self::Not(not) => !not.holds(asked),
+            Self::Header(header) => header_holds(header, asked),
             Self::Path(path) => asked.path().is_some_and(|found| path.matches(found)),
             Self::DestinationIp(range) => range.contains(asked.destination.ip()),
             Self::DestinationPort(from, below) => {
@@ -28,6 +29,18 @@ impl Condition {
             Self::SourceIp(range) => range.contains(canonical(asked.source)),
             Self::RemoteIp(range) => range.contains(canonical(asked.remote)),
             Self::Claim(claim) => claim.holds(asked.claims),
+        }
+    }
+}
+
+impl Condition {
+    /// Whether it asks for a header anywhere.
+    pub(super) fn asks_headers(&self) -> bool {
+        match self {
+            Self::Header(_) => true,
+            Self::All(parts) | Self::Either(parts) => parts.iter().any(Self::asks_headers),
+            Self::Not(part) => part.asks_headers(),
+            _ => false,
         }
     }
 }
@@ -52,11 +65,8 @@ impl Peer<'_> {
 }
 
 /// A connection has no headers, which is what conditions on their absence hold for, as in Envoy.
-fn header_holds(wanted: &HeaderMatch, asked: &Asked<'_>, room: &mut Vec<u8>) -> bool {
-    wanted.holds_for(match asked.head {
-        Some(head) => head.header_joined(&wanted.name, room),
-        None => None,
-    })
+fn header_holds(wanted: &HeaderMatch, asked: &Asked<'_>) -> bool {
+    wanted.holds_for_any(|test| asked.head?.any_value(&wanted.name, test))
 }
 
 fn canonical(ip: IpAddr) -> IpAddr {

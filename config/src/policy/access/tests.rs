@@ -109,7 +109,7 @@ impl Case {
     /// Whether they may, and which policy matched.
     fn judged(&self, rules: &AccessRules) -> (bool, Option<String>) {
         self.with(|asked| {
-            let judgement = rules.judge(asked, &mut Vec::new());
+            let judgement = rules.judge(asked);
             (judgement.allowed, judgement.policy.map(|it| it.to_string()))
         })
     }

@@ -256,3 +256,14 @@ fn rate_limits_of_a_route_take_the_place_of_those_of_its_host() {
     };
     assert_eq!([tokens(0), tokens(1), tokens(2)], [Some(2), Some(1), None]);
 }
+
+#[test]
+fn rbac_of_a_route_is_not_ignored() {
+    let rbac = json!({ "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute" });
+    let (_, found) = routes(
+        json!([{ "match": { "prefix": "/" }, "route": { "cluster": "a" },
+        "typed_per_filter_config": { "rbac": rbac } }]),
+    );
+    let rule = "RBAC of a route is not supported yet";
+    assert!(found.iter().any(|it| it.contains(rule)), "{found:?}");
+}

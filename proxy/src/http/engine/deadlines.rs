@@ -44,6 +44,7 @@ impl Engine {
     /// Another snapshot may be in force: connections that nothing leads to any more are closed.
     pub(crate) fn sweep(&mut self, now: Instant) {
         self.now = now;
+        self.revoke();
         self.sweep_pools();
         if self.wires.len() > 0 {
             self.timers.arm(Owner::Sweep, self.now + SWEEP);

@@ -15,7 +15,7 @@ use super::filters::Held;
 use super::pool::PoolKey;
 use crate::balance::{ActiveGuard, BreakerGuard, EndpointId, EndpointState};
 use crate::http::codec::StreamId;
-use crate::http::head::Head;
+use crate::http::head::{Head, Start};
 use crate::listener::ConnectionFacts;
 use crate::policy::{CallerTerms, RetryState};
 use crate::route::Routed;
@@ -32,6 +32,8 @@ pub(crate) struct Exchange {
     pub(super) phase: Phase,
     /// The request's head, edited as far as filters and route have come; kept for further attempts.
     pub(super) head: Head,
+    /// What its head started with when it was let through.
+    pub(super) judged: Option<Start>,
     pub(super) asks: Asks,
     pub(super) body: RequestBody,
     /// The one view that decides everything about this request.

@@ -10,7 +10,7 @@ use super::Engine;
 use super::exchange::{Exchange, ExchangeId};
 use super::local_reply::LocalReply;
 use super::request::{Refusal, refuse};
-use crate::policy::{FaultGuard, FaultInjector, LocalRateLimiter, RateDecision};
+use crate::policy::{AccessGate, FaultGuard, FaultInjector, LocalRateLimiter, RateDecision};
 use crate::route::Routed;
 use crate::snapshot::FilterView;
 
@@ -35,6 +35,7 @@ pub(super) struct Held {
 enum Step {
     Limit(Arc<LocalRateLimiter>),
     Fault(Arc<FaultInjector>),
+    Access(Arc<AccessGate>),
     Unsupported(String),
 }
 
@@ -58,6 +59,10 @@ impl Engine {
                         status,
                     } => Err(limited(&limiter, status, retry_after)),
                 }
+            }
+            Some(Step::Access(gate)) => {
+                exchange.admit(&gate)?;
+                Ok(Verdict::Next)
             }
             Some(Step::Fault(injector)) => self.inject(id, &injector),
             Some(Step::Unsupported(reason)) => Err(refuse(500, ResponseFlag::NFCF, reason)),
@@ -121,6 +126,7 @@ fn step(routed: &Routed, index: usize) -> Option<Step> {
             let routes = names.and_then(|route| route.fault.as_ref());
             Step::Fault(drawn.or(routes).unwrap_or(listeners).clone())
         }
+        FilterView::Access(gate) => Step::Access(gate.clone()),
         FilterView::Unsupported { name, type_url } => {
             Step::Unsupported(format!("filter {name} ({type_url}) is not supported"))
         }

@@ -75,6 +75,9 @@ impl Engine {
                     Verdict::Next => Phase::Filtering(index + 1),
                     Verdict::Wait => return Ok(()),
                     Verdict::Through => {
+                        if let Some(exchange) = self.exchanges.get_mut(id) {
+                            exchange.judged = Some(exchange.head.start());
+                        }
                         self.prepare(id)?;
                         return self.forward(id);
                     }
@@ -121,6 +124,7 @@ impl Engine {
             phase: Phase::Naming,
             asks,
             head,
+            judged: None,
             // What comes behind a head that asks to leave HTTP is no body.
             body: RequestBody::new(0, end || asks.opaque),
             routed: None,
@@ -247,7 +251,8 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return Ok(());
         };
-        let Some(view) = route::http_view(listener, &exchange.facts) else {
+        let chain = listener.find_chain(&exchange.facts);
+        let Some((chain, view)) = chain.and_then(|it| Some((it, it.http()?))) else {
             return Err(refuse(
                 404,
                 ResponseFlag::NR,
@@ -275,11 +280,13 @@ impl Engine {
         if !ours {
             CallerTerms::take(&mut exchange.head);
         }
+        exchange.admit_connection(chain)?;
         route::normalize(&mut exchange.head, &view.hcm, &mut self.bytes)
             .map_err(|error| refuse(400, ResponseFlag::DPE, error.to_string()))?;
-        let routed = route::find(view.clone(), &exchange.head, random, self.rng.u64(..))
-            .map_err(|why| refuse(why.status(), ResponseFlag::NR, why.to_string()))?;
-        exchange.take_route(routed)?;
+        route::find(view.clone(), &exchange.head, random, self.rng.u64(..))
+            .map_err(|why| refuse(why.status(), ResponseFlag::NR, why.to_string()))
+            .and_then(|routed| exchange.take_route(routed))
+            .map_err(|refusal| exchange.admit_astray(view, refusal))?;
         exchange.terms = CallerTerms::take(&mut exchange.head);
         exchange.bound_request(self.now);
         self.arm_exchange(id);

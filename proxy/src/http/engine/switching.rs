@@ -1,9 +1,13 @@
 //! Leaving HTTP: an upgrade or a `CONNECT` was granted, and both sockets go to a tunnel.
 
+use weft_config::flag::ResponseFlag;
+
 use super::connection::{ConnId, Role};
 use super::exchange::{Exchange, ExchangeId, Phase};
 use super::{Action, Engine};
 use crate::http::codec::{Reason, StreamId};
+use crate::policy::Denied;
+use crate::snapshot::Snapshot;
 use crate::tunnel::{Ends, Preread};
 
 /// An exchange that has become a tunnel. It counts as running until it is dropped or [`Self::ended`].
@@ -28,11 +32,22 @@ impl std::fmt::Debug for Switched {
 }
 
 impl Switched {
+    /// Whether `snapshot` has it cut.
+    pub(crate) fn revoked(&self, snapshot: &Snapshot) -> Option<Denied> {
+        self.exchange.revoked(snapshot)
+    }
+
     /// The tunnel is over: its request is counted and logged.
-    pub(crate) fn ended(mut self, ends: &Ends, now: tokio::time::Instant) {
+    ///
+    /// `denied`: it was cut because it is no longer allowed.
+    pub(crate) fn ended(mut self, ends: &Ends, denied: Option<&Denied>, now: tokio::time::Instant) {
         if let Some(mut log) = self.exchange.log.take() {
             log.received(self.exchange.body.bytes + ends.to_upstream);
             log.sent(ends.to_downstream);
+            if let Some(denied) = denied {
+                log.flag(ResponseFlag::UAEX);
+                log.details(denied.details());
+            }
             log.finish(now);
         }
     }

@@ -30,6 +30,7 @@ use crate::telemetry::{Limit, Metrics};
 use crate::tls::Secrets;
 use crate::tunnel::{Pools, TunnelLimits};
 
+mod access;
 mod bodies;
 mod caller_terms;
 mod crowding;
@@ -237,6 +238,7 @@ impl Setup {
                 name: "".into(),
                 matches: FilterChainMatch::default(),
                 tls: None,
+                access: Vec::new(),
                 action: ChainAction::Http(Arc::new(hcm)),
             }],
             default_filter_chain: None,

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{State, Worker};
 use crate::http::engine::{ConnId, Switched};
+use crate::policy::revoked::revoked;
 use crate::stream::Stream;
 use crate::tunnel::{self, TunnelOptions};
 
@@ -36,7 +37,11 @@ impl Tunnel {
             drain: worker.drain.clone(),
         };
         let pools = &worker.tunnels;
-        let ends = tunnel::between(pools, self.down, self.up, options).await;
-        self.switched.ended(&ends, Instant::now());
+        let (switched, mut denied) = (self.switched, None);
+        let revoked = async {
+            denied = Some(revoked(&worker.snapshots, |now| switched.revoked(now)).await);
+        };
+        let ends = tunnel::between(pools, self.down, self.up, options, revoked).await;
+        switched.ended(&ends, denied.as_ref(), Instant::now());
     }
 }

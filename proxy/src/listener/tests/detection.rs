@@ -17,6 +17,7 @@ fn detecting(patience: Duration) -> Listener {
             ..FilterChainMatch::default()
         },
         tls: None,
+        access: Vec::new(),
         action: http(DownstreamCodec::Auto),
     });
     listener

@@ -31,11 +31,13 @@ fn listener(chains: &[(&str, FilterChainMatch)], default: Option<&str>) -> Liste
         name: name.into(),
         matches,
         tls: None,
+        access: Vec::new(),
         action: ChainAction::Tcp(proxy.clone()),
     };
     let view = |name: &str| ChainView {
         name: name.into(),
         tls: None,
+        access: Vec::new(),
         kind: ChainKind::Tcp(Arc::new(TcpView {
             proxy: proxy.clone(),
             clusters: vec![],

@@ -10,7 +10,7 @@ use weft_config::flag::{ResponseFlag, ResponseFlags};
 use super::super::cluster::ClusterStats;
 use super::super::counter::GaugeGuard;
 use super::super::render::{Captured, Ended};
-use super::Scope;
+use super::{Scope, add_note, with_notes};
 use crate::balance::EndpointState;
 use crate::tls::TlsFacts;
 
@@ -24,6 +24,8 @@ pub struct ConnectionLog {
     received: u64,
     sent: u64,
     details: Cow<'static, str>,
+    /// What is told behind the details.
+    notes: String,
     captured: Option<Box<Captured>>,
     finished: bool,
     _active: GaugeGuard,
@@ -46,6 +48,7 @@ impl ConnectionLog {
             received: 0,
             sent: 0,
             details: Cow::Borrowed(""),
+            notes: String::new(),
             captured: scope.capture(peer, local, "-", tls),
             finished: false,
             _active: scope.listener.tcp_active.guard(),
@@ -73,6 +76,13 @@ impl ConnectionLog {
     /// Why in a few words; the last counts.
     pub fn details(&mut self, details: impl Into<Cow<'static, str>>) {
         self.details = details.into();
+    }
+
+    /// Something to be told behind the details, whatever comes of the connection.
+    pub fn note(&mut self, note: impl FnOnce() -> String) {
+        if self.captured.is_some() {
+            add_note(&mut self.notes, &note());
+        }
     }
 
     /// Bytes came from the downstream. May be told as they pass.
@@ -104,7 +114,7 @@ impl ConnectionLog {
                 status: 0,
                 grpc: None,
                 flags: self.flags,
-                details: &self.details,
+                details: &with_notes(&self.details, &self.notes),
                 received: self.received,
                 sent: self.sent,
                 duration: now.saturating_duration_since(self.started),

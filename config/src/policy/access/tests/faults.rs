@@ -147,3 +147,19 @@ fn rules_have_a_greatest_depth_and_a_greatest_number() {
         "{found:?}"
     );
 }
+
+#[test]
+fn rules_for_connections_ask_for_no_header() {
+    use weft_xds_proto::pb::envoy::extensions::filters::network::rbac::v3::Rbac;
+
+    let header = json!({ "header": { "name": "x-team", "present_match": false } });
+    let any = json!({ "any": true });
+    for field in ["rules", "shadow_rules"] {
+        let nested = json!({ "or_rules": { "rules": [any, { "not_rule": header }] } });
+        let proto: Rbac = message(json!({ field: one("DENY", &nested, &any) }));
+        let mut diag = Diagnostics::new();
+        crate::policy::access::AccessFilter::parse_network(&proto, &FieldPath::root(), &mut diag);
+        let rule = "has a condition on a header, and connections have none";
+        assert_eq!(findings(&diag), [format!("fault: {field}: {rule}")]);
+    }
+}

@@ -97,7 +97,7 @@ impl Relay {
             to_downstream: 0,
             close: Close::Orderly,
         };
-        self.switched.ended(&ends, now);
+        self.switched.ended(&ends, None, now);
     }
 }
 

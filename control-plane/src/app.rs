@@ -23,7 +23,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tonic::service::Routes;
 
-pub use self::config::Config;
+pub use self::config::{Config, KubernetesTokens};
 use self::identity::Identity;
 use self::mesh::Directory;
 pub(crate) use self::mesh::Vitals;
@@ -31,7 +31,7 @@ pub use self::mesh::{Mesh, Standing};
 use self::publish::Publisher;
 use crate::accept::{Bound, Shares};
 use crate::api;
-use crate::identity::{FolderError, GateError, GenerateError, Signing};
+use crate::identity::{FolderError, GateError, GenerateError, JwksError, Signing};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::source::workloads::Registry;
 use crate::source::{dns, files};
@@ -74,6 +74,9 @@ pub enum StartError {
     /// None can be made.
     #[error("making a certificate authority")]
     NoAuthority(#[from] GenerateError),
+    /// The keys of the cluster cannot be used.
+    #[error(transparent)]
+    Jwks(#[from] JwksError),
     /// The port with TLS cannot be opened.
     #[error(transparent)]
     Gate(#[from] GateError),

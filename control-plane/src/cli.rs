@@ -87,7 +87,7 @@ enum Command {
     /// A whole mesh on this machine in one command: services, sidecars, traffic, a canary.
     Demo(demo::Demo),
     /// Run the control plane.
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     /// Validate objects, store them as one revision, and wait until the proxies concerned have acknowledged it.
     Apply(apply::Apply),
     /// List objects, services, endpoints, proxies or revisions.

@@ -3,7 +3,8 @@
 //! A workload makes its own key and asks for a certificate of it; what it is called in there is decided by what it proved
 //! to be, never by what it asks for. `authority` signs and knows neither files nor a clock, `material` judges what an
 //! authority is made of, `generate` makes a new one, `folder` is where it lies, and `live` holds the one in force. `token` is what a
-//! workload proves with who it is when it has no certificate yet, `kept` is where tokens are. `issuance` decides who gets a
+//! workload proves with who it is when it has no certificate yet, `kept` is where tokens are; `kubernetes`
+//! believes those of a cluster instead. `issuance` decides who gets a
 //! certificate and remembers it in the `ledger`; `service` offers that over gRPC, and `gate` is
 //! the door of the port with TLS. `claim` says what a workload may call itself, and `api_token` who
 //! may use the HTTP API.
@@ -20,6 +21,7 @@ mod generate;
 mod issuance;
 mod issuer;
 mod kept;
+mod kubernetes;
 mod ledger;
 mod lifetimes;
 mod live;
@@ -29,6 +31,7 @@ mod request;
 mod rfc_3339;
 mod secret;
 mod service;
+mod stamp;
 mod token;
 
 #[cfg(test)]
@@ -48,6 +51,8 @@ pub use self::generate::GenerateError;
 pub(crate) use self::issuance::{Issuance, IssueCounters};
 pub(crate) use self::kept::Tokens;
 pub use self::kept::TokensError;
+pub(crate) use self::kubernetes::Cluster;
+pub use self::kubernetes::{AUDIENCE, JwksError, JwtRefused};
 pub(crate) use self::ledger::Ledger;
 pub use self::ledger::{ISSUED_MAX, IssuedRecord};
 pub use self::lifetimes::{LIFETIME_MAX, Lifetimes, LifetimesFault};

@@ -45,6 +45,7 @@ fn wrong_usage_exits_with_2() {
         &["serve", "--secure-listen", "15012"],
         &["serve", "--secure-name", "no name"],
         &["serve", "--trust-domain", "Mesh"],
+        &["serve", "--kubernetes-issuer", "https://cluster"],
         &["token", "create"],
         &["token", "create", "--service-account", "web"],
         &["token", "create", "--role", "root"],

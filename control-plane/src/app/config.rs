@@ -40,8 +40,19 @@ pub struct Config {
     pub trust_domain: TrustDomain,
     /// The folder of the certificate authority; `None`: `ca` beside the store, and in memory where that is.
     pub ca_dir: Option<PathBuf>,
+    /// The cluster whose service-account tokens are believed.
+    pub kubernetes: Option<KubernetesTokens>,
     /// How long certificates live.
     pub lifetimes: Lifetimes,
+}
+
+/// How service-account tokens of Kubernetes are believed, offline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubernetesTokens {
+    /// A file with the public keys of the cluster: a JSON Web Key Set.
+    pub jwks: PathBuf,
+    /// The issuer of its tokens.
+    pub issuer: String,
 }
 
 impl Default for Config {
@@ -61,6 +72,7 @@ impl Default for Config {
             domain: "cluster.local".to_owned(),
             trust_domain: TrustDomain::default(),
             ca_dir: None,
+            kubernetes: None,
             lifetimes: Lifetimes::default(),
         }
     }

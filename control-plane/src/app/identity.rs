@@ -6,7 +6,7 @@ use rustls_pki_types::ServerName;
 use tokio::task::JoinSet;
 
 use super::{Config, StartError};
-use crate::identity::{ApiTokens, Gate, Issuance, Ledger, LiveAuthority, Tokens};
+use crate::identity::{ApiTokens, Cluster, Gate, Issuance, Ledger, LiveAuthority, Tokens};
 use crate::store::Store;
 
 /// All that says who is who.
@@ -31,6 +31,7 @@ impl Identity {
         tasks.spawn(ledger.clone().follow());
         let gate = open_gate(config, authority.clone(), tasks)?;
         let issuance = Issuance::new(authority, tokens.clone(), ledger);
+        let issuance = issuance.believing(open_cluster(config, tasks)?);
         Ok(Self {
             tokens,
             api_tokens: ApiTokens::load(store.clone())?,
@@ -38,6 +39,19 @@ impl Identity {
             issuance: Arc::new(issuance),
         })
     }
+}
+
+/// The cluster whose tokens are believed, which follows the file of its keys.
+fn open_cluster(
+    config: &Config,
+    tasks: &mut JoinSet<()>,
+) -> Result<Option<Arc<Cluster>>, StartError> {
+    let Some(tokens) = &config.kubernetes else {
+        return Ok(None);
+    };
+    let (cluster, follow) = Cluster::open(&tokens.issuer, tokens.jwks.clone())?;
+    tasks.spawn(follow);
+    Ok(Some(cluster))
 }
 
 /// The door of the port with TLS: `localhost`, the host's name and those that are given.

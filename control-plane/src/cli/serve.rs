@@ -11,7 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls_pki_types::ServerName;
 use weft_config::spiffe::TrustDomain;
 
-use crate::app::{Config, ControlPlane};
+use crate::app::{Config, ControlPlane, KubernetesTokens};
 use crate::identity::Lifetimes;
 
 /// Options of `weft serve`.
@@ -44,6 +44,19 @@ pub(super) struct Serve {
     /// How long before it was issued a certificate is valid already, for clocks that are behind; at most 1h.
     #[arg(long, env = "WEFT_CLOCK_SKEW", default_value = "60s", value_parser = super::duration::parse, value_name = "TIME")]
     clock_skew: Duration,
+    /// Believe the service-account tokens of a cluster: the file with its public keys, as /openid/v1/jwks of its API server
+    /// gives them. Tokens must be meant for the audience weft.
+    #[arg(long, env = "WEFT_KUBERNETES_JWKS", value_name = "FILE")]
+    kubernetes_jwks: Option<PathBuf>,
+    /// The issuer of those tokens.
+    #[arg(
+        long,
+        env = "WEFT_KUBERNETES_ISSUER",
+        requires = "kubernetes_jwks",
+        default_value = "https://kubernetes.default.svc.cluster.local",
+        value_name = "URL"
+    )]
+    kubernetes_issuer: String,
     /// Where xDS is served without TLS: loopback only unless asked for.
     #[arg(
         long,
@@ -194,6 +207,10 @@ impl Serve {
             push_max: self.push_max,
             trust_domain: self.trust_domain.clone(),
             ca_dir: self.ca_dir.clone(),
+            kubernetes: self.kubernetes_jwks.clone().map(|jwks| KubernetesTokens {
+                jwks,
+                issuer: self.kubernetes_issuer.clone(),
+            }),
             lifetimes: self.lifetimes(),
             ..Config::default()
         })

@@ -21,8 +21,10 @@ use super::audit::{self, Limiter};
 use super::authority::{Authority, Issued, Refused};
 use super::caller::Caller;
 use super::kept::{RedeemRefused, Tokens};
+use super::kubernetes::Cluster;
 use super::ledger::{IssuedRecord, Ledger};
 use super::live::LiveAuthority;
+use super::token::is_join_token;
 
 /// Requests that wait for a signature at once; the signing of each takes less than a millisecond.
 const WAITING_MAX: usize = 1024;
@@ -55,6 +57,8 @@ pub(crate) struct Issuance {
     authority: Arc<LiveAuthority>,
     tokens: Arc<Tokens>,
     ledger: Arc<Ledger>,
+    /// The cluster whose tokens are believed.
+    cluster: Option<Arc<Cluster>>,
     counters: IssueCounters,
     limiter: Limiter,
     /// One for each processor: who signs must not keep the streams from theirs.
@@ -74,11 +78,17 @@ impl Issuance {
             authority,
             tokens,
             ledger,
+            cluster: None,
             counters: IssueCounters::default(),
             limiter: Limiter::default(),
             signers: Arc::new(Semaphore::new(processors)),
             waiting: AtomicUsize::new(0),
         }
+    }
+
+    /// The same, which believes the tokens of a cluster besides.
+    pub(crate) fn believing(self, cluster: Option<Arc<Cluster>>) -> Self {
+        Self { cluster, ..self }
     }
 
     /// The authority that signs.
@@ -137,6 +147,7 @@ impl Issuance {
         let token = authorization.as_deref().map(bearer).transpose()?;
         let authority = self.authority.current();
         let (identity, proof) = self.judge(&authority, token, &caller, now)?;
+        let joins = matches!(proof, Proof::JoinToken(_));
         *claimed = Some((identity.clone(), proof));
         if identity == authority.control_plane_id() {
             return Err(IssueRefused::Reserved { identity });
@@ -146,7 +157,7 @@ impl Issuance {
             .sign(&authority, request, identity, lifetime, now)
             .await?;
         // Last: a token is not used up by whoever errs in something else.
-        if let Some(token) = token {
+        if let Some(token) = token.filter(|_| joins) {
             self.tokens.redeem(token.to_owned(), now).await?;
         }
         issued.chain.push(authority.root().to_owned());
@@ -162,6 +173,10 @@ impl Issuance {
         now: Timestamp,
     ) -> Result<(SpiffeId, Proof), IssueRefused> {
         if let Some(token) = token {
+            if let Some(cluster) = self.cluster.as_ref().filter(|_| !is_join_token(token)) {
+                let token = cluster.judge(token, authority.trust_domain(), now)?;
+                return Ok((token.identity, Proof::KubernetesToken(token.id)));
+            }
             let token = self.tokens.look(token, now).map_err(RedeemRefused::Token)?;
             let names = (token.namespace.as_str(), token.service_account.as_str());
             let identity = SpiffeId::workload(authority.trust_domain(), names.0, names.1);

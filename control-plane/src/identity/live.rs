@@ -1,11 +1,8 @@
 //! The authority in force: one pointer, which follows its folder.
 
 use std::fmt;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -20,12 +17,7 @@ use super::folder::{self, FolderError};
 use super::generate::GenerateError;
 use super::lifetimes::Lifetimes;
 use super::material::{CERTIFICATE, CHAIN, KEY, ROOT};
-
-/// How often the folder is looked at. What has changed is taken once two looks have seen the same, for files come one by one.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// How often a folder that cannot be used is tried again, and complained of.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+use super::stamp::{COMPLAIN_EVERY, LOOK_EVERY, Stamp};
 
 /// The authority in force. Each certificate is signed by one authority, whole: whoever asks holds it to the end.
 pub struct LiveAuthority {
@@ -57,13 +49,13 @@ impl LiveAuthority {
     ) -> Result<(Arc<Self>, impl Future<Output = ()> + Send + 'static), FolderError> {
         let now = Timestamp::now();
         folder::prepare(&folder, &trust_domain, now)?;
-        let stamp = Stamp::of(&folder); // before it is read: what changes meanwhile is read again
+        let taken = stamp(&folder); // before it is read: what changes meanwhile is read again
         let authority = folder::reopen(&folder, trust_domain, lifetimes, now)?;
         let live = Arc::new(Self::new(authority));
         let follower = Follower {
             live: live.clone(),
             folder,
-            taken: stamp,
+            taken,
         };
         Ok((live, follower.run()))
     }
@@ -122,7 +114,7 @@ impl Follower {
         let mut complain: Option<Instant> = None;
         loop {
             sleep_until(Instant::now() + LOOK_EVERY).await;
-            let now = Stamp::of(&self.folder);
+            let now = stamp(&self.folder);
             let settled = now == seen;
             seen = now;
             let changed = seen != self.taken;
@@ -136,18 +128,18 @@ impl Follower {
     }
 
     /// Puts what is in the folder in force; something where it cannot be used.
-    async fn take(&mut self, stamp: &Stamp) -> Option<()> {
+    async fn take(&mut self, seen: &Stamp) -> Option<()> {
         let current = self.live.current();
         let (domain, lifetimes) = (current.trust_domain().clone(), current.lifetimes());
         let folder = self.folder.clone();
         let read = spawn_blocking(move || {
             let read = folder::reopen(&folder, domain, lifetimes, Timestamp::now());
-            (read, Stamp::of(&folder))
+            (read, stamp(&folder))
         });
         let Ok((read, after)) = read.await else {
             return Some(()); // the runtime ends
         };
-        if after != *stamp {
+        if after != *seen {
             return None; // changed while it was read: the next looks will see
         }
         self.taken = after;
@@ -170,28 +162,9 @@ impl Follower {
     }
 }
 
-/// What tells whether files have changed, without reading them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp(Vec<Option<[i64; 7]>>);
-
-impl Stamp {
-    fn of(folder: &Path) -> Self {
-        let files = [ROOT, CERTIFICATE, KEY, CHAIN].map(|name| folder.join(name));
-        let all = std::iter::once(folder.to_owned()).chain(files);
-        Self(all.map(|path| of_file(&path)).collect())
-    }
-}
-
-/// A change of owner or mode changes the time of the inode; a link is followed.
-fn of_file(path: &Path) -> Option<[i64; 7]> {
-    let it = fs::metadata(path).ok()?;
-    Some([
-        it.dev().cast_signed(),
-        it.ino().cast_signed(),
-        it.len().cast_signed(),
-        it.mtime(),
-        it.mtime_nsec(),
-        it.ctime(),
-        it.ctime_nsec(),
-    ])
+/// The folder, and what of it is read.
+fn stamp(folder: &Path) -> Stamp {
+    let files = [ROOT, CERTIFICATE, KEY, CHAIN].map(|name| folder.join(name));
+    let all: Vec<_> = std::iter::once(folder.to_owned()).chain(files).collect();
+    Stamp::of(&all)
 }

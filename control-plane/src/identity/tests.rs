@@ -11,6 +11,7 @@ use super::{Authority, Issued, Lifetimes, Refused};
 mod api_tokens;
 mod folder;
 mod issuing;
+mod kubernetes;
 mod live;
 mod material;
 mod requests;

@@ -25,6 +25,11 @@ pub(super) const USES_MAX: u32 = 10_000;
 /// What each token begins with, so that people and scanners know one when they see it.
 const PREFIX: &str = "weft-join-";
 
+/// Whether it looks like a join token.
+pub(super) fn is_join_token(token: &str) -> bool {
+    token.starts_with(PREFIX)
+}
+
 /// What is known of a token. Its secret is not part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinToken {

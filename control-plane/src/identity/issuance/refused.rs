@@ -6,6 +6,7 @@ use super::WAITING_MAX;
 use crate::identity::authority::Refused;
 use crate::identity::caller::CertificateLost;
 use crate::identity::kept::RedeemRefused;
+use crate::identity::kubernetes::JwtRefused;
 
 /// Why no certificate was issued.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,9 @@ pub(crate) enum IssueRefused {
     /// The token does not do.
     #[error(transparent)]
     Token(#[from] RedeemRefused),
+    /// The token of a cluster is not to be believed.
+    #[error(transparent)]
+    Kubernetes(#[from] JwtRefused),
     /// The certificate was good when the connection was made, and is so no longer.
     #[error("the certificate {serial} that was shown {why}")]
     Certificate {
@@ -54,9 +58,10 @@ impl IssueRefused {
     pub(crate) fn kind(&self) -> RefusalKind {
         match self {
             Self::Lifetime { .. } => RefusalKind::Invalid,
-            Self::NoProof | Self::Authorization | Self::Certificate { .. } => {
-                RefusalKind::Unauthenticated
-            }
+            Self::NoProof
+            | Self::Authorization
+            | Self::Kubernetes(_)
+            | Self::Certificate { .. } => RefusalKind::Unauthenticated,
             Self::Token(RedeemRefused::Token(_)) => RefusalKind::Unauthenticated,
             Self::Token(RedeemRefused::Busy) | Self::Busy => RefusalKind::Busy,
             Self::Token(RedeemRefused::NotStored) => RefusalKind::Failed,

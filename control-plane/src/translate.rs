@@ -5,6 +5,7 @@
 //! compared object by object with the state before, and only the services that it concerns are gathered and, where their
 //! inputs differ, built anew.
 
+mod access;
 mod backend;
 mod cluster;
 mod concern;

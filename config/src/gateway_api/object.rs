@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    EndpointSlice, FaultInjection, GrpcRoute, HttpRoute, MeshService, Metadata, RateLimitPolicy,
-    ReferenceGrant, Service, TcpRoute, TrafficPolicy,
+    AuthorizationPolicy, EndpointSlice, FaultInjection, GrpcRoute, HttpRoute, MeshService,
+    Metadata, RateLimitPolicy, ReferenceGrant, Service, TcpRoute, TrafficPolicy,
 };
 
 /// The group of our own kinds.
@@ -30,11 +30,12 @@ pub enum Kind {
     TrafficPolicy,
     RateLimitPolicy,
     FaultInjection,
+    AuthorizationPolicy,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Service,
         Self::EndpointSlice,
         Self::MeshService,
@@ -45,6 +46,7 @@ impl Kind {
         Self::TrafficPolicy,
         Self::RateLimitPolicy,
         Self::FaultInjection,
+        Self::AuthorizationPolicy,
     ];
 
     /// As written in `kind`.
@@ -60,6 +62,7 @@ impl Kind {
             Self::TrafficPolicy => "TrafficPolicy",
             Self::RateLimitPolicy => "RateLimitPolicy",
             Self::FaultInjection => "FaultInjection",
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
         }
     }
 
@@ -76,6 +79,7 @@ impl Kind {
             Self::TrafficPolicy => "trafficpolicies",
             Self::RateLimitPolicy => "ratelimitpolicies",
             Self::FaultInjection => "faultinjections",
+            Self::AuthorizationPolicy => "authorizationpolicies",
         }
     }
 
@@ -90,7 +94,8 @@ impl Kind {
             Self::MeshService
             | Self::TrafficPolicy
             | Self::RateLimitPolicy
-            | Self::FaultInjection => MESH_GROUP,
+            | Self::FaultInjection
+            | Self::AuthorizationPolicy => MESH_GROUP,
         }
     }
 
@@ -104,7 +109,8 @@ impl Kind {
             Self::MeshService
             | Self::TrafficPolicy
             | Self::RateLimitPolicy
-            | Self::FaultInjection => &["v1alpha1"],
+            | Self::FaultInjection
+            | Self::AuthorizationPolicy => &["v1alpha1"],
         }
     }
 
@@ -131,11 +137,14 @@ impl Kind {
         matches!(self, Self::HttpRoute | Self::GrpcRoute | Self::TcpRoute)
     }
 
-    /// Whether it is a policy: `TrafficPolicy`, `RateLimitPolicy` or `FaultInjection`.
+    /// Whether it is a policy: `TrafficPolicy`, `RateLimitPolicy`, `FaultInjection` or `AuthorizationPolicy`.
     pub fn is_policy(self) -> bool {
         matches!(
             self,
-            Self::TrafficPolicy | Self::RateLimitPolicy | Self::FaultInjection
+            Self::TrafficPolicy
+                | Self::RateLimitPolicy
+                | Self::FaultInjection
+                | Self::AuthorizationPolicy
         )
     }
 }
@@ -214,6 +223,7 @@ pub enum Spec {
     TrafficPolicy(TrafficPolicy),
     RateLimitPolicy(RateLimitPolicy),
     FaultInjection(FaultInjection),
+    AuthorizationPolicy(AuthorizationPolicy),
 }
 
 impl Spec {
@@ -230,6 +240,7 @@ impl Spec {
             Self::TrafficPolicy(_) => Kind::TrafficPolicy,
             Self::RateLimitPolicy(_) => Kind::RateLimitPolicy,
             Self::FaultInjection(_) => Kind::FaultInjection,
+            Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
         }
     }
 }

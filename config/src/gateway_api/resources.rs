@@ -8,7 +8,10 @@ use super::object::{Kind, Object, ObjectKey, Spec};
 use super::reference::ServiceKind;
 use super::reference::ServiceRef;
 use super::service::AppProtocol;
-use super::{EndpointSlice, GrpcRoute, HttpRoute, MeshService, Metadata, ReferenceGrant, TcpRoute};
+use super::{
+    AuthorizationPolicy, EndpointSlice, GrpcRoute, HttpRoute, MeshService, Metadata,
+    ReferenceGrant, TcpRoute,
+};
 use super::{FaultInjection, RateLimitPolicy, Service, TrafficPolicy};
 
 /// One object of a desired state.
@@ -190,4 +193,6 @@ typed! {
     rate_limit_policies: RateLimitPolicy;
     /// All `FaultInjection`s.
     fault_injections: FaultInjection;
+    /// All `AuthorizationPolicy`s.
+    authorization_policies: AuthorizationPolicy;
 }

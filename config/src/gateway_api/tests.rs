@@ -495,7 +495,7 @@ fn bad_heads_of_documents_are_refused() {
             "the kind Canary is known but not supported by this version yet",
         ),
         (
-            "apiVersion: mesh.weft.dev/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {name: a}",
+            "apiVersion: mesh.weft.dev/v1alpha1\nkind: TelemetryPolicy\nmetadata: {name: a}",
             "known but not supported by this version yet",
         ),
         (
@@ -819,5 +819,120 @@ fn aliases_cannot_make_much_of_a_long_text() {
         let found = findings(&text);
         let rule = "what aliases stand for has at most 16777216 bytes";
         assert!(found.len() == 1 && found[0].ends_with(rule), "{found:?}");
+    }
+}
+
+#[test]
+fn bad_authorization_policies_are_refused() {
+    let table = [
+        ("{}", "rules: is required"),
+        (
+            "{action: Deny, rules: []}",
+            "a policy that denies must have a rule",
+        ),
+        ("{action: Alow, rules: []}", "did you mean `Allow`?"),
+        (
+            "{mode: Dry, rules: []}",
+            "must be one of Enforce, DryRun, got `Dry`",
+        ),
+        (
+            "{rules: [{form: []}]}",
+            "unknown field `form`, did you mean `from`?",
+        ),
+        (
+            "{rules: [{from: []}]}",
+            "must have from 1 to 32 entries, got 0",
+        ),
+        ("{rules: [{from: [{}]}]}", "says nothing of the caller"),
+        ("{rules: [{to: [{}]}]}", "says nothing of the call"),
+        (
+            "{rules: [{to: [{paths: []}]}]}",
+            "must have from 1 to 64 entries, got 0",
+        ),
+        (
+            "{rules: [{to: [{paths: [admin]}]}]}",
+            "must begin with `/` or `*`",
+        ),
+        ("{rules: [{to: [{paths: [//admin]}]}]}", "can never be met"),
+        (
+            "{rules: [{to: [{paths: ['/a/../b']}]}]}",
+            "can never be met",
+        ),
+        (
+            "{rules: [{to: [{paths: ['/%61dmin']}]}]}",
+            "can never be met",
+        ),
+        (
+            "{rules: [{to: [{paths: ['/a?b']}]}]}",
+            "without `?` and `#`",
+        ),
+        (
+            "{rules: [{to: [{paths: ['/a*b']}]}]}",
+            "at most one `*`, at its beginning or its end",
+        ),
+        (
+            "{rules: [{to: [{methods: [get]}]}]}",
+            "must be a method in capitals, got `get`",
+        ),
+        (
+            "{rules: [{to: [{hosts: [A.test]}]}]}",
+            "must be a host in lower case",
+        ),
+        (
+            "{rules: [{to: [{hosts: ['a.test:80']}]}]}",
+            "must be a host in lower case without port",
+        ),
+        (
+            "{rules: [{to: [{headers: [{name: Host}]}]}]}",
+            "`host` is what `hosts` are for",
+        ),
+        (
+            "{rules: [{to: [{ports: [0]}]}]}",
+            "must be from 1 to 65535, got 0",
+        ),
+        (
+            "{rules: [{from: [{identities: [td/ns/a]}]}]}",
+            "must begin with spiffe://",
+        ),
+        (
+            "{rules: [{from: [{identities: ['spiffe://td/ns/a/sa/web*']}]}]}",
+            "must have its `*` behind a `/`",
+        ),
+        (
+            "{rules: [{from: [{identities: ['spiffe://TD/x']}]}]}",
+            "is no SPIFFE id",
+        ),
+        (
+            "{rules: [{from: [{trustDomains: [TD]}]}]}",
+            "a trust domain has a-z",
+        ),
+        (
+            "{rules: [{from: [{addresses: [10.0.0.1/8]}]}]}",
+            "has bits behind its length; write `10.0.0.0/8`",
+        ),
+        (
+            "{rules: [{from: [{addresses: [10.0.0.0/33]}]}]}",
+            "must be an IP address, or a range",
+        ),
+        (
+            "{rules: [{name: a}, {name: a}]}",
+            "the rule `a` stands twice",
+        ),
+        (
+            "{action: Deny, rules: [{when: [{claim: iss, values: [a]}]}]}",
+            "would keep nobody out",
+        ),
+        (
+            "{targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: r}], rules: []}",
+            "attaches to a Service or MeshService",
+        ),
+    ];
+    for (spec, message) in table {
+        let text = format!(
+            "apiVersion: mesh.weft.dev/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {{name: p}}\nspec: {spec}\n"
+        );
+        let found = findings(&text);
+        assert_eq!(found.len(), 1, "{spec}: {found:#?}");
+        assert!(found[0].contains(message), "{spec}: {found:#?}");
     }
 }

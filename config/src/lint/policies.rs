@@ -3,6 +3,7 @@
 use super::references::near;
 use super::{Remarks, spec};
 use crate::diag::FieldPath;
+use crate::gateway_api::mesh_service::MeshDiscovery;
 use crate::gateway_api::precedence::route_rank;
 use crate::gateway_api::{
     Object, PolicyTarget, ServiceKind, ServiceName, ServiceRef, Spec, TargetKind,
@@ -17,6 +18,10 @@ pub(super) fn check(found: &mut Remarks<'_>, object: &Object) {
             continue;
         }
         check_section(found, object, &path, target);
+        if let Spec::AuthorizationPolicy(_) = &object.spec {
+            check_enforced(found, object, &path, target);
+            continue; // all of a kind hold together
+        }
         check_conflict(found, object, &path, target);
     }
     if let Spec::FaultInjection(_) = &object.spec
@@ -34,6 +39,7 @@ pub(super) fn targets_of(object: &Object) -> &[PolicyTarget] {
     match &object.spec {
         Spec::TrafficPolicy(policy) => &policy.target_refs,
         Spec::RateLimitPolicy(policy) => &policy.target_refs,
+        Spec::AuthorizationPolicy(policy) => &policy.target_refs,
         _ => &[],
     }
 }
@@ -105,6 +111,28 @@ fn check_conflict(
             winner.key()
         );
         found.warn(object.key(), path.clone(), message);
+    }
+}
+
+/// It is the sidecar beside an endpoint that judges: others let everybody in.
+fn check_enforced(
+    found: &mut Remarks<'_>,
+    object: &Object,
+    path: &FieldPath,
+    target: &PolicyTarget,
+) {
+    let service = found.resources.get(&target.key()).map(|it| &it.spec);
+    let outside = match service {
+        Some(Spec::MeshService(mesh)) => !matches!(mesh.discovery, MeshDiscovery::Workloads(_)),
+        Some(Spec::Service(service)) => service.external_name.is_some(),
+        _ => false,
+    };
+    if outside {
+        let message = format!(
+            "{} has endpoints that register no sidecar, and nobody else enforces this",
+            target.key()
+        );
+        found.warn(object.key(), path.field("name"), message);
     }
 }
 

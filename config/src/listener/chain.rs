@@ -203,10 +203,15 @@ impl Cidr {
         let length = u8::try_from(given).ok().filter(|length| *length <= bits);
         let length =
             length.ok_or_else(|| format!("prefix_len must be at most {bits}, got {given}"))?;
-        Ok(Self {
+        Ok(Self::of(address, length))
+    }
+
+    /// The prefix of this length that holds `address`.
+    pub(crate) fn of(address: IpAddr, length: u8) -> Self {
+        Self {
             address: masked(address, length),
             length,
-        })
+        }
     }
 }
 

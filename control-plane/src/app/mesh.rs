@@ -319,6 +319,13 @@ fn services_of(change: &ObjectChange, resources: &Resources) -> Vec<ServiceName>
             let route = resources.get(&target.key());
             services.extend(route.into_iter().flat_map(|route| parents(route)));
         }
+        if let Spec::AuthorizationPolicy(_) = &object.spec {
+            // Others of the namespace may share workloads with those that it names, if it names any.
+            let all = resources.iter();
+            let here = all.filter(|it| it.metadata.namespace == key.namespace);
+            let here = here.filter(|it| matches!(it.kind(), Kind::Service | Kind::MeshService));
+            services.extend(here.map(|it| service_name(&key.namespace, &it.metadata.name)));
+        }
         if let Spec::EndpointSlice(slice) = &object.spec {
             let service = slice.service.iter();
             services.extend(service.map(|name| service_name(&key.namespace, name)));
@@ -338,6 +345,7 @@ fn parents(object: &Object) -> Vec<ServiceName> {
         Spec::TcpRoute(route) => routes(&route.parent_refs),
         Spec::TrafficPolicy(policy) => targets(&policy.target_refs),
         Spec::RateLimitPolicy(policy) => targets(&policy.target_refs),
+        Spec::AuthorizationPolicy(policy) => targets(&policy.target_refs),
         _ => Vec::new(),
     }
 }

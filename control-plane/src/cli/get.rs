@@ -16,7 +16,12 @@ use crate::api::model::{EndpointBody, ObjectName, ServiceBody};
 pub(super) const ROUTE_KINDS: [&str; 3] = ["HTTPRoute", "GRPCRoute", "TCPRoute"];
 
 /// Kinds of policies.
-pub(super) const POLICY_KINDS: [&str; 3] = ["TrafficPolicy", "RateLimitPolicy", "FaultInjection"];
+pub(super) const POLICY_KINDS: [&str; 4] = [
+    "TrafficPolicy",
+    "RateLimitPolicy",
+    "FaultInjection",
+    "AuthorizationPolicy",
+];
 
 /// Options of `weft get`.
 #[derive(Clone, Debug, Args)]
@@ -43,7 +48,7 @@ enum What {
     /// HTTPRoute, GRPCRoute, TCPRoute.
     #[value(alias = "route")]
     Routes,
-    /// TrafficPolicy, RateLimitPolicy, FaultInjection.
+    /// TrafficPolicy, RateLimitPolicy, FaultInjection, AuthorizationPolicy.
     #[value(alias = "policy")]
     Policies,
     /// Connected proxies.

@@ -61,6 +61,10 @@ pub(crate) fn address(address: SocketAddr) -> core::Address {
     }
 }
 
+pub(crate) fn bool_value(value: bool) -> protobuf::BoolValue {
+    protobuf::BoolValue { value }
+}
+
 pub(crate) fn host_range(ip: IpAddr) -> core::CidrRange {
     core::CidrRange {
         address_prefix: ip.to_string(),
@@ -123,7 +127,7 @@ pub(crate) fn http_filters(used: FiltersUsed) -> Vec<hcm::HttpFilter> {
     filters
 }
 
-fn http_filter<M: Name>(name: &str, config: &M) -> hcm::HttpFilter {
+pub(crate) fn http_filter<M: Name>(name: &str, config: &M) -> hcm::HttpFilter {
     hcm::HttpFilter {
         name: name.to_owned(),
         config_type: Some(hcm::http_filter::ConfigType::TypedConfig(any::pack(config))),

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use weft_config::gateway_api::service::TargetPort;
-use weft_config::gateway_api::{AppProtocol, ServiceName, ServiceRef, Spec};
+use weft_config::gateway_api::{AppProtocol, Object, ServiceName, ServiceRef, Spec};
 use weft_xds_proto::pb::envoy::config::core::v3::TrafficDirection;
 use weft_xds_proto::pb::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
 use weft_xds_proto::pb::envoy::config::route::v3::{
@@ -21,6 +21,7 @@ use weft_xds_proto::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
     TcpProxy, tcp_proxy::ClusterSpecifier as TcpClusterSpecifier,
 };
 
+use super::access;
 use super::discovered::{Registration, Workload};
 use super::index::Index;
 use super::refused::{Refused, check};
@@ -41,42 +42,65 @@ pub(crate) struct Inbound {
 struct InboundListener {
     service: ServiceName,
     ports: BTreeSet<u16>,
+    /// Who looks for it.
+    members: Vec<Arc<Registration>>,
     /// The last that proxies take; `None`: there never was one.
     good: Option<Arc<Resource>>,
     refused: Option<Refused>,
 }
 
 impl Inbound {
-    /// Takes over a new set of workloads, where there is one, and makes the listeners of `changed` services anew.
+    /// Takes over a new set of workloads, where there is one, and makes the listeners of `changed` services anew, and those of
+    /// namespaces where it changed `who` may call.
     pub(crate) fn update(
         &mut self,
         index: &Index,
         workloads: Option<&[Arc<Registration>]>,
         changed: &BTreeSet<ServiceName>,
+        who: &BTreeSet<String>,
     ) {
         let mut due = BTreeSet::new();
         if let Some(workloads) = workloads {
             let wanted = wanted(workloads);
             self.listeners.retain(|name, _| wanted.contains_key(name));
-            for (name, (service, ports)) in wanted {
-                let known = self.listeners.get(&name);
-                if known.is_none_or(|known| known.ports != ports) {
+            for (name, (service, ports, members)) in wanted {
+                let same = |known: &InboundListener| {
+                    // Labels say which policies are about them.
+                    let guarded = !index.access(&service.namespace).is_empty();
+                    known.ports == ports && (!guarded || known.members == members)
+                };
+                if !self.listeners.get(&name).is_some_and(same) {
                     due.insert(name.clone());
                 }
                 let listener = self.listeners.entry(name).or_insert(InboundListener {
                     service,
                     ports: BTreeSet::new(),
+                    members: Vec::new(),
                     good: None,
                     refused: None,
                 });
                 listener.ports = ports;
+                listener.members = members;
             }
         }
         for (name, listener) in &mut self.listeners {
-            if due.contains(name) || changed.contains(&listener.service) {
+            let service = &listener.service;
+            let concerned = changed.contains(service) || who.contains(&service.namespace);
+            if concerned || due.contains(name) {
                 listener.make(index, name);
             }
         }
+    }
+
+    /// What proxies would refuse of the listeners in `namespaces`, were they made of `index`.
+    pub(crate) fn judge(&self, index: &Index, namespaces: &BTreeSet<String>) -> Vec<Refused> {
+        let concerned = self
+            .listeners
+            .iter()
+            .filter(|(_, it)| namespaces.contains(&it.service.namespace));
+        concerned
+            .filter_map(|(name, it)| check(&it.build(index, name)))
+            .collect()
     }
 
     /// The listeners that are served.
@@ -93,8 +117,12 @@ impl Inbound {
 }
 
 impl InboundListener {
+    fn build(&self, index: &Index, name: &str) -> Resource {
+        listener(index, name, &self.service, &self.ports, &self.members)
+    }
+
     fn make(&mut self, index: &Index, name: &str) {
-        let made = listener(index, name, &self.service, &self.ports);
+        let made = self.build(index, name);
         self.refused = check(&made);
         let same = |old: &Arc<Resource>| old.version == made.version;
         if self.refused.is_none() && !self.good.as_ref().is_some_and(same) {
@@ -103,9 +131,12 @@ impl InboundListener {
     }
 }
 
+/// The service of a listener, its ports, and who looks for it.
+type Wanted = (ServiceName, BTreeSet<u16>, Vec<Arc<Registration>>);
+
 /// The names of the listeners that `workloads` look for, with their service and ports.
-fn wanted(workloads: &[Arc<Registration>]) -> BTreeMap<String, (ServiceName, BTreeSet<u16>)> {
-    let mut wanted = BTreeMap::new();
+fn wanted(workloads: &[Arc<Registration>]) -> BTreeMap<String, Wanted> {
+    let mut wanted: BTreeMap<String, Wanted> = BTreeMap::new();
     for registration in workloads {
         let workload = &registration.workload;
         for name in names(workload) {
@@ -113,8 +144,10 @@ fn wanted(workloads: &[Arc<Registration>]) -> BTreeMap<String, (ServiceName, BTr
                 namespace: workload.namespace.clone(),
                 name: workload.service.clone(),
             };
-            let (_, ports) = wanted.entry(name).or_insert((service, BTreeSet::new()));
+            let wanted = wanted.entry(name);
+            let (_, ports, members) = wanted.or_insert((service, BTreeSet::new(), Vec::new()));
             ports.extend(&workload.ports);
+            members.push(Arc::clone(registration));
         }
     }
     wanted
@@ -137,14 +170,22 @@ fn names(workload: &Workload) -> Vec<String> {
 }
 
 /// The listener `name` of workloads of `service`, whose applications listen on `ports`.
-fn listener(index: &Index, name: &str, service: &ServiceName, ports: &BTreeSet<u16>) -> Resource {
+fn listener(
+    index: &Index,
+    name: &str,
+    service: &ServiceName,
+    ports: &BTreeSet<u16>,
+    members: &[Arc<Registration>],
+) -> Resource {
     let single = ports.len() == 1;
     let mut detects = false;
     let mut filter_chains = Vec::new();
     for port in ports {
         let protocol = protocol(index, service, *port, single);
         detects |= protocol == AppProtocol::Detect;
-        filter_chains.extend(chains(*port, protocol, single));
+        let mut chains = chains(*port, protocol, single);
+        access::protect(&mut chains, index, service, members, *port);
+        filter_chains.extend(chains);
     }
     let mut listener_filters = vec![listener_filter(
         "envoy.filters.listener.original_dst",
@@ -211,6 +252,20 @@ fn leads_to(index: &Index, service: &ServiceRef) -> Vec<(Option<u16>, AppProtoco
         }
         _ => Vec::new(),
     }
+}
+
+/// What proxies would refuse of one policy alone, on either kind of chain.
+pub(crate) fn trial(policy: &Object) -> Option<Refused> {
+    let mut filter_chains = chains(1, AppProtocol::Detect, true);
+    for chain in &mut filter_chains {
+        access::protect_by(policy, chain);
+    }
+    let listener = Listener {
+        name: "trial".to_owned(),
+        filter_chains,
+        ..Listener::default()
+    };
+    check(&Resource::new(ResourceType::Listener, "trial", &listener))
 }
 
 fn chains(port: u16, protocol: AppProtocol, single: bool) -> Vec<FilterChain> {

@@ -18,6 +18,7 @@ pub struct Index {
     routes: HashMap<ServiceRef, Vec<Arc<Object>>>,
     policies: HashMap<ObjectKey, Vec<Arc<Object>>>,
     slices: HashMap<ServiceName, Vec<Arc<Object>>>,
+    access: HashMap<String, Vec<Arc<Object>>>,
 }
 
 impl Index {
@@ -44,6 +45,10 @@ impl Index {
                     }
                 }
                 Spec::ReferenceGrant(_) | Spec::FaultInjection(_) => {}
+                Spec::AuthorizationPolicy(_) => {
+                    let access = index.access.entry(meta.namespace.clone()).or_default();
+                    access.push(Arc::clone(object));
+                }
                 spec => {
                     for parent in parents(spec) {
                         push_once(
@@ -79,6 +84,11 @@ impl Index {
     /// Policies that name `target`.
     pub fn policies(&self, target: &ObjectKey) -> &[Arc<Object>] {
         self.policies.get(target).map_or(&[], Vec::as_slice)
+    }
+
+    /// `AuthorizationPolicy`s of a namespace.
+    pub fn access(&self, namespace: &str) -> &[Arc<Object>] {
+        self.access.get(namespace).map_or(&[], Vec::as_slice)
     }
 
     /// Slices of a `Service`.

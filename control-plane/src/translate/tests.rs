@@ -1,5 +1,6 @@
 //! YAML in, resources out.
 
+mod access;
 mod consumers;
 mod incremental;
 mod kinds;

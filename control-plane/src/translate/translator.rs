@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use weft_config::gateway_api::{ObjectKey, Resources, ServiceName, ServiceRef, Spec};
+use weft_config::gateway_api::{Kind, ObjectKey, Resources, ServiceName, ServiceRef, Spec};
 
-use super::concern::{Concerns, differences};
+use super::concern::{Concerns, Difference, differences};
 use super::discovered::Discovered;
 use super::endpoints::{self, EndpointAt};
-use super::inbound::Inbound;
+use super::inbound::{self, Inbound};
 use super::index::Index;
 use super::inputs::UnitInputs;
 use super::refused::{Refused, Unservable, check};
@@ -23,6 +23,8 @@ pub struct Translator {
     discovered: Discovered,
     units: BTreeMap<ServiceName, Translation>,
     inbound: Inbound,
+    /// Namespaces where who may call changed since the last translation.
+    who_changed: BTreeSet<String>,
     concerns: Concerns,
     /// Services that changed since the last translation.
     due: BTreeSet<ServiceName>,
@@ -69,6 +71,7 @@ impl Translator {
             discovered: Discovered::default(),
             units: BTreeMap::new(),
             inbound: Inbound::default(),
+            who_changed: BTreeSet::new(),
             concerns: Concerns::default(),
             due: BTreeSet::new(),
         }
@@ -81,26 +84,52 @@ impl Translator {
 
     /// Takes over a new desired state.
     pub fn set_resources(&mut self, resources: Resources) {
+        let mut namespaces = Vec::new();
         for difference in differences(self.index.resources(), &resources) {
             self.due.extend(self.concerns.of(&difference));
+            namespaces.extend(who_may_call(&difference));
         }
         self.index = Arc::new(Index::new(resources));
+        // Without policies there is nothing that a service could change.
+        let guarded = |policy: bool, name: &String| policy || !self.index.access(name).is_empty();
+        let guarded = namespaces
+            .into_iter()
+            .filter(|(policy, name)| guarded(*policy, name));
+        self.who_changed.extend(guarded.map(|(_, name)| name));
     }
 
     /// What proxies would refuse if `next` took the place of the state last given.
     pub fn judge(&self, next: &Resources) -> Vec<Unservable> {
         let mut causes: BTreeMap<ServiceName, Vec<ObjectKey>> = BTreeMap::new();
+        let mut access: BTreeMap<String, Vec<ObjectKey>> = BTreeMap::new();
+        let mut unservable = Vec::new();
         for difference in differences(self.index.resources(), next) {
+            if let Some((true, namespace)) = who_may_call(&difference) {
+                let of_namespace = access.entry(namespace).or_default();
+                of_namespace.push(difference.key.clone());
+            }
+            if difference.key.kind == Kind::AuthorizationPolicy
+                && let Some(refused) = difference.after.as_deref().and_then(inbound::trial)
+            {
+                let causes = vec![difference.key.clone()];
+                unservable.push(Unservable { causes, refused });
+            }
             for service in self.concerns.of(&difference) {
                 let cause = difference.key.clone();
                 causes.entry(service).or_default().push(cause);
             }
         }
-        if causes.is_empty() {
-            return Vec::new();
+        if causes.is_empty() && access.is_empty() || !unservable.is_empty() {
+            return unservable;
         }
         let index = Index::new(next.clone());
-        let mut unservable = Vec::new();
+        for (namespace, causes) in access {
+            let refused = self.inbound.judge(&index, &BTreeSet::from([namespace]));
+            unservable.extend(refused.into_iter().map(|refused| Unservable {
+                causes: causes.clone(),
+                refused,
+            }));
+        }
         for (name, causes) in causes {
             let Some(service) = index.services().get(&name) else {
                 continue; // It goes, or never was.
@@ -138,7 +167,8 @@ impl Translator {
         }
         let registered_anew = discovered.workloads != self.discovered.workloads;
         let workloads = registered_anew.then_some(discovered.workloads.as_slice());
-        self.inbound.update(&index, workloads, &due);
+        let who = std::mem::take(&mut self.who_changed);
+        self.inbound.update(&index, workloads, &due, &who);
         self.discovered = discovered.clone();
         let units = self.units.values();
         Translated {
@@ -224,6 +254,16 @@ impl Translation {
         let resource = Resource::new(ResourceType::Endpoint, Arc::clone(name), &assignment);
         refused.extend(check(&resource));
         Arc::new(resource)
+    }
+}
+
+/// The namespace in which an object says who may call, or which workloads are meant by that; and whether it is a policy.
+fn who_may_call(difference: &Difference) -> Option<(bool, String)> {
+    let key = &difference.key;
+    match key.kind {
+        Kind::AuthorizationPolicy => Some((true, key.namespace.clone())),
+        Kind::Service | Kind::MeshService => Some((false, key.namespace.clone())),
+        _ => None,
     }
 }
 

@@ -170,4 +170,35 @@ spec:
   delay: {duration: 2s, percent: 0.5}
   abort: {grpcStatus: UNAVAILABLE, percent: 1}
   maxActive: 10
+---
+apiVersion: mesh.weft.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: web}
+spec:
+  targetRefs: [{group: "", kind: Service, name: web, sectionName: http}]
+  action: Deny
+  mode: DryRun
+  onRevoke: Close
+  rules:
+  - name: all
+    from:
+    - identities: ["spiffe://td/ns/a/sa/b", "spiffe://td/ns/*", "*"]
+      notIdentities: ["spiffe://td"]
+      namespaces: [a]
+      notNamespaces: [b]
+      trustDomains: [td]
+      notTrustDomains: [other]
+      addresses: [10.0.0.0/8, "2001:db8::1"]
+      notAddresses: [10.1.2.3]
+    to:
+    - ports: [80]
+      notPorts: [81]
+      methods: [GET]
+      notMethods: [POST]
+      paths: [/a, "/b/*", "*.png", "*"]
+      notPaths: [/c]
+      hosts: [a.example.com, "*.example.com"]
+      notHosts: [b.example.com]
+      headers: [{name: X-Tier, values: [gold, "s*"], notValues: [silver]}, {name: x-other}]
+  - {}
 "#;

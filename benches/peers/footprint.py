@@ -159,7 +159,7 @@ def measure(folder, options, children):
     (manifests / "services.yaml").write_text(text)
     xds, api = free_port(), free_port()
     serve = [TARGET / "release/weft", "serve", "--config", manifests, "--store", folder / "store.redb"]
-    serve += ["--xds-listen", f"127.0.0.1:{xds}", "--api-listen", f"127.0.0.1:{api}"]
+    serve += ["--xds-listen", f"127.0.0.1:{xds}", "--api-listen", f"127.0.0.1:{api}", "--secure-listen", "127.0.0.1:0"]
     control_plane = Child(*serve)
     children.append(control_plane)
     print(f"control plane of {options.services} services ready after {control_plane.wait_for(api, '/readyz'):.2f} s")

@@ -5,6 +5,7 @@
 //! on the role of the token: asking, changing the desired state, or making tokens.
 
 mod api_tokens;
+mod authz;
 mod body;
 mod certificates;
 pub mod check;
@@ -211,6 +212,7 @@ fn router(mesh: Arc<Mesh>, access: Access<'_>, address: SocketAddr) -> Router {
         .route("/v1/proxies", get(read::proxies))
         .route("/v1/certificates", get(certificates::list))
         .route("/v1/proxies/{name}/admin/{*page}", get(read::proxy_page))
+        .route("/v1/authz/check", post(authz::check))
         .layer(body())
         .layer(door(Role::Read));
     Router::new()

@@ -4,6 +4,7 @@
 //! Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 
 mod apply;
+mod authz;
 mod certs;
 pub mod client;
 mod delete;
@@ -114,6 +115,8 @@ enum Command {
     Certs(certs::Certs),
     /// Join tokens, which a workload shows once to get a certificate, and tokens of the API.
     Token(token::Token),
+    /// Who may call whom, and which rule says so.
+    Authz(authz::Authz),
     /// What a response flag means and what to check.
     Explain(explain::Explain),
     /// A completion script for your shell.
@@ -204,6 +207,7 @@ impl Cli {
             Command::Proxy(proxy) => proxy::run(proxy, &client()?, output).await,
             Command::Certs(certs) => certs::run(certs, &client()?, output).await,
             Command::Token(token) => token::run(token, &client()?, output).await,
+            Command::Authz(authz) => authz::run(authz, client, output).await,
             Command::Explain(explain) => explain::run(explain, output),
             Command::Completion { shell } => {
                 let mut script = Vec::new();

@@ -18,6 +18,8 @@ pub mod identity;
 
 pub mod status;
 
+pub mod authz;
+
 pub mod api;
 
 pub mod cli;

@@ -29,11 +29,13 @@ mod unit;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::access::application_port;
 pub use self::conditions::{Condition, ParentStatus, RouteStatus, route_status};
 pub use self::discovered::{
     Discovered, DnsAnswer, DnsQuestion, DnsRecord, Registration, RegistrationKey, Workload,
 };
 pub use self::endpoints::{EndpointAt, dns_questions, endpoints_of};
+pub use self::inbound::preview as inbound_listener;
 pub use self::index::Index;
 pub(crate) use self::index::{extensions, targets};
 pub use self::inputs::UnitInputs;

@@ -559,3 +559,69 @@ async fn some_commands_need_no_control_plane() -> anyhow::Result<()> {
     holds(&nobody.err, &["no control plane answers"]);
     Ok(())
 }
+
+const WHO: &str = "---
+apiVersion: mesh.weft.dev/v1alpha1
+kind: MeshService
+metadata: {name: books}
+spec: {ports: [{port: 80, appProtocol: http}], discovery: {workloads: {selector: {app: books}}}}
+---
+apiVersion: mesh.weft.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: readers}
+spec:
+  rules:
+  - from: [{namespaces: [shop]}]
+    to: [{methods: [GET]}]
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_call_is_said_by_files_and_by_the_control_plane_alike() -> anyhow::Result<()> {
+    let weft = Weft::serve(&[]).await?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("who.yaml");
+    std::fs::write(&file, WHO)?;
+    let file = file.display().to_string();
+    let applied = weft.run(&["apply", "-f", &file], "").await?;
+    ensure!(applied.code == Some(0), "{applied:?}");
+    for (from, method, code) in [
+        ("shop/web", "GET", 0),
+        ("spiffe://td/ns/shop/sa/web", "GET", 0),
+        ("shop/web", "POST", 1),
+        ("10.0.0.1", "GET", 1),
+        ("-", "GET", 1),
+    ] {
+        let question = [
+            "authz", "check", "--from", from, "--to", "books", "--method", method, "-o", "json",
+        ];
+        let asked = weft.run(&question, "").await?;
+        let read = run(&[&question[..], &["-f", &file]].concat(), "").await?;
+        ensure!(
+            (asked.code, read.code) == (Some(code), Some(code)),
+            "{from} {method}: {asked:?} {read:?}"
+        );
+        let verdict: serde_json::Value = serde_json::from_str(&read.out)?;
+        ensure!(
+            verdict.get("allowed") == Some(&(code == 0).into()),
+            "{verdict}"
+        );
+        let decided = match code {
+            0 => verdict.pointer("/rule/file"),
+            _ => verdict.pointer("/others/0/file"),
+        };
+        let place = format!("{file}:12:5");
+        ensure!(
+            decided == Some(&place.clone().into()),
+            "{verdict}, wanted {place}"
+        );
+    }
+    let wrong = run(
+        &[
+            "authz", "check", "--from", "me", "--to", "books", "-f", &file,
+        ],
+        "",
+    )
+    .await?;
+    ensure!(wrong.code == Some(2), "{wrong:?}");
+    Ok(())
+}

@@ -6,6 +6,7 @@ use utoipa::PartialSchema;
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApiBuilder};
 
 use super::model;
+use crate::authz::{Caller, DecidedBy, Question, Verdict};
 
 /// `GET /openapi.json`.
 pub(super) async fn document() -> Json<Value> {
@@ -22,7 +23,7 @@ type Operation = (
     bool,
 );
 
-const OPERATIONS: [Operation; 19] = [
+const OPERATIONS: [Operation; 20] = [
     (
         "post",
         "/v1/apply",
@@ -175,6 +176,14 @@ const OPERATIONS: [Operation; 19] = [
         "ApiTokenBody",
         false,
     ),
+    (
+        "post",
+        "/v1/authz/check",
+        "Whether a call would be let in, and which rule says so.",
+        Some("Question"),
+        "Verdict",
+        false,
+    ),
 ];
 
 fn build() -> Value {
@@ -208,6 +217,12 @@ fn build() -> Value {
         TokenCreated,
         TokenRequest
     );
+    let components = ComponentsBuilder::from(components)
+        .schema("Caller", Caller::schema())
+        .schema("DecidedBy", DecidedBy::schema())
+        .schema("Question", Question::schema())
+        .schema("Verdict", Verdict::schema())
+        .build();
     let info = InfoBuilder::new()
         .title("Weft control plane")
         .version(env!("CARGO_PKG_VERSION"))

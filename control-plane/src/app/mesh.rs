@@ -17,6 +17,7 @@ use super::identity::Identity;
 use super::publish::View;
 use crate::accept::Bound;
 use crate::api::model::{ProxyBody, Refusal};
+use crate::authz::{self, AuthzError, Question, Verdict};
 use crate::identity::{ApiTokens, Issuance, LiveAuthority, Tokens};
 use crate::snapshot::{AskedName, Host, INBOUND_PREFIX, NodeView};
 use crate::source::files;
@@ -124,6 +125,18 @@ impl Mesh {
     /// all others.
     pub(crate) fn is_of_directory(&self, object: &Object) -> bool {
         self.directory.is_some() && files::is_owned(object)
+    }
+
+    /// What would become of a call, by the policies that are served.
+    ///
+    /// # Errors
+    /// If nobody could judge it.
+    pub(crate) fn may_call(&self, question: &Question) -> Result<Verdict, AuthzError> {
+        let (index, workloads) = {
+            let view = self.view.borrow();
+            (Arc::clone(&view.index), view.discovered.workloads.clone())
+        };
+        authz::check(question, &index, &workloads, &|_, _| None)
     }
 
     /// Waits until `revision` is what proxies are served, and gives how to ask where they stand with it.

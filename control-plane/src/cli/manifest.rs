@@ -26,6 +26,11 @@ pub(super) struct Files {
 }
 
 impl Files {
+    /// Those that an argument of another name lists.
+    pub(super) fn of(files: Vec<PathBuf>) -> Self {
+        Self { files }
+    }
+
     /// Reads all of them, in the order given, those of a folder by name.
     ///
     /// # Errors

@@ -329,7 +329,7 @@ pub fn without_owner(mut object: Object) -> Object {
 }
 
 /// The file that an object comes from.
-fn owner(object: &Object) -> Option<&str> {
+pub(crate) fn owner(object: &Object) -> Option<&str> {
     object.metadata.annotations.get(OWNER).map(String::as_str)
 }
 

@@ -137,6 +137,13 @@ fn ports_of_target(
     }
 }
 
+/// The port of an application that `port` of `service` leads to, as far as the service says.
+pub(crate) fn application_port(index: &Index, service: &ServiceRef, port: u16) -> u16 {
+    let leads = leads_to(index, service);
+    let lead = leads.iter().find(|lead| lead.port == port);
+    lead.and_then(|lead| lead.target).unwrap_or(port)
+}
+
 /// The ports of `service` that lead to `port` of an application, or that itself where none does.
 fn called(index: &Index, service: &ServiceRef, port: u16) -> Vec<u16> {
     let leads = leads_to(index, service).into_iter();

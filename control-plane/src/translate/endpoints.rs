@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use weft_config::gateway_api::endpoint_slice::SliceEndpoint;
 use weft_config::gateway_api::mesh_service::{DnsRecord as RecordKind, MeshDiscovery, MeshPort};
@@ -12,7 +13,7 @@ use weft_xds_proto::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
 };
 
-use super::discovered::{Discovered, DnsQuestion, Workload};
+use super::discovered::{Discovered, DnsQuestion, Registration, Workload};
 use super::index::Index;
 use crate::snapshot::proto::{address, u32_value};
 
@@ -54,15 +55,40 @@ pub fn endpoints_of(
 
 /// Whether a workload that registered itself is an endpoint of `service`.
 pub(crate) fn is_member(index: &Index, service: &ServiceRef, workload: &Workload) -> bool {
-    let selector = match index.resources().get(&service.key()).map(|it| &it.spec) {
-        Some(Spec::MeshService(MeshService {
+    selector_of(index, service).is_some_and(|selector| takes(service, selector, workload))
+}
+
+/// A workload that `service` would take, with what it selects for labels.
+pub(crate) fn likely_member(index: &Index, service: &ServiceRef, port: u16) -> Registration {
+    let mut labels = selector_of(index, service).cloned().unwrap_or_default();
+    let own = || service.name.name.clone();
+    labels.entry("app".to_owned()).or_insert_with(own);
+    let node_id = Arc::from(format!("{}.{}", service.name.name, service.name.namespace));
+    Registration {
+        node_id,
+        workload: Workload {
+            identity: None,
+            service: service.name.name.clone(),
+            namespace: service.name.namespace.clone(),
+            labels,
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+            inbound_port: port,
+            ports: vec![port],
+            instance: String::new(),
+            zone: String::new(),
+        },
+    }
+}
+
+fn selector_of<'a>(index: &'a Index, service: &ServiceRef) -> Option<&'a BTreeMap<String, String>> {
+    match &index.resources().get(&service.key())?.spec {
+        Spec::MeshService(MeshService {
             discovery: MeshDiscovery::Workloads(workloads),
             ..
-        })) => &workloads.selector,
-        Some(Spec::Service(service)) => &service.selector,
-        _ => return false,
-    };
-    takes(service, selector, workload)
+        }) => Some(&workloads.selector),
+        Spec::Service(service) => Some(&service.selector),
+        _ => None,
+    }
 }
 
 /// A service takes the workloads of its namespace that have its name or that its selector matches.

@@ -23,6 +23,7 @@ use weft_xds_proto::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
 
 use super::access;
 use super::discovered::{Registration, Workload};
+use super::endpoints::{is_member, likely_member};
 use super::index::Index;
 use super::refused::{Refused, check};
 use super::rules;
@@ -252,6 +253,39 @@ fn leads_to(index: &Index, service: &ServiceRef) -> Vec<(Option<u16>, AppProtoco
         }
         _ => Vec::new(),
     }
+}
+
+/// The listener of the workloads that are called by `service`, whose applications listen on `port` at least. Where none of `workloads` is
+/// one, it is that of one which has registered under the service's name with what it selects.
+pub fn preview(
+    index: &Index,
+    service: &ServiceRef,
+    workloads: &[Arc<Registration>],
+    port: u16,
+) -> Resource {
+    let mut called = workloads
+        .iter()
+        .filter(|it| is_member(index, service, &it.workload));
+    let name = match called.next() {
+        Some(member) => ServiceName {
+            namespace: member.workload.namespace.clone(),
+            name: member.workload.service.clone(),
+        },
+        None => service.name.clone(),
+    };
+    let of_name = |it: &&Arc<Registration>| {
+        it.workload.namespace == name.namespace && it.workload.service == name.name
+    };
+    let mut members: Vec<_> = workloads.iter().filter(of_name).cloned().collect();
+    if members.is_empty() {
+        members.push(Arc::new(likely_member(index, service, port)));
+    }
+    let mut ports: BTreeSet<u16> = members
+        .iter()
+        .flat_map(|it| it.workload.ports.iter().copied())
+        .collect();
+    ports.insert(port);
+    listener(index, "preview", &name, &ports, &members)
 }
 
 /// What proxies would refuse of one policy alone, on either kind of chain.

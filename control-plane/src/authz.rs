@@ -1,0 +1,206 @@
+//! Who may call whom, asked beforehand: by the listener that the translation makes and the code that proxies judge by.
+
+mod question;
+mod verdict;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use weft_config::diag::{Diagnostics, FieldPath};
+use weft_config::gateway_api::{AppProtocol, Object, ServiceName, ServiceRef};
+use weft_config::listener::{ChainAction, FilterChain, HttpFilter, Listener};
+use weft_config::policy::access::{AccessFilter, Asked, Peer};
+use weft_config::route::normalize_path;
+use weft_xds_proto::pb::envoy::config::listener::v3 as pb;
+
+pub use self::question::{Caller, Question};
+use self::question::{Head, claims};
+use self::verdict::Book;
+pub use self::verdict::{DecidedBy, Verdict};
+use crate::translate::{self, Index, Registration};
+
+/// Why a question has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthzError {
+    /// Nobody is called so.
+    #[error("there is no service {0}")]
+    NoService(ServiceName),
+    /// The service has no such port.
+    #[error("{service} has no port {port}; it has {known}")]
+    NoPort {
+        /// The service.
+        service: ServiceName,
+        /// The port.
+        port: u16,
+        /// Those it has.
+        known: String,
+    },
+    /// The service has several ports and none was said.
+    #[error("say which port of {service}: {known}")]
+    WhichPort {
+        /// The service.
+        service: ServiceName,
+        /// Those it has.
+        known: String,
+    },
+    /// Proxies would not take what the policies make.
+    #[error("proxies would refuse the listener of {service}: {faults}")]
+    Refused {
+        /// The service.
+        service: ServiceName,
+        /// Why.
+        faults: String,
+    },
+    /// No proxy would judge such a path.
+    #[error("the path {path:?} would be answered 400: {reason}")]
+    Path {
+        /// The path.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Judges a call as the sidecar of the service would. `workloads` are those that registered; `place` says where a rule is written.
+///
+/// # Errors
+/// If nobody could judge it.
+pub fn check(
+    question: &Question,
+    index: &Index,
+    workloads: &[Arc<Registration>],
+    place: &dyn Fn(&Object, usize) -> Option<String>,
+) -> Result<Verdict, AuthzError> {
+    let service = index.services().get(&question.to);
+    let service = service.ok_or_else(|| AuthzError::NoService(question.to.clone()))?;
+    let (port, protocol) = port(question, index, service)?;
+    let app = translate::application_port(index, service, port);
+    let listener = listener(index, service, workloads, app)?;
+    let book = Book {
+        index,
+        namespace: &question.to.namespace,
+        place,
+    };
+    let Some(chain) = chain(&listener, app, protocol) else {
+        return Ok(Verdict::everybody(format!("{}:{port}", question.to)));
+    };
+    let claims = claims(question);
+    let names = question.from.names();
+    let (filters, head) = filters(question, chain, port)?;
+    let source = question.from.source();
+    let asked = Asked {
+        peer: names.as_deref().map(|names| Peer { names, subject: "" }),
+        source,
+        remote: source,
+        destination: SocketAddr::from(([127, 0, 0, 1], app)),
+        server_name: "",
+        head: head.as_ref().map(|head| head as _),
+        claims: Some(&claims),
+    };
+    let judged = match &head {
+        Some(head) => head.to_string(),
+        None => format!("connection to {}:{port}", question.to),
+    };
+    let mut verdict = Verdict::everybody(judged);
+    for filter in filters {
+        if !verdict.pass(filter, &asked, &book) {
+            break;
+        }
+    }
+    Ok(verdict)
+}
+
+fn port(
+    question: &Question,
+    index: &Index,
+    service: &ServiceRef,
+) -> Result<(u16, AppProtocol), AuthzError> {
+    let ports = index.resources().service_ports(service);
+    let known = || {
+        let ports: Vec<String> = ports.iter().map(|it| it.port.to_string()).collect();
+        ports.join(", ")
+    };
+    let found = match (question.port, ports.as_slice()) {
+        (Some(port), all) => all.iter().find(|it| it.port == port),
+        (None, [only]) => Some(only),
+        (None, _) => {
+            return Err(AuthzError::WhichPort {
+                service: service.name.clone(),
+                known: known(),
+            });
+        }
+    };
+    let found = found.map(|it| (it.port, it.app_protocol));
+    found.ok_or_else(|| AuthzError::NoPort {
+        service: service.name.clone(),
+        port: question.port.unwrap_or_default(),
+        known: known(),
+    })
+}
+
+fn listener(
+    index: &Index,
+    service: &ServiceRef,
+    workloads: &[Arc<Registration>],
+    app: u16,
+) -> Result<Listener, AuthzError> {
+    let resource = translate::inbound_listener(index, service, workloads, app);
+    let mut diag = Diagnostics::new();
+    let proto: Option<pb::Listener> = prost::Message::decode(resource.value()).ok();
+    let listener = proto.and_then(|it| Listener::parse(&it, &FieldPath::root(), &mut diag));
+    listener.ok_or_else(|| {
+        let faults = diag.findings().iter().map(ToString::to_string);
+        AuthzError::Refused {
+            service: service.name.clone(),
+            faults: faults.collect::<Vec<_>>().join("; "),
+        }
+    })
+}
+
+/// The chain that such a call takes: that of requests, unless the port is one of bytes.
+fn chain(listener: &Listener, app: u16, protocol: AppProtocol) -> Option<&FilterChain> {
+    let named = |what: &str| {
+        let name = format!("{what}|{app}");
+        listener.filter_chains.iter().find(|it| *it.name == *name)
+    };
+    match protocol {
+        AppProtocol::Tcp => named("tcp"),
+        _ => named("http").or_else(|| named("tcp")),
+    }
+}
+
+/// What judges on a chain, in order, and the head that it judges; `None` for a connection.
+fn filters<'a>(
+    question: &'a Question,
+    chain: &'a FilterChain,
+    port: u16,
+) -> Result<(Vec<&'a AccessFilter>, Option<Head<'a>>), AuthzError> {
+    let connection = chain.access.iter().map(|it| &**it);
+    let ChainAction::Http(hcm) = &chain.action else {
+        return Ok((connection.collect(), None));
+    };
+    let path = match hcm.normalize_path || hcm.merge_slashes {
+        true => normal(&question.path, hcm.merge_slashes)?,
+        false => question.path.clone().into_bytes(),
+    };
+    let gates = hcm.filters.iter().filter_map(|filter| match filter {
+        HttpFilter::Access(filter) => Some(&**filter),
+        _ => None,
+    });
+    let filters = connection.chain(gates).collect();
+    Ok((filters, Some(Head::of(question, port, path))))
+}
+
+fn normal(path: &str, merge_slashes: bool) -> Result<Vec<u8>, AuthzError> {
+    let mut normal = Vec::new();
+    match normalize_path(path.as_bytes(), merge_slashes, &mut normal) {
+        Ok(()) => Ok(normal),
+        Err(error) => Err(AuthzError::Path {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! What would become of a call, and which rule says so.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use weft_config::gateway_api::{AuthorizationPolicy, Object, Spec};
+use weft_config::policy::access::{AccessAction, AccessFilter, AccessRules, Asked};
+
+use crate::source::files;
+use crate::translate::Index;
+
+/// What would become of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Verdict {
+    /// Whether it would be let in.
+    pub allowed: bool,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// The rule that decided; nothing where none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<DecidedBy>,
+    /// Rules that could have allowed it and do not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<DecidedBy>,
+    /// What would come of policies that are not enforced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dry_run: Vec<String>,
+    /// The call as it was judged: `GET reviews:9080 /a`.
+    pub judged: String,
+}
+
+/// A rule of a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DecidedBy {
+    /// The policy: `NAMESPACE/NAME`.
+    pub policy: String,
+    /// The number of the rule, from 0.
+    pub rule: Option<usize>,
+    /// Where it is written, as far as that is known: `FILE`, or `FILE:LINE:COLUMN`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+}
+
+impl Verdict {
+    /// Of a call that nobody has judged.
+    pub(super) fn everybody(judged: String) -> Self {
+        Self {
+            allowed: true,
+            reason: "no policy keeps it out, and none has to allow it".to_owned(),
+            rule: None,
+            others: Vec::new(),
+            dry_run: Vec::new(),
+            judged,
+        }
+    }
+
+    /// Has a filter judge a call that was let through so far; whether it goes on.
+    pub(super) fn pass(
+        &mut self,
+        filter: &AccessFilter,
+        asked: &Asked<'_>,
+        book: &Book<'_>,
+    ) -> bool {
+        if let Some(shadow) = &filter.shadow {
+            self.dry_run.push(tried(shadow, asked));
+        }
+        if let Some(rules) = &filter.rules {
+            self.obey(rules, asked, book);
+        }
+        self.allowed
+    }
+
+    fn obey(&mut self, rules: &AccessRules, asked: &Asked<'_>, book: &Book<'_>) {
+        let judgement = rules.judge(asked);
+        let rule = judgement.policy.map(|name| book.find(name));
+        self.allowed = judgement.allowed;
+        match (rules.action, &rule) {
+            (AccessAction::Deny, Some(rule)) => self.reason = format!("{} denies it", rule.policy),
+            (AccessAction::Allow, Some(rule)) => self.reason = format!("{} allows it", rule.policy),
+            (AccessAction::Allow, None) => {
+                let why = "there are policies that allow others, and none that allows it";
+                self.reason = why.to_owned();
+                let names = rules.policies.iter().map(|policy| &policy.name);
+                self.others = names.map(|name| book.find(name)).collect();
+            }
+            (AccessAction::Deny | AccessAction::Log, _) => return,
+        }
+        self.rule = rule;
+    }
+}
+
+fn tried(shadow: &AccessRules, asked: &Asked<'_>) -> String {
+    let judgement = shadow.judge(asked);
+    let word = if judgement.allowed {
+        "allowed"
+    } else {
+        "denied"
+    };
+    match judgement.policy {
+        Some(policy) => format!("{word} by {policy}"),
+        None => format!("{word}, no rule matched"),
+    }
+}
+
+/// Who wrote what.
+pub(super) struct Book<'a> {
+    pub(super) index: &'a Index,
+    pub(super) namespace: &'a str,
+    pub(super) place: &'a dyn Fn(&Object, usize) -> Option<String>,
+}
+
+impl Book<'_> {
+    /// The rule that RBAC calls `name`: `NAMESPACE/POLICY/RULE`.
+    fn find(&self, name: &str) -> DecidedBy {
+        let mut parts = name.splitn(3, '/').skip(1);
+        let policy = parts.next().unwrap_or(name);
+        let rule = parts.next().unwrap_or_default();
+        let mut objects = self.index.access(self.namespace).iter();
+        let object = objects.find(|object| object.metadata.name == policy);
+        let number = object.and_then(|object| match &object.spec {
+            Spec::AuthorizationPolicy(policy) => number(policy, rule),
+            _ => None,
+        });
+        DecidedBy {
+            policy: format!("{}/{policy}", self.namespace),
+            rule: number,
+            file: object.and_then(|object| {
+                let placed = number.and_then(|number| (self.place)(object, number));
+                placed.or_else(|| files::owner(object).map(str::to_owned))
+            }),
+        }
+    }
+}
+
+/// The number of the rule that is called so, by its name or by its number.
+fn number(policy: &AuthorizationPolicy, rule: &str) -> Option<usize> {
+    let mut names = policy.rules.iter().map(|it| it.name.as_deref());
+    names.position(|name| name == Some(rule)).or_else(|| {
+        let number = rule.strip_prefix("rules[")?.strip_suffix(']')?;
+        number.parse().ok()
+    })
+}

@@ -15,8 +15,9 @@ async fn own_certificate(sidecar: &Sidecar) -> anyhow::Result<Value> {
     let admin = sidecar.proxy().admin_address().context("no admin page")?;
     let page = weft_tests::client::get(admin, "localhost", "/certs").await?;
     let page: Value = serde_json::from_slice(page.body())?;
-    let all = page["certificates"].as_array().context("no list")?;
-    let own = all.iter().find_map(|it| it["cert_chain"].get(0));
+    let all = page.get("certificates").and_then(Value::as_array);
+    let all = all.context("no list")?;
+    let own = all.iter().find_map(|it| it.get("cert_chain")?.get(0));
     own.cloned().context("none of its own")
 }
 

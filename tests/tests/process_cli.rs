@@ -523,7 +523,7 @@ async fn the_pages_for_machines_need_no_token_and_say_no_secret() -> anyhow::Res
     }
     let ended = weft.run(&["get", "services"], "").await?;
     assert_eq!(ended.code, Some(1));
-    holds(&ended.err, &["needs its token"]);
+    holds(&ended.err, &["needs a token"]);
     succeed(
         weft.run(&["--token", "secret", "get", "services"], "")
             .await?,

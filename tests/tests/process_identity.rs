@@ -2,16 +2,18 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use rcgen::{BasicConstraints, SanType};
 use rcgen::{CertificateParams, CertificateSigningRequest, DistinguishedName, IsCa, KeyPair};
+use rustls::NamedGroup;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tonic::{Code, Status};
 use weft_tests::eventually;
 use weft_tests::weft::Weft;
-use weft_tests::workload::{Workload, create, plain, request, secure};
+use weft_tests::workload::{Workload, config, connect, create, plain, request, secure};
 
 const REVIEWS: &str = "spiffe://cluster.local/ns/default/sa/reviews";
 const RATINGS: &str = "spiffe://cluster.local/ns/default/sa/ratings";
@@ -176,6 +178,11 @@ async fn openssl_believes_what_is_issued_and_shown() -> anyhow::Result<()> {
     let weft = Weft::serve(&["--secure-name", "weft.example,10.1.2.3"]).await?;
     let token = token(&weft, "default/reviews", &[]).await?;
     let joined = Workload::join(plain(weft.xds()).await?, &token, 0).await?;
+    let config = Arc::new(config(&weft.roots()?, Some(&joined))?);
+    let stream = connect(weft.secure(), config).await?;
+    let group = stream.get_ref().1.negotiated_key_exchange_group();
+    let group = group.map(|it| it.name());
+    assert_eq!(group, Some(NamedGroup::X25519MLKEM768));
     let [leaf, between, root] = joined.chain.as_slice() else {
         bail!("leaf, intermediate and root: {:?}", joined.chain);
     };

@@ -183,6 +183,15 @@ async fn a_workload_registers_as_what_it_has_proved_to_be() -> anyhow::Result<()
     );
     let said = answer(pay, named("b"), LISTENER, foreign).await?;
     assert_eq!(said.removed_resources, [foreign]);
+    let proxies = weft.run(&["proxies", "-o", "json"], "").await?.out;
+    let proxies: serde_json::Value = serde_json::from_str(&proxies)?;
+    let identities = [0, 1].map(|at| proxies[at]["identity"].as_str());
+    let expected = ["pay", "web"].map(|it| format!("spiffe://cluster.local/ns/default/sa/{it}"));
+    assert_eq!(
+        identities.map(Option::unwrap_or_default),
+        expected,
+        "{proxies}"
+    );
     let endpoints = weft.run(&["get", "endpoints", "-o", "json"], "").await?.out;
     assert!(
         endpoints.contains("10.0.0.1") && !endpoints.contains("10.0.0.2"),

@@ -241,6 +241,9 @@ pub struct EndpointBody {
 pub struct ProxyBody {
     /// Its name: the node id.
     pub name: String,
+    /// Who it has proved to be, a SPIFFE id; `null` where nobody was asked.
+    #[serde(default)]
+    pub identity: Option<String>,
     /// The service beside which it runs, where it says so.
     pub service: String,
     /// What it calls itself, with its version.

@@ -380,6 +380,7 @@ fn service_name(namespace: &str, name: &str) -> ServiceName {
 fn proxy_body(proxy: ProxyStatus) -> ProxyBody {
     ProxyBody {
         name: proxy.id,
+        identity: proxy.identity.map(|it| it.to_string()),
         service: proxy.service,
         user_agent: proxy.user_agent,
         connected_since: proxy.connected_at.to_string(),

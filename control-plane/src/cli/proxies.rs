@@ -67,6 +67,7 @@ pub(super) async fn list(
                 .map(|(kind, count)| format!("{kind} {count}"))
                 .collect();
             row.extend([
+                p.identity.clone().unwrap_or_else(|| "-".to_owned()),
                 p.user_agent.clone(),
                 to_the_second(&p.connected_since),
                 resources.join(", "),
@@ -83,7 +84,7 @@ pub(super) async fn list(
         "state",
     ];
     if output == OutputFormat::Wide {
-        header.extend(["agent", "connected since", "resources"]);
+        header.extend(["identity", "agent", "connected since", "resources"]);
     }
     print_table(&header, rows.collect(), "no proxies are connected")?;
     for (name, reason) in proxies

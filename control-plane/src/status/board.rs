@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
+use weft_config::spiffe::SpiffeId;
 
 use crate::snapshot::ResourceType;
+use crate::translate::RegistrationKey;
 use crate::xds::{EntryReport, Mark, NodeInfo, TypeReport};
 
 /// Asks a stream for everything that it was told.
@@ -95,14 +97,11 @@ impl StatusBoard {
         self.ticks.subscribe()
     }
 
-    /// Every proxy, its streams put together, by node id.
+    /// Every proxy, its streams put together, by node id and who it has proved to be.
     pub fn proxies(&self) -> Vec<ProxyStatus> {
-        let mut proxies: BTreeMap<Arc<str>, Vec<StreamStatus>> = BTreeMap::new();
+        let mut proxies: BTreeMap<RegistrationKey, Vec<StreamStatus>> = BTreeMap::new();
         for stream in self.streams() {
-            proxies
-                .entry(Arc::clone(&stream.node.id))
-                .or_default()
-                .push(stream);
+            proxies.entry(stream.node.key()).or_default().push(stream);
         }
         proxies.into_values().filter_map(ProxyStatus::new).collect()
     }
@@ -138,6 +137,8 @@ impl Drop for BoardGuard {
 pub struct ProxyStatus {
     /// `node.id`.
     pub id: String,
+    /// Who it has proved to be; `None`: nobody was asked.
+    pub identity: Option<SpiffeId>,
     /// `node.cluster`.
     pub service: String,
     /// `node.user_agent_name`.
@@ -182,6 +183,7 @@ impl ProxyStatus {
         let refusal = types.values().find_map(|report| report.nacked.as_ref());
         Some(Self {
             id: last.node.id.to_string(),
+            identity: last.node.view.identity.clone(),
             service: last.node.cluster.to_string(),
             user_agent: last.node.user_agent.to_string(),
             connected_at: last.connected_at,

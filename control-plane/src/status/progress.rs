@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::board::{StatusBoard, StreamStatus};
+use crate::translate::RegistrationKey;
 
 /// The streams that were open when the wait began, and what is waited for.
 #[derive(Debug)]
 pub struct Waiting {
     board: Arc<StatusBoard>,
     serial: u64,
-    streams: BTreeMap<u64, Arc<str>>,
+    streams: BTreeMap<u64, RegistrationKey>,
 }
 
 /// One proxy.
@@ -44,8 +45,7 @@ impl Waiting {
     pub fn new(board: Arc<StatusBoard>, serial: u64) -> Self {
         let streams = board.read(|streams| {
             let ids = streams.iter();
-            ids.map(|(id, status)| (*id, Arc::clone(&status.node.id)))
-                .collect()
+            ids.map(|(id, status)| (*id, status.node.key())).collect()
         });
         Self {
             board,
@@ -56,7 +56,7 @@ impl Waiting {
 
     /// Where everybody whom it concerns stands now, by node id.
     pub fn progress(&self) -> Vec<ProxyProgress> {
-        let mut proxies: BTreeMap<Arc<str>, (ProxyState, Option<String>)> = BTreeMap::new();
+        let mut proxies: BTreeMap<RegistrationKey, (ProxyState, Option<String>)> = BTreeMap::new();
         self.board.read(|open| {
             for (id, node) in &self.streams {
                 let now = match open.get(id) {
@@ -64,9 +64,7 @@ impl Waiting {
                     Some(status) => judge(status, self.serial),
                 };
                 // A proxy with several streams is as far as the one that is least far.
-                let entry = proxies
-                    .entry(Arc::clone(node))
-                    .or_insert_with(|| now.clone());
+                let entry = proxies.entry(node.clone()).or_insert_with(|| now.clone());
                 if now.0 > entry.0 {
                     *entry = now;
                 }
@@ -75,7 +73,7 @@ impl Waiting {
         proxies
             .into_iter()
             .filter(|(_, (state, _))| *state != ProxyState::Unconcerned)
-            .map(|(id, (state, reason))| ProxyProgress {
+            .map(|((id, _), (state, reason))| ProxyProgress {
                 id: id.to_string(),
                 state,
                 reason,

@@ -10,7 +10,7 @@ use weft_xds_proto::pb::google::protobuf::{Struct, Value, value::Kind};
 
 use crate::identity::{ClaimRefused, may_be_in, may_register};
 use crate::snapshot::NodeView;
-use crate::translate::{Registration, Workload};
+use crate::translate::{Registration, RegistrationKey, Workload};
 
 /// A node as the control plane knows it.
 #[derive(Clone, Debug)]
@@ -108,6 +108,20 @@ impl NodeInfo {
 }
 
 impl NodeInfo {
+    /// What tells it from others: a node is called what it likes, so who it has proved to be is part of it.
+    pub fn key(&self) -> RegistrationKey {
+        (Arc::clone(&self.id), self.view.identity.clone())
+    }
+
+    /// The same node, of a client on another machine: an admin page on its loopback is not on ours, and nothing that it says
+    /// may lead us to what is.
+    pub(super) fn of_elsewhere(&self) -> Self {
+        Self {
+            admin: self.admin.filter(|admin| !admin.ip().is_loopback()),
+            ..self.clone()
+        }
+    }
+
     /// The same node, which has proved to be `identity`.
     ///
     /// # Errors

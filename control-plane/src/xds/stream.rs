@@ -244,6 +244,13 @@ impl StreamContext {
     }
 
     fn enter(&self, node: Arc<NodeInfo>, snapshot: &Snapshot) -> Presence {
+        let address = self.peer.as_ref().and_then(|peer| peer.caller().address);
+        let node = match address {
+            Some(address) if !address.ip().to_canonical().is_loopback() => {
+                Arc::new(node.of_elsewhere())
+            }
+            _ => node,
+        };
         let registration = node
             .registration
             .clone()

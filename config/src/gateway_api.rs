@@ -5,6 +5,7 @@
 //! [`ObjectKey`], which the control plane translates. Names are qualified while parsing: past the parser a reference always says
 //! kind, namespace and name.
 
+pub mod authentication_policy;
 pub mod authorization_policy;
 pub mod document;
 pub mod endpoint_slice;
@@ -27,6 +28,7 @@ pub mod service;
 pub mod tcp_route;
 pub mod traffic_policy;
 
+pub use authentication_policy::{AuthenticationPolicy, MtlsMode};
 pub use authorization_policy::AuthorizationPolicy;
 pub use document::{Document, Parsed, Source, parse, parse_json};
 pub use endpoint_slice::EndpointSlice;

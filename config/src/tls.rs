@@ -142,14 +142,14 @@ pub const WORKLOAD_PROVIDER: &str = "default";
 pub mod mesh_alpn {
     /// In the context of a cluster: its endpoints are sidecars.
     pub const MESH: &str = "weft";
-    /// HTTP is spoken inside; offered beside `h2`, which is what is agreed on.
+    /// HTTP is spoken inside; offered beside `h2` or `http/1.1`, which is what is agreed on.
     pub const HTTP: &str = "weft-http";
     /// Bytes that nobody looks into.
     pub const TCP: &str = "weft-tcp";
 }
 
 impl UpstreamTls {
-    /// Whether it leads to sidecars, which speak HTTP/2 for whatever HTTP their applications speak.
+    /// Whether it leads to sidecars, which speak HTTP/2 for an application that is known to speak HTTP/1.1.
     pub fn is_mesh(&self) -> bool {
         self.common
             .alpn

@@ -37,7 +37,7 @@ use crate::source::workloads::Registry;
 use crate::source::{dns, files};
 use crate::status::StatusBoard;
 use crate::store::{Store, StoreError};
-use crate::translate::Translator;
+use crate::translate::{Names, Translator};
 use crate::xds::{XdsConfig, XdsServer};
 
 /// How long after a restart a workload stays an endpoint although its sidecar has not come back.
@@ -126,7 +126,10 @@ impl ControlPlane {
         let secure_address = address_of(&secure_socket, config.secure_listen);
         let api_socket = bind(config.api_listen, "the HTTP API").await?;
         let xds_address = address_of(&xds_socket, config.xds_listen);
-        let translator = Arc::new(Mutex::new(Translator::new(config.domain.as_str().into())));
+        let translator = Arc::new(Mutex::new(Translator::new(Names {
+            domain: config.domain.as_str().into(),
+            trust_domain: config.trust_domain.clone(),
+        })));
         let store = Arc::new(open_store(&config, translator.clone())?);
         let mut tasks = JoinSet::new();
         let directory = watch_directory(&config, &store, &mut tasks).await?;

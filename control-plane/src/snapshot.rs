@@ -16,6 +16,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use weft_config::gateway_api::AppProtocol;
 use weft_config::spiffe::SpiffeId;
 
 pub use self::encode::{encode_routes, encode_virtual_host};
@@ -137,7 +138,7 @@ impl Snapshot {
             ResourceType::Cluster if name.starts_with(INBOUND_CLUSTER_PREFIX) => {
                 inbound_cluster(name)
             }
-            ResourceType::Cluster => self.port(name).map(|port| Arc::clone(&port.cluster)),
+            ResourceType::Cluster => self.port(name).map(|port| Arc::clone(port.cluster(node))),
             ResourceType::Endpoint => self.port(name).map(|port| Arc::clone(&port.endpoints)),
         }
     }
@@ -149,7 +150,7 @@ impl Snapshot {
             ResourceType::Cluster => self
                 .units
                 .values()
-                .flat_map(|unit| unit.ports.iter().map(|port| Arc::clone(&port.cluster)))
+                .flat_map(|unit| unit.ports.iter().map(|port| Arc::clone(port.cluster(node))))
                 .collect(),
             ResourceType::Secret | ResourceType::Route | ResourceType::Endpoint => Vec::new(),
         }
@@ -214,13 +215,29 @@ pub const INBOUND_PREFIX: &str = "inbound/";
 /// Clusters of applications are named `inbound|PORT`; each exists as soon as it is asked for.
 pub const INBOUND_CLUSTER_PREFIX: &str = "inbound|";
 
+/// The name of the cluster of the application beside a proxy: `inbound|PORT`, and where it is known what it speaks,
+/// `inbound|PORT|http1` or `inbound|PORT|http2`.
+pub fn inbound_cluster_name(port: u16, protocol: AppProtocol) -> String {
+    let spoken = match protocol {
+        AppProtocol::Http => "|http1",
+        AppProtocol::Http2 | AppProtocol::Grpc => "|http2",
+        AppProtocol::Tcp | AppProtocol::Detect => "",
+    };
+    format!("{INBOUND_CLUSTER_PREFIX}{port}{spoken}")
+}
+
 /// The cluster of the application beside the asking proxy: what came in goes on, to this machine.
 fn inbound_cluster(name: &str) -> Option<Arc<Resource>> {
-    let port = name.strip_prefix(INBOUND_CLUSTER_PREFIX)?;
-    let number: u16 = port.parse().ok().filter(|number| *number > 0)?;
-    // One name for each port: `inbound|08080` is none of them.
-    (number.to_string() == port).then(|| {
-        let cluster = proto::inbound_cluster(name, number);
-        Arc::new(Resource::new(ResourceType::Cluster, name, &cluster))
-    })
+    let rest = name.strip_prefix(INBOUND_CLUSTER_PREFIX)?;
+    let port: u16 = rest.split('|').next()?.parse().ok().filter(|it| *it > 0)?;
+    let protocols = [AppProtocol::Http, AppProtocol::Http2, AppProtocol::Detect];
+    // `inbound|08080` is none of them.
+    let mut named = protocols.into_iter();
+    let protocol = named.find(|protocol| inbound_cluster_name(port, *protocol) == name)?;
+    let cluster = proto::inbound_cluster(name, port, protocol);
+    Some(Arc::new(Resource::new(
+        ResourceType::Cluster,
+        name,
+        &cluster,
+    )))
 }

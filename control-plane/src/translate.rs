@@ -6,6 +6,7 @@
 //! inputs differ, built anew.
 
 mod access;
+mod authentication;
 mod backend;
 mod cluster;
 mod concern;
@@ -18,6 +19,7 @@ mod http;
 mod inbound;
 mod index;
 mod inputs;
+mod mesh_tls;
 mod policies;
 mod refused;
 mod rules;
@@ -38,6 +40,6 @@ pub use self::endpoints::{EndpointAt, dns_questions, endpoints_of};
 pub use self::inbound::preview as inbound_listener;
 pub use self::index::Index;
 pub(crate) use self::index::{extensions, targets};
-pub use self::inputs::UnitInputs;
+pub use self::inputs::{Names, UnitInputs};
 pub use self::refused::{Refused, Unservable};
 pub use self::translator::{Translated, Translator};

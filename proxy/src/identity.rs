@@ -16,7 +16,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use weft_config::route::StringMatch;
-use weft_config::secret::{DataSource, SanKind, SanMatch, SecretBytes, TrustAnchors, Validation};
+use weft_config::secret::{
+    DataSource, SanKind, SanMatch, SecretBytes, TrustAnchors, TrustBundle, Validation,
+};
 use weft_config::spiffe::SpiffeId;
 use weft_config::tls::{
     CertificateSource, SecretName, TlsContext, TlsParameters, TlsVersion, UpstreamTls,
@@ -51,7 +53,10 @@ impl Identity {
     /// Whom the workload trusts at first.
     fn validation(&self) -> Validation {
         Validation {
-            anchors: Some(TrustAnchors::Pem(self.roots.clone())),
+            anchors: Some(TrustAnchors::Spiffe(vec![TrustBundle {
+                trust_domain: self.id.trust_domain().clone(),
+                roots: self.roots.clone(),
+            }])),
             ..Validation::default()
         }
     }

@@ -7,8 +7,10 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use weft_control_plane::app::Config as ControlPlaneConfig;
 use weft_control_plane::identity::Lifetimes;
+use weft_tests::client::{get, served_by};
 use weft_tests::eventually;
-use weft_tests::weave::{Mesh, Sidecar};
+use weft_tests::upstream::Upstream;
+use weft_tests::weave::{Mesh, Sidecar, workload_service};
 
 /// The certificate that a sidecar shows, by its `/certs` page.
 async fn own_certificate(sidecar: &Sidecar) -> anyhow::Result<Value> {
@@ -56,6 +58,103 @@ async fn a_sidecar_joins_by_its_token_and_renews_by_its_certificate() -> anyhow:
     });
     assert_eq!(joined.count(), 1, "{issued}");
     sidecar.stop().await;
+    mesh.stop().await;
+    Ok(())
+}
+
+/// The value of a metric of this sidecar whose line begins so; 0: there is none.
+async fn metric(sidecar: &Sidecar, line: &str) -> anyhow::Result<f64> {
+    let page = sidecar
+        .proxy()
+        .metrics_address()
+        .context("no metrics page")?;
+    let page = get(page, "localhost", "/metrics").await?;
+    let page = String::from_utf8(page.into_body().to_vec())?;
+    let mut found = page
+        .lines()
+        .filter_map(|it| it.strip_prefix(line)?.split_whitespace().last());
+    Ok(found.next().map_or(Ok(0.0), str::parse)?)
+}
+
+async fn member(mesh: &Mesh, service: &str, app: Option<SocketAddr>) -> anyhow::Result<Sidecar> {
+    let mut config = mesh.member_config(service, "v1", app).await?;
+    config.metrics = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    Sidecar::start(config).await
+}
+
+async fn expect_served(from: &Sidecar, host: &str, by: &str) -> anyhow::Result<()> {
+    let answer = get(from.outbound(), host, "/").await?;
+    ensure!(
+        answer.status() == 200 && served_by(&answer)? == by,
+        "{answer:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sidecars_speak_tls_to_one_another_and_plain_text_is_still_taken() -> anyhow::Result<()> {
+    let app = Upstream::http("web").await;
+    let mesh = Mesh::start().await?;
+    mesh.apply(&workload_service("web", 80, "app: web")).await?;
+    let web = member(&mesh, "web", Some(app.address())).await?;
+    let caller = member(&mesh, "caller", None).await?;
+    eventually("the workload answers", || {
+        expect_served(&caller, "web", "web")
+    })
+    .await;
+    let shaken = "weft_listener_tls_handshakes_total{";
+    let ok = metric(&web, shaken).await?;
+    assert!(ok >= 1.0, "no TLS between the sidecars");
+    // HTTP/2 between sidecars: however many requests there are, they share a connection.
+    for _ in 0..20 {
+        expect_served(&caller, "web", "web").await?;
+    }
+    assert_eq!(metric(&web, shaken).await?, ok);
+
+    let nobody = mesh.sidecar("nobody", "v1", None).await?;
+    eventually("who is nobody is served in plain", || {
+        expect_served(&nobody, "web", "web")
+    })
+    .await;
+    assert_eq!(metric(&web, shaken).await?, ok);
+    for sidecar in [nobody, caller, web] {
+        sidecar.stop().await;
+    }
+    mesh.stop().await;
+    Ok(())
+}
+
+fn policy(mode: &str) -> String {
+    format!(
+        "---\napiVersion: mesh.weft.dev/v1alpha1\nkind: AuthenticationPolicy\nmetadata: {{name: mtls}}\nspec: {{mtls: {{mode: {mode}}}}}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_says_whether_who_is_nobody_gets_in() -> anyhow::Result<()> {
+    let app = Upstream::http("web").await;
+    let mesh = Mesh::start().await?;
+    let services = workload_service("web", 80, "app: web") + &policy("STRICT");
+    mesh.apply(&services).await?;
+    let web = member(&mesh, "web", Some(app.address())).await?;
+    let caller = member(&mesh, "caller", None).await?;
+    let nobody = mesh.sidecar("nobody", "v1", None).await?;
+    eventually("who is somebody gets in", || {
+        expect_served(&caller, "web", "web")
+    })
+    .await;
+    let answer = get(nobody.outbound(), "web", "/").await?;
+    assert_eq!(answer.status(), 503, "{answer:?}");
+
+    mesh.apply(&policy("DISABLE")).await?;
+    eventually("without TLS everybody gets in", || {
+        expect_served(&nobody, "web", "web")
+    })
+    .await;
+    expect_served(&caller, "web", "web").await?;
+    for sidecar in [nobody, caller, web] {
+        sidecar.stop().await;
+    }
     mesh.stop().await;
     Ok(())
 }

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::object::{GATEWAY_GROUP, Kind, MESH_GROUP, Object, ObjectKey, Spec};
 use super::read::{
-    Fields, Item, Reader, authorization_policy, http_route, mesh_service, metadata, other_routes,
-    policies, service, suggestion, traffic_policy,
+    Fields, Item, Reader, authentication_policy, authorization_policy, http_route, mesh_service,
+    metadata, other_routes, policies, service, suggestion, traffic_policy,
 };
 use crate::diag::{FieldPath, Finding, Location, Severity};
 use crate::yaml::{self, Node, shorten};
@@ -224,6 +224,9 @@ fn read_spec(cx: &mut Reader<'_>, item: &Item<'_>, kind: Kind) -> Option<Spec> {
         Kind::TrafficPolicy => traffic_policy::traffic_policy(cx, at).map(Spec::TrafficPolicy),
         Kind::RateLimitPolicy => policies::rate_limit(cx, at).map(Spec::RateLimitPolicy),
         Kind::FaultInjection => policies::fault_injection(cx, at).map(Spec::FaultInjection),
+        Kind::AuthenticationPolicy => {
+            authentication_policy::authentication_policy(cx, at).map(Spec::AuthenticationPolicy)
+        }
         Kind::AuthorizationPolicy => {
             authorization_policy::authorization_policy(cx, at).map(Spec::AuthorizationPolicy)
         }

@@ -113,9 +113,15 @@ pub enum DnsRecord {
 
 /// Endpoints that registered themselves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct WorkloadDiscovery {
     /// Labels that a sidecar must carry, all of them. At least one.
     pub selector: BTreeMap<String, String>,
+    /// Service accounts, in the service's namespace, whose workloads it may have where they prove who they are. Default: the one that
+    /// is called like the service, and the one that the selector asks for as `app`. At most 64.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub service_accounts: Vec<String>,
 }
 
 pub(crate) fn one() -> u32 {

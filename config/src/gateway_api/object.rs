@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    AuthorizationPolicy, EndpointSlice, FaultInjection, GrpcRoute, HttpRoute, MeshService,
-    Metadata, RateLimitPolicy, ReferenceGrant, Service, TcpRoute, TrafficPolicy,
+    AuthenticationPolicy, AuthorizationPolicy, EndpointSlice, FaultInjection, GrpcRoute, HttpRoute,
+    MeshService, Metadata, RateLimitPolicy, ReferenceGrant, Service, TcpRoute, TrafficPolicy,
 };
 
 /// The group of our own kinds.
@@ -31,11 +31,12 @@ pub enum Kind {
     RateLimitPolicy,
     FaultInjection,
     AuthorizationPolicy,
+    AuthenticationPolicy,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Service,
         Self::EndpointSlice,
         Self::MeshService,
@@ -47,6 +48,7 @@ impl Kind {
         Self::RateLimitPolicy,
         Self::FaultInjection,
         Self::AuthorizationPolicy,
+        Self::AuthenticationPolicy,
     ];
 
     /// As written in `kind`.
@@ -63,6 +65,7 @@ impl Kind {
             Self::RateLimitPolicy => "RateLimitPolicy",
             Self::FaultInjection => "FaultInjection",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
+            Self::AuthenticationPolicy => "AuthenticationPolicy",
         }
     }
 
@@ -80,6 +83,7 @@ impl Kind {
             Self::RateLimitPolicy => "ratelimitpolicies",
             Self::FaultInjection => "faultinjections",
             Self::AuthorizationPolicy => "authorizationpolicies",
+            Self::AuthenticationPolicy => "authenticationpolicies",
         }
     }
 
@@ -95,7 +99,8 @@ impl Kind {
             | Self::TrafficPolicy
             | Self::RateLimitPolicy
             | Self::FaultInjection
-            | Self::AuthorizationPolicy => MESH_GROUP,
+            | Self::AuthorizationPolicy
+            | Self::AuthenticationPolicy => MESH_GROUP,
         }
     }
 
@@ -110,7 +115,8 @@ impl Kind {
             | Self::TrafficPolicy
             | Self::RateLimitPolicy
             | Self::FaultInjection
-            | Self::AuthorizationPolicy => &["v1alpha1"],
+            | Self::AuthorizationPolicy
+            | Self::AuthenticationPolicy => &["v1alpha1"],
         }
     }
 
@@ -137,7 +143,8 @@ impl Kind {
         matches!(self, Self::HttpRoute | Self::GrpcRoute | Self::TcpRoute)
     }
 
-    /// Whether it is a policy: `TrafficPolicy`, `RateLimitPolicy`, `FaultInjection` or `AuthorizationPolicy`.
+    /// Whether it is a policy: `TrafficPolicy`, `RateLimitPolicy`, `FaultInjection`, `AuthorizationPolicy` or
+    /// `AuthenticationPolicy`.
     pub fn is_policy(self) -> bool {
         matches!(
             self,
@@ -145,6 +152,7 @@ impl Kind {
                 | Self::RateLimitPolicy
                 | Self::FaultInjection
                 | Self::AuthorizationPolicy
+                | Self::AuthenticationPolicy
         )
     }
 }
@@ -224,6 +232,8 @@ pub enum Spec {
     RateLimitPolicy(RateLimitPolicy),
     FaultInjection(FaultInjection),
     AuthorizationPolicy(AuthorizationPolicy),
+    /// See [`AuthenticationPolicy`].
+    AuthenticationPolicy(AuthenticationPolicy),
 }
 
 impl Spec {
@@ -241,6 +251,7 @@ impl Spec {
             Self::RateLimitPolicy(_) => Kind::RateLimitPolicy,
             Self::FaultInjection(_) => Kind::FaultInjection,
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
+            Self::AuthenticationPolicy(_) => Kind::AuthenticationPolicy,
         }
     }
 }

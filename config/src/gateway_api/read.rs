@@ -3,6 +3,7 @@
 //! A reader that meets a fault notes it and goes on with what it has, so that all faults come at once; the value it returns
 //! is then thrown away, because a document with a fault gives no object.
 
+pub(crate) mod authentication_policy;
 pub(crate) mod authorization_policy;
 pub(crate) mod check;
 pub(crate) mod filter;

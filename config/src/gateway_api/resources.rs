@@ -9,8 +9,8 @@ use super::reference::ServiceKind;
 use super::reference::ServiceRef;
 use super::service::AppProtocol;
 use super::{
-    AuthorizationPolicy, EndpointSlice, GrpcRoute, HttpRoute, MeshService, Metadata,
-    ReferenceGrant, TcpRoute,
+    AuthenticationPolicy, AuthorizationPolicy, EndpointSlice, GrpcRoute, HttpRoute, MeshService,
+    Metadata, ReferenceGrant, TcpRoute,
 };
 use super::{FaultInjection, RateLimitPolicy, Service, TrafficPolicy};
 
@@ -195,4 +195,6 @@ typed! {
     fault_injections: FaultInjection;
     /// All `AuthorizationPolicy`s.
     authorization_policies: AuthorizationPolicy;
+    /// All `AuthenticationPolicy`s.
+    authentication_policies: AuthenticationPolicy;
 }

@@ -22,6 +22,9 @@ pub(super) fn check(found: &mut Remarks<'_>, object: &Object) {
             check_enforced(found, object, &path, target);
             continue; // all of a kind hold together
         }
+        if let Spec::AuthenticationPolicy(_) = &object.spec {
+            continue; // the strictest counts
+        }
         check_conflict(found, object, &path, target);
     }
     if let Spec::FaultInjection(_) = &object.spec
@@ -40,6 +43,7 @@ pub(super) fn targets_of(object: &Object) -> &[PolicyTarget] {
         Spec::TrafficPolicy(policy) => &policy.target_refs,
         Spec::RateLimitPolicy(policy) => &policy.target_refs,
         Spec::AuthorizationPolicy(policy) => &policy.target_refs,
+        Spec::AuthenticationPolicy(policy) => &policy.target_refs,
         _ => &[],
     }
 }

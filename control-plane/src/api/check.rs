@@ -9,7 +9,7 @@ use weft_config::lint::{Concern, Remark, lint_concerned};
 
 use super::model::SourceFile;
 use crate::store::ObjectChange;
-use crate::translate::{Translator, Unservable};
+use crate::translate::{Names, Translator, Unservable};
 
 /// Objects of several files, with everything found while they were read.
 pub(crate) struct Manifests {
@@ -100,7 +100,7 @@ pub(crate) fn warnings(
 fn unservable(documents: &[Document]) -> Vec<Finding> {
     let objects = documents.iter().map(|it| Arc::clone(&it.object));
     let state: Resources = objects.collect();
-    let faults = Translator::new("cluster.local".into()).judge(&state);
+    let faults = Translator::new(Names::default()).judge(&state);
     let finding = |fault: &Unservable| {
         let path = FieldPath::root();
         let culprit = |key: &ObjectKey| documents.iter().find(|it| it.object.key() == *key);

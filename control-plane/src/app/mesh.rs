@@ -332,7 +332,7 @@ fn services_of(change: &ObjectChange, resources: &Resources) -> Vec<ServiceName>
             let route = resources.get(&target.key());
             services.extend(route.into_iter().flat_map(|route| parents(route)));
         }
-        if let Spec::AuthorizationPolicy(_) = &object.spec {
+        if let Spec::AuthorizationPolicy(_) | Spec::AuthenticationPolicy(_) = &object.spec {
             // Others of the namespace may share workloads with those that it names, if it names any.
             let all = resources.iter();
             let here = all.filter(|it| it.metadata.namespace == key.namespace);
@@ -359,6 +359,7 @@ fn parents(object: &Object) -> Vec<ServiceName> {
         Spec::TrafficPolicy(policy) => targets(&policy.target_refs),
         Spec::RateLimitPolicy(policy) => targets(&policy.target_refs),
         Spec::AuthorizationPolicy(policy) => targets(&policy.target_refs),
+        Spec::AuthenticationPolicy(policy) => targets(&policy.target_refs),
         _ => Vec::new(),
     }
 }

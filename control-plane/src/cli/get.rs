@@ -16,11 +16,12 @@ use crate::api::model::{EndpointBody, ObjectName, ServiceBody};
 pub(super) const ROUTE_KINDS: [&str; 3] = ["HTTPRoute", "GRPCRoute", "TCPRoute"];
 
 /// Kinds of policies.
-pub(super) const POLICY_KINDS: [&str; 4] = [
+pub(super) const POLICY_KINDS: [&str; 5] = [
     "TrafficPolicy",
     "RateLimitPolicy",
     "FaultInjection",
     "AuthorizationPolicy",
+    "AuthenticationPolicy",
 ];
 
 /// Options of `weft get`.
@@ -48,7 +49,7 @@ enum What {
     /// HTTPRoute, GRPCRoute, TCPRoute.
     #[value(alias = "route")]
     Routes,
-    /// TrafficPolicy, RateLimitPolicy, FaultInjection, AuthorizationPolicy.
+    /// TrafficPolicy, RateLimitPolicy, FaultInjection, AuthorizationPolicy, AuthenticationPolicy.
     #[value(alias = "policy")]
     Policies,
     /// Connected proxies.

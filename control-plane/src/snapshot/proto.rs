@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use prost::Name;
+use weft_config::gateway_api::AppProtocol;
 use weft_xds_proto::any;
 use weft_xds_proto::pb::envoy::config::cluster::v3::Cluster;
 use weft_xds_proto::pb::envoy::config::cluster::v3::cluster::{
@@ -22,7 +23,8 @@ use weft_xds_proto::pb::envoy::extensions::filters::network::http_connection_man
 use weft_xds_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager as hcm_parts;
 use weft_xds_proto::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use weft_xds_proto::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
-    UpstreamProtocolOptions, UseDownstreamHttpConfig,
+    ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig,
+    explicit_http_config::ProtocolConfig,
 };
 use weft_xds_proto::pb::google::protobuf;
 use weft_xds_proto::pb::google::protobuf::Any;
@@ -170,7 +172,27 @@ pub(crate) fn connection_manager(
 }
 
 /// What came in goes on.
-pub(crate) fn as_downstream() -> UpstreamProtocolOptions {
+/// What is spoken to an application; `None`: nothing is said of HTTP.
+pub(crate) fn upstream_protocol(protocol: AppProtocol) -> Option<UpstreamProtocolOptions> {
+    match protocol {
+        AppProtocol::Tcp => None,
+        AppProtocol::Http => Some(explicit(ProtocolConfig::HttpProtocolOptions(
+            core::Http1ProtocolOptions::default(),
+        ))),
+        AppProtocol::Http2 | AppProtocol::Grpc => Some(explicit(
+            ProtocolConfig::Http2ProtocolOptions(http2_options()),
+        )),
+        AppProtocol::Detect => Some(as_downstream()),
+    }
+}
+
+fn explicit(config: ProtocolConfig) -> UpstreamProtocolOptions {
+    UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
+        protocol_config: Some(config),
+    })
+}
+
+fn as_downstream() -> UpstreamProtocolOptions {
     UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
         http_protocol_options: Some(core::Http1ProtocolOptions::default()),
         http2_protocol_options: Some(http2_options()),
@@ -203,7 +225,7 @@ pub(crate) fn protocol_options(
 }
 
 /// The cluster of the application on `port`: what came in goes on, to this machine.
-pub(crate) fn inbound_cluster(name: &str, port: u16) -> Cluster {
+pub(crate) fn inbound_cluster(name: &str, port: u16, protocol: AppProtocol) -> Cluster {
     Cluster {
         name: name.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into())),
@@ -221,7 +243,8 @@ pub(crate) fn inbound_cluster(name: &str, port: u16) -> Cluster {
             }],
             ..ClusterLoadAssignment::default()
         }),
-        typed_extension_protocol_options: protocol_options(as_downstream(), None),
+        typed_extension_protocol_options: upstream_protocol(protocol)
+            .map_or_else(HashMap::new, |protocol| protocol_options(protocol, None)),
         ..Cluster::default()
     }
 }

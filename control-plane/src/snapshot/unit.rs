@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
-use super::encode;
 use super::resource::{Resource, ResourceType};
+use super::{NodeView, encode};
 
 /// The resources of one service.
 #[derive(Clone, Debug)]
@@ -42,11 +42,20 @@ pub struct PortUnit {
     pub consumers: BTreeMap<Arc<str>, Outbound>,
     /// The cluster.
     pub cluster: Arc<Resource>,
+    /// The cluster for nodes with an identity, which speak to sidecars over TLS; `None`: there is no difference.
+    pub mesh_cluster: Option<Arc<Resource>>,
     /// The endpoints.
     pub endpoints: Arc<Resource>,
 }
 
 impl PortUnit {
+    /// The cluster that `node` is given.
+    pub fn cluster(&self, node: &NodeView) -> &Arc<Resource> {
+        let mesh = self.mesh_cluster.as_ref();
+        mesh.filter(|_| node.identity.is_some())
+            .unwrap_or(&self.cluster)
+    }
+
     /// What downstreams in `namespace` are given.
     pub fn outbound(&self, namespace: &str) -> &Outbound {
         self.consumers.get(namespace).unwrap_or(&self.outbound)

@@ -106,7 +106,7 @@ fn applied<'a>(
 }
 
 /// The ports of the target by which `port` of the workloads is called; none where the target is not about it.
-fn ports_of_target(
+pub(super) fn ports_of_target(
     index: &Index,
     target: &PolicyTarget,
     service: &ServiceName,

@@ -14,18 +14,14 @@ use weft_xds_proto::pb::envoy::config::cluster::v3::{
     CircuitBreakers, Cluster, OutlierDetection as PbOutlierDetection, UpstreamConnectionOptions,
 };
 use weft_xds_proto::pb::envoy::config::core::v3::{
-    Http1ProtocolOptions, HttpProtocolOptions as CommonOptions, TcpKeepalive,
+    HttpProtocolOptions as CommonOptions, TcpKeepalive,
 };
-use weft_xds_proto::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
-    ExplicitHttpConfig, UpstreamProtocolOptions, explicit_http_config::ProtocolConfig,
-};
+use weft_xds_proto::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::UpstreamProtocolOptions;
 use weft_xds_proto::pb::envoy::r#type::v3::Percent;
 use weft_xds_proto::pb::google::protobuf::Any;
 
 use super::policies::RoutePolicy;
-use crate::snapshot::proto::{
-    ads, as_downstream, duration, http2_options, protocol_options, u32_value,
-};
+use crate::snapshot::proto::{ads, duration, protocol_options, u32_value, upstream_protocol};
 
 /// The cluster `name`, whose endpoints EDS tells under the same name.
 pub(crate) fn cluster(name: &str, protocol: AppProtocol, policy: &RoutePolicy<'_>) -> Cluster {
@@ -46,7 +42,7 @@ pub(crate) fn cluster(name: &str, protocol: AppProtocol, policy: &RoutePolicy<'_
         circuit_breakers: circuit_breakers(policy),
         outlier_detection: policy.first(|policy| policy.outlier_detection).map(outlier),
         upstream_connection_options: keepalive(policy),
-        typed_extension_protocol_options: http_options(upstream(protocol), policy),
+        typed_extension_protocol_options: http_options(upstream_protocol(protocol), policy),
         ..Cluster::default()
     }
 }
@@ -129,26 +125,6 @@ fn keepalive(policy: &RoutePolicy<'_>) -> Option<UpstreamConnectionOptions> {
             keepalive_interval: Some(seconds(keepalive.interval)),
         }),
         ..UpstreamConnectionOptions::default()
-    })
-}
-
-/// What a cluster speaks; `None`: nothing is said of HTTP.
-fn upstream(protocol: AppProtocol) -> Option<UpstreamProtocolOptions> {
-    match protocol {
-        AppProtocol::Tcp => None,
-        AppProtocol::Http => Some(explicit(ProtocolConfig::HttpProtocolOptions(
-            Http1ProtocolOptions::default(),
-        ))),
-        AppProtocol::Http2 | AppProtocol::Grpc => Some(explicit(
-            ProtocolConfig::Http2ProtocolOptions(http2_options()),
-        )),
-        AppProtocol::Detect => Some(as_downstream()),
-    }
-}
-
-fn explicit(config: ProtocolConfig) -> UpstreamProtocolOptions {
-    UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
-        protocol_config: Some(config),
     })
 }
 

@@ -7,14 +7,18 @@ use std::sync::Arc;
 use weft_config::gateway_api::endpoint_slice::SliceEndpoint;
 use weft_config::gateway_api::mesh_service::{DnsRecord as RecordKind, MeshDiscovery, MeshPort};
 use weft_config::gateway_api::service::{ServicePort, TargetPort};
-use weft_config::gateway_api::{MeshService, Resources, Service, ServiceRef, Spec};
+use weft_config::gateway_api::{
+    MeshService, MtlsMode, Resources, Service, ServiceName, ServiceRef, Spec,
+};
 use weft_xds_proto::pb::envoy::config::core::v3::{HealthStatus, Locality};
 use weft_xds_proto::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
 };
 
+use super::authentication;
 use super::discovered::{Discovered, DnsQuestion, Registration, Workload};
 use super::index::Index;
+use super::mesh_tls;
 use crate::snapshot::proto::{address, u32_value};
 
 /// One endpoint of a service port.
@@ -30,6 +34,8 @@ pub struct EndpointAt {
     pub weight: u32,
     /// Whether it is ending: it takes no new requests.
     pub draining: bool,
+    /// Whether it is a sidecar that has proved who it is, so that other sidecars speak to it over TLS.
+    pub mesh: bool,
 }
 
 /// The endpoints of `service` by port.
@@ -42,7 +48,7 @@ pub fn endpoints_of(
         return BTreeMap::new();
     };
     let mut ports = match &object.spec {
-        Spec::MeshService(mesh) => of_mesh_service(mesh, discovered, service),
+        Spec::MeshService(mesh) => of_mesh_service(index, mesh, discovered, service),
         Spec::Service(spec) => of_service(index, spec, discovered, service),
         _ => BTreeMap::new(),
     };
@@ -55,7 +61,7 @@ pub fn endpoints_of(
 
 /// Whether a workload that registered itself is an endpoint of `service`.
 pub(crate) fn is_member(index: &Index, service: &ServiceRef, workload: &Workload) -> bool {
-    selector_of(index, service).is_some_and(|selector| takes(service, selector, workload))
+    selector_of(index, service).is_some_and(|selector| takes(index, service, selector, workload))
 }
 
 /// A workload that `service` would take, with what it selects for labels.
@@ -92,9 +98,24 @@ fn selector_of<'a>(index: &'a Index, service: &ServiceRef) -> Option<&'a BTreeMa
 }
 
 /// A service takes the workloads of its namespace that have its name or that its selector matches.
-fn takes(service: &ServiceRef, selector: &BTreeMap<String, String>, workload: &Workload) -> bool {
+fn takes(
+    index: &Index,
+    service: &ServiceRef,
+    selector: &BTreeMap<String, String>,
+    workload: &Workload,
+) -> bool {
     workload.namespace == service.name.namespace
         && (workload.service == service.name.name || selects(selector, workload))
+        && may_be(index, service, workload)
+}
+
+/// Labels are what a workload says of itself: who has proved who he is, is an endpoint of services that may be him.
+fn may_be(index: &Index, service: &ServiceRef, workload: &Workload) -> bool {
+    let Some(identity) = &workload.identity else {
+        return true;
+    };
+    let account = identity.as_workload().map(|(_, account)| account);
+    account.is_ok_and(|account| mesh_tls::accounts(index, service).contains(account))
 }
 
 /// Every question that the services of `resources` need answered, with the shortest time between look-ups asked for.
@@ -185,15 +206,16 @@ fn lb_endpoint(endpoint: &EndpointAt) -> LbEndpoint {
     LbEndpoint {
         health_status: health.into(),
         load_balancing_weight: Some(u32_value(endpoint.weight)),
+        metadata: endpoint.mesh.then(mesh_tls::label),
         host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
             address: Some(address(endpoint.address)),
             ..Endpoint::default()
         })),
-        ..LbEndpoint::default()
     }
 }
 
 fn of_mesh_service(
+    index: &Index,
     mesh: &MeshService,
     discovered: &Discovered,
     service: &ServiceRef,
@@ -209,9 +231,11 @@ fn of_mesh_service(
                     let srv = dns.record == RecordKind::Srv;
                     resolved(discovered, &dns.host, srv, port.endpoint_port())
                 }
-                MeshDiscovery::Workloads(workloads) => registered(discovered, |workload| {
-                    takes(service, &workloads.selector, workload)
-                }),
+                MeshDiscovery::Workloads(workloads) => {
+                    registered(index, discovered, port.endpoint_port(), |workload| {
+                        takes(index, service, &workloads.selector, workload)
+                    })
+                }
             };
             (port.port, endpoints)
         })
@@ -232,6 +256,7 @@ fn listed(
             .into(),
         weight: endpoint.weight,
         draining: false,
+        mesh: false,
     }
 }
 
@@ -250,22 +275,48 @@ fn resolved(discovered: &Discovered, host: &str, srv: bool, port: u16) -> Vec<En
             address: (record.address, record.port.unwrap_or(port)).into(),
             weight: record.weight.max(1).into(),
             draining: false,
+            mesh: false,
         })
         .collect()
 }
 
-fn registered(discovered: &Discovered, is_member: impl Fn(&Workload) -> bool) -> Vec<EndpointAt> {
-    let workloads = discovered.workloads.iter().map(|it| &it.workload);
+/// The registered workloads that are members, as endpoints of a service port that leads to `port` of their applications.
+fn registered(
+    index: &Index,
+    discovered: &Discovered,
+    port: u16,
+    is_member: impl Fn(&Workload) -> bool,
+) -> Vec<EndpointAt> {
+    let workloads = discovered.workloads.iter();
     workloads
-        .filter(|workload| is_member(workload))
-        .map(|workload| EndpointAt {
+        .filter(|it| is_member(&it.workload))
+        .map(|registration| (&registration.workload, takes_tls(index, registration, port)))
+        .map(|(workload, mesh)| EndpointAt {
             priority: 0,
             zone: workload.zone.clone(),
             address: (workload.address, workload.inbound_port).into(),
             weight: 1,
             draining: false,
+            mesh,
         })
         .collect()
+}
+
+/// Whether other sidecars speak TLS to a workload.
+fn takes_tls(index: &Index, registration: &Arc<Registration>, port: u16) -> bool {
+    let workload = &registration.workload;
+    let own = || ServiceName {
+        namespace: workload.namespace.clone(),
+        name: workload.service.clone(),
+    };
+    // What only has one port is called by whatever port leads there.
+    let port = match workload.ports.as_slice() {
+        [only] => *only,
+        _ => port,
+    };
+    let members = std::slice::from_ref(registration);
+    workload.identity.is_some()
+        && authentication::mode(index, &own(), members, port) != MtlsMode::Disable
 }
 
 /// A label that is asked for must be there; a selector that asks for nothing selects nothing.
@@ -282,23 +333,22 @@ fn of_service(
     discovered: &Discovered,
     service: &ServiceRef,
 ) -> BTreeMap<u16, Vec<EndpointAt>> {
-    let workloads = registered(discovered, |workload| {
-        takes(service, &spec.selector, workload)
-    });
     spec.ports
         .iter()
         .map(|port| {
-            let mut endpoints = workloads.clone();
+            let target = match port.target_port {
+                Some(TargetPort::Number(number)) => number,
+                _ => port.port,
+            };
+            let mut endpoints = registered(index, discovered, target, |workload| {
+                takes(index, service, &spec.selector, workload)
+            });
             for object in index.slices(&service.name) {
                 if let Spec::EndpointSlice(slice) = &object.spec {
                     endpoints.extend(of_slice(slice, port));
                 }
             }
             if let Some(host) = &spec.external_name {
-                let target = match port.target_port {
-                    Some(TargetPort::Number(number)) => number,
-                    _ => port.port,
-                };
                 endpoints.extend(resolved(discovered, host, false, target));
             }
             (port.port, endpoints)
@@ -332,6 +382,7 @@ fn of_slice(
                 address: (*endpoint.addresses.first()?, number).into(),
                 weight: 1,
                 draining: endpoint.conditions.terminating,
+                mesh: false,
             })
         })
         .collect()

@@ -1,37 +1,29 @@
 //! The inbound side of a registered sidecar: `inbound/NAMESPACE/SERVICE`, to the application beside it.
 
+mod chains;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use weft_config::gateway_api::service::TargetPort;
-use weft_config::gateway_api::{AppProtocol, Object, ServiceName, ServiceRef, Spec};
+use weft_config::gateway_api::{AppProtocol, MtlsMode, Object, ServiceName, ServiceRef, Spec};
 use weft_xds_proto::pb::envoy::config::core::v3::TrafficDirection;
-use weft_xds_proto::pb::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
-use weft_xds_proto::pb::envoy::config::route::v3::{
-    Route, RouteAction, RouteConfiguration, VirtualHost, route::Action,
-    route_action::ClusterSpecifier,
-};
+use weft_xds_proto::pb::envoy::config::listener::v3::Listener;
 use weft_xds_proto::pb::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
 use weft_xds_proto::pb::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
-use weft_xds_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
-    HttpConnectionManager, http_connection_manager::RouteSpecifier,
-};
-use weft_xds_proto::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
-    TcpProxy, tcp_proxy::ClusterSpecifier as TcpClusterSpecifier,
-};
+use weft_xds_proto::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 
+use self::chains::chains;
 use super::access;
+use super::authentication;
 use super::discovered::{Registration, Workload};
 use super::endpoints::{is_member, likely_member};
 use super::index::Index;
 use super::refused::{Refused, check};
-use super::rules;
-use crate::snapshot::proto::{
-    FiltersUsed, HCM, HTTP_PROTOCOLS, TCP_PROXY, address, connection_manager, duration,
-    listener_filter, network_filter, u32_value,
-};
-use crate::snapshot::{INBOUND_CLUSTER_PREFIX, INBOUND_PREFIX, Resource, ResourceType};
+use super::translator::reaches;
+use crate::snapshot::proto::{address, listener_filter};
+use crate::snapshot::{INBOUND_PREFIX, Resource, ResourceType};
 
 /// The inbound listeners of all registered workloads.
 #[derive(Debug, Default)]
@@ -67,7 +59,8 @@ impl Inbound {
             for (name, (service, ports, members)) in wanted {
                 let same = |known: &InboundListener| {
                     // Labels say which policies are about them.
-                    let guarded = !index.access(&service.namespace).is_empty();
+                    let guarded = !index.access(&service.namespace).is_empty()
+                        || !index.authentication(&service.namespace).is_empty();
                     known.ports == ports && (!guarded || known.members == members)
                 };
                 if !self.listeners.get(&name).is_some_and(same) {
@@ -86,7 +79,8 @@ impl Inbound {
         }
         for (name, listener) in &mut self.listeners {
             let service = &listener.service;
-            let concerned = changed.contains(service) || who.contains(&service.namespace);
+            let concerned =
+                changed.contains(service) || who.iter().any(|it| reaches(it, &service.namespace));
             if concerned || due.contains(name) {
                 listener.make(index, name);
             }
@@ -95,10 +89,11 @@ impl Inbound {
 
     /// What proxies would refuse of the listeners in `namespaces`, were they made of `index`.
     pub(crate) fn judge(&self, index: &Index, namespaces: &BTreeSet<String>) -> Vec<Refused> {
-        let concerned = self
-            .listeners
-            .iter()
-            .filter(|(_, it)| namespaces.contains(&it.service.namespace));
+        let concerned = self.listeners.iter().filter(|(_, it)| {
+            namespaces
+                .iter()
+                .any(|from| reaches(from, &it.service.namespace))
+        });
         concerned
             .filter_map(|(name, it)| check(&it.build(index, name)))
             .collect()
@@ -180,11 +175,14 @@ fn listener(
 ) -> Resource {
     let single = ports.len() == 1;
     let mut detects = false;
+    let mut tells_tls = false;
     let mut filter_chains = Vec::new();
     for port in ports {
+        let mode = authentication::mode(index, service, members, *port);
+        tells_tls |= mode != MtlsMode::Disable;
         let protocol = protocol(index, service, *port, single);
         detects |= protocol == AppProtocol::Detect;
-        let mut chains = chains(*port, protocol, single);
+        let mut chains = chains(*port, protocol, single, mode);
         access::protect(&mut chains, index, service, members, *port);
         filter_chains.extend(chains);
     }
@@ -192,6 +190,12 @@ fn listener(
         "envoy.filters.listener.original_dst",
         &OriginalDst::default(),
     )];
+    if tells_tls {
+        listener_filters.push(listener_filter(
+            "envoy.filters.listener.tls_inspector",
+            &TlsInspector::default(),
+        ));
+    }
     if detects {
         listener_filters.push(listener_filter(
             "envoy.filters.listener.http_inspector",
@@ -290,7 +294,7 @@ pub fn preview(
 
 /// What proxies would refuse of one policy alone, on either kind of chain.
 pub(crate) fn trial(policy: &Object) -> Option<Refused> {
-    let mut filter_chains = chains(1, AppProtocol::Detect, true);
+    let mut filter_chains = chains(1, AppProtocol::Detect, true, MtlsMode::Disable);
     for chain in &mut filter_chains {
         access::protect_by(policy, chain);
     }
@@ -300,78 +304,6 @@ pub(crate) fn trial(policy: &Object) -> Option<Refused> {
         ..Listener::default()
     };
     check(&Resource::new(ResourceType::Listener, "trial", &listener))
-}
-
-fn chains(port: u16, protocol: AppProtocol, single: bool) -> Vec<FilterChain> {
-    let chain = |what: &str, protocols: &[&str]| FilterChain {
-        name: format!("{what}|{port}"),
-        filter_chain_match: Some(FilterChainMatch {
-            destination_port: (!single).then(|| u32_value(port.into())),
-            application_protocols: protocols.iter().map(|it| (*it).to_owned()).collect(),
-            ..FilterChainMatch::default()
-        }),
-        ..FilterChain::default()
-    };
-    let http = network_filter(HCM, &manager(port));
-    let tcp = network_filter(TCP_PROXY, &tcp_proxy(port));
-    match protocol {
-        AppProtocol::Tcp => vec![FilterChain {
-            filters: vec![tcp],
-            ..chain("tcp", &[])
-        }],
-        AppProtocol::Http | AppProtocol::Http2 | AppProtocol::Grpc => {
-            vec![FilterChain {
-                filters: vec![http],
-                ..chain("http", &[])
-            }]
-        }
-        AppProtocol::Detect => vec![
-            FilterChain {
-                filters: vec![http],
-                ..chain("http", &HTTP_PROTOCOLS)
-            },
-            FilterChain {
-                filters: vec![tcp],
-                ..chain("tcp", &[])
-            },
-        ],
-    }
-}
-
-fn manager(port: u16) -> HttpConnectionManager {
-    let name = format!("{INBOUND_CLUSTER_PREFIX}{port}");
-    let route = Route {
-        action: Some(Action::Route(RouteAction {
-            cluster_specifier: Some(ClusterSpecifier::Cluster(name.clone())),
-            // The downstream's sidecar bounds the request; two clocks would disagree.
-            timeout: Some(duration(std::time::Duration::ZERO)),
-            ..RouteAction::default()
-        })),
-        ..rules::everything(&name)
-    };
-    let routes = RouteConfiguration {
-        name: name.clone(),
-        virtual_hosts: vec![VirtualHost {
-            name: name.clone(),
-            domains: vec!["*".to_owned()],
-            routes: vec![route],
-            ..VirtualHost::default()
-        }],
-        ..RouteConfiguration::default()
-    };
-    HttpConnectionManager {
-        route_specifier: Some(RouteSpecifier::RouteConfig(routes)),
-        ..connection_manager(&name, FiltersUsed::default())
-    }
-}
-
-fn tcp_proxy(port: u16) -> TcpProxy {
-    let name = format!("{INBOUND_CLUSTER_PREFIX}{port}");
-    TcpProxy {
-        stat_prefix: name.clone(),
-        cluster_specifier: Some(TcpClusterSpecifier::Cluster(name)),
-        ..TcpProxy::default()
-    }
 }
 
 /// Said for form's sake: a sidecar binds where its own flag says.

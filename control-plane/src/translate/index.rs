@@ -19,6 +19,7 @@ pub struct Index {
     policies: HashMap<ObjectKey, Vec<Arc<Object>>>,
     slices: HashMap<ServiceName, Vec<Arc<Object>>>,
     access: HashMap<String, Vec<Arc<Object>>>,
+    authentication: HashMap<String, Vec<Arc<Object>>>,
 }
 
 impl Index {
@@ -48,6 +49,11 @@ impl Index {
                 Spec::AuthorizationPolicy(_) => {
                     let access = index.access.entry(meta.namespace.clone()).or_default();
                     access.push(Arc::clone(object));
+                }
+                Spec::AuthenticationPolicy(_) => {
+                    let namespace = meta.namespace.clone();
+                    let policies = index.authentication.entry(namespace).or_default();
+                    policies.push(Arc::clone(object));
                 }
                 spec => {
                     for parent in parents(spec) {
@@ -89,6 +95,13 @@ impl Index {
     /// `AuthorizationPolicy`s of a namespace.
     pub fn access(&self, namespace: &str) -> &[Arc<Object>] {
         self.access.get(namespace).map_or(&[], Vec::as_slice)
+    }
+
+    /// `AuthenticationPolicy`s of a namespace.
+    pub fn authentication(&self, namespace: &str) -> &[Arc<Object>] {
+        self.authentication
+            .get(namespace)
+            .map_or(&[], Vec::as_slice)
     }
 
     /// Slices of a `Service`.

@@ -5,8 +5,29 @@ use std::sync::Arc;
 
 use weft_config::gateway_api::precedence::route_rank;
 use weft_config::gateway_api::{Kind, Object, ObjectKey, Resources, ServiceName, ServiceRef};
+use weft_config::spiffe::{SpiffeId, TrustDomain};
 
 use super::index::{self, Index};
+use super::mesh_tls;
+
+/// What the mesh is called.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// What the names of its services end in, without dots at its ends: `cluster.local`.
+    pub domain: Arc<str>,
+    /// The trust domain of its workloads.
+    pub trust_domain: TrustDomain,
+}
+
+/// As in Kubernetes and Istio.
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            domain: "cluster.local".into(),
+            trust_domain: TrustDomain::default(),
+        }
+    }
+}
 
 /// The whole argument of a service's translation.
 #[derive(Clone, Debug)]
@@ -15,6 +36,8 @@ pub struct UnitInputs {
     pub service: ServiceRef,
     /// The cluster's domain.
     pub domain: Arc<str>,
+    /// Who its workloads may be; none where it has no sidecars.
+    pub identities: Vec<SpiffeId>,
     /// Its routes, the oldest first.
     pub routes: Vec<Arc<Object>>,
     /// Policies that name the service or one of its routes, the oldest first.
@@ -30,10 +53,11 @@ pub struct UnitInputs {
 
 impl UnitInputs {
     /// Gathers what concerns `service`.
-    pub fn gather(index: &Index, service: &ServiceRef, domain: &Arc<str>) -> Self {
+    pub fn gather(index: &Index, service: &ServiceRef, names: &Names) -> Self {
         let mut inputs = Self {
             service: service.clone(),
-            domain: Arc::clone(domain),
+            domain: Arc::clone(&names.domain),
+            identities: mesh_tls::identities(index, service, &names.trust_domain),
             routes: index.routes(service).to_vec(),
             policies: Vec::new(),
             objects: Resources::new(),
@@ -90,6 +114,7 @@ impl UnitInputs {
         };
         self.service == other.service
             && self.domain == other.domain
+            && self.identities == other.identities
             && same(&self.routes, &other.routes)
             && same(&self.policies, &other.policies)
             && self.objects.len() == other.objects.len()

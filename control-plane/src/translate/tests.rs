@@ -29,7 +29,7 @@ fn resources(yaml: &str) -> Resources {
 }
 
 fn translated(yaml: &str, workloads: Vec<Arc<Registration>>) -> Translated {
-    let mut translator = Translator::new("cluster.local".into());
+    let mut translator = Translator::new(crate::translate::Names::default());
     translator.set_resources(resources(yaml));
     let discovered = Discovered {
         workloads,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use weft_config::gateway_api::authentication_policy::ROOT_NAMESPACE;
 use weft_config::gateway_api::{Kind, ObjectKey, Resources, ServiceName, ServiceRef, Spec};
 
 use super::concern::{Concerns, Difference, differences};
@@ -10,7 +11,7 @@ use super::discovered::Discovered;
 use super::endpoints::{self, EndpointAt};
 use super::inbound::{self, Inbound};
 use super::index::Index;
-use super::inputs::UnitInputs;
+use super::inputs::{Names, UnitInputs};
 use super::refused::{Refused, Unservable, check};
 use super::unit::{self, PortParts};
 use crate::snapshot::{PortUnit, Resource, ResourceType, ServiceUnit};
@@ -18,7 +19,7 @@ use crate::snapshot::{PortUnit, Resource, ResourceType, ServiceUnit};
 /// Keeps what was translated, to be shared by the next state.
 #[derive(Debug)]
 pub struct Translator {
-    domain: Arc<str>,
+    names: Names,
     index: Arc<Index>,
     discovered: Discovered,
     units: BTreeMap<ServiceName, Translation>,
@@ -63,10 +64,10 @@ pub struct Translated {
 }
 
 impl Translator {
-    /// Nothing translated yet. `domain` is the cluster's.
-    pub fn new(domain: Arc<str>) -> Self {
+    /// Nothing translated yet.
+    pub fn new(names: Names) -> Self {
         Self {
-            domain,
+            names,
             index: Arc::default(),
             discovered: Discovered::default(),
             units: BTreeMap::new(),
@@ -88,10 +89,19 @@ impl Translator {
         for difference in differences(self.index.resources(), &resources) {
             self.due.extend(self.concerns.of(&difference));
             namespaces.extend(who_may_call(&difference));
+            if difference.key.kind == Kind::AuthenticationPolicy {
+                // It says of endpoints how they are spoken to.
+                let all = self.index.services().keys();
+                let of = |name: &&ServiceName| reaches(&difference.key.namespace, &name.namespace);
+                self.due.extend(all.filter(of).cloned());
+            }
         }
         self.index = Arc::new(Index::new(resources));
         // Without policies there is nothing that a service could change.
-        let guarded = |policy: bool, name: &String| policy || !self.index.access(name).is_empty();
+        let guarded = |policy: bool, name: &String| {
+            let index = &self.index;
+            policy || !index.access(name).is_empty() || !index.authentication(name).is_empty()
+        };
         let guarded = namespaces
             .into_iter()
             .filter(|(policy, name)| guarded(*policy, name));
@@ -134,7 +144,7 @@ impl Translator {
             let Some(service) = index.services().get(&name) else {
                 continue; // It goes, or never was.
             };
-            let inputs = UnitInputs::gather(&index, service, &self.domain);
+            let inputs = UnitInputs::gather(&index, service, &self.names);
             for part in unit::build(&inputs) {
                 unservable.extend(check_parts(&part).into_iter().map(|refused| Unservable {
                     causes: causes.clone(),
@@ -158,7 +168,7 @@ impl Translator {
                 self.concerns.forget(name);
                 continue;
             };
-            let inputs = UnitInputs::gather(&index, service, &self.domain);
+            let inputs = UnitInputs::gather(&index, service, &self.names);
             let endpoints = endpoints::endpoints_of(&index, discovered, service);
             self.concerns.note(&inputs);
             let addresses = addresses(&index, service);
@@ -214,6 +224,7 @@ impl Translation {
             outbound: part.outbound.clone(),
             consumers: part.consumers.clone(),
             cluster: Arc::clone(&part.cluster),
+            mesh_cluster: part.mesh_cluster.clone(),
             endpoints: self.endpoint_resource(part, &endpoints, &mut refused),
         });
         let unit = ServiceUnit {
@@ -261,10 +272,17 @@ impl Translation {
 fn who_may_call(difference: &Difference) -> Option<(bool, String)> {
     let key = &difference.key;
     match key.kind {
-        Kind::AuthorizationPolicy => Some((true, key.namespace.clone())),
+        Kind::AuthorizationPolicy | Kind::AuthenticationPolicy => {
+            Some((true, key.namespace.clone()))
+        }
         Kind::Service | Kind::MeshService => Some((false, key.namespace.clone())),
         _ => None,
     }
+}
+
+/// Whether a policy in one namespace may be about services in another.
+pub(super) fn reaches(policy: &str, service: &str) -> bool {
+    policy == service || policy == ROOT_NAMESPACE
 }
 
 fn check_parts(part: &PortParts) -> Vec<Refused> {
@@ -274,7 +292,8 @@ fn check_parts(part: &PortParts) -> Vec<Refused> {
         let listeners = listeners.map(|listener| listener.named(name));
         listeners.chain(outbound.route.iter().map(|route| route.resource()))
     });
-    let resources = std::iter::once(Arc::clone(&part.cluster)).chain(outbounds);
+    let clusters = std::iter::once(&part.cluster).chain(&part.mesh_cluster);
+    let resources = clusters.cloned().chain(outbounds);
     resources.filter_map(|resource| check(&resource)).collect()
 }
 

@@ -7,6 +7,7 @@ use prost::Message;
 use weft_config::gateway_api::resources::PortView;
 use weft_config::gateway_api::{AppProtocol, Kind, Object, Spec};
 use weft_xds_proto::any;
+use weft_xds_proto::pb::envoy::config::cluster::v3::Cluster;
 use weft_xds_proto::pb::envoy::config::core::v3::TrafficDirection;
 use weft_xds_proto::pb::envoy::config::listener::v3::{ApiListener, Listener};
 use weft_xds_proto::pb::envoy::config::route::v3::Route;
@@ -14,7 +15,7 @@ use weft_xds_proto::pb::envoy::config::route::v3::Route;
 use super::inputs::UnitInputs;
 use super::policies::RoutePolicy;
 use super::rules::{self, Shares};
-use super::{cluster, filters, grpc, http, index, tcp, template};
+use super::{cluster, filters, grpc, http, index, mesh_tls, tcp, template};
 use crate::snapshot::proto::{FAULT, FiltersUsed, LOCAL_RATE_LIMIT, rds_connection_manager};
 use crate::snapshot::{
     ListenerTemplate, Outbound, Resource, ResourceType, RouteUnit, encode_routes,
@@ -27,6 +28,8 @@ pub(crate) struct PortParts {
     pub(crate) outbound: Outbound,
     pub(crate) consumers: BTreeMap<Arc<str>, Outbound>,
     pub(crate) cluster: Arc<Resource>,
+    /// The cluster for sidecars that have an identity.
+    pub(crate) mesh_cluster: Option<Arc<Resource>>,
 }
 
 impl PortParts {
@@ -65,6 +68,14 @@ fn build_port(inputs: &UnitInputs, view: &PortView) -> PortParts {
     let name = inputs.resource_name(&inputs.service.name, view.port);
     let policy = RoutePolicy::of_service(inputs, view.name.as_deref());
     let cluster = cluster::cluster(&name, view.app_protocol, &policy);
+    let encoded =
+        |cluster: &Cluster| Arc::new(Resource::new(ResourceType::Cluster, name.as_str(), cluster));
+    let mesh_cluster = (!inputs.identities.is_empty()).then(|| {
+        encoded(&Cluster {
+            transport_socket_matches: vec![mesh_tls::towards(&inputs.identities)],
+            ..cluster.clone()
+        })
+    });
     let attached: Vec<&Object> = inputs
         .routes
         .iter()
@@ -92,11 +103,8 @@ fn build_port(inputs: &UnitInputs, view: &PortView) -> PortParts {
             .into_iter()
             .map(|namespace| (namespace.into(), of_namespace(namespace)))
             .collect(),
-        cluster: Arc::new(Resource::new(
-            ResourceType::Cluster,
-            name.as_str(),
-            &cluster,
-        )),
+        cluster: encoded(&cluster),
+        mesh_cluster,
     }
 }
 

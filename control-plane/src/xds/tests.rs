@@ -48,6 +48,7 @@ fn unit(name: &str, version: &str) -> ServiceUnit {
             },
             consumers: Default::default(),
             cluster: resource(ResourceType::Cluster, &value("cluster")),
+            mesh_cluster: None,
             endpoints: resource(ResourceType::Endpoint, b"endpoints"),
         }],
     }

@@ -138,7 +138,7 @@ impl Cluster {
         self.terms.load().config.clone()
     }
 
-    /// Whether `endpoint` is a sidecar's: the hop to it is HTTP/2, whatever the applications speak.
+    /// Whether `endpoint` is a sidecar's.
     pub fn is_mesh(&self, endpoint: &EndpointState) -> bool {
         let terms = self.terms.load();
         let tls = terms.tls_of(&endpoint.socket_labels);

@@ -43,8 +43,10 @@ pub struct ClientContext {
 /// What is spoken inside of a connection to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inside {
-    /// HTTP.
-    Http,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
     /// Bytes that nobody looks into.
     Bytes,
 }
@@ -52,7 +54,8 @@ pub enum Inside {
 /// One for each of [`Inside`]; they differ in the protocols that are offered, and only between sidecars.
 #[derive(Debug)]
 struct Clients {
-    http: Arc<ClientConfig>,
+    http1: Arc<ClientConfig>,
+    http2: Arc<ClientConfig>,
     bytes: Arc<ClientConfig>,
 }
 
@@ -193,7 +196,8 @@ impl ClientContext {
         let revision = own.chain(trust).sum();
         let made = self.made.get(revision, || self.make())?;
         Ok(match inside {
-            Inside::Http => made.http.clone(),
+            Inside::Http1 => made.http1.clone(),
+            Inside::Http2 => made.http2.clone(),
             Inside::Bytes => made.bytes.clone(),
         })
     }
@@ -211,7 +215,8 @@ impl ClientContext {
         if !self.config.is_mesh() {
             let one = Arc::new(made);
             return Ok(Clients {
-                http: one.clone(),
+                http1: one.clone(),
+                http2: one.clone(),
                 bytes: one,
             });
         }
@@ -221,7 +226,8 @@ impl ClientContext {
             Arc::new(made)
         };
         Ok(Clients {
-            http: offering(&[mesh_alpn::HTTP, "h2"]),
+            http1: offering(&[mesh_alpn::HTTP, "http/1.1"]),
+            http2: offering(&[mesh_alpn::HTTP, "h2"]),
             bytes: offering(&[mesh_alpn::TCP]),
         })
     }

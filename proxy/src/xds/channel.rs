@@ -63,7 +63,7 @@ async fn encrypted(
         &context,
         Plain::Tcp(socket),
         ip,
-        Inside::Http,
+        Inside::Http2,
         CONNECT_TIMEOUT,
     );
     shaken.await.map(TokioIo::new).map_err(io::Error::other)

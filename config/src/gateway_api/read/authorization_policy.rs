@@ -20,7 +20,7 @@ pub(crate) fn authorization_policy(
     cx: &mut Reader<'_>,
     fields: &mut Fields<'_>,
 ) -> Option<AuthorizationPolicy> {
-    let target_refs = targets(cx, fields);
+    let target_refs = targets(cx, fields, "AuthorizationPolicy");
     let action = fields
         .get("action")
         .and_then(|item| item.choice(cx, &[("Allow", Action::Allow), ("Deny", Action::Deny)]));
@@ -52,7 +52,11 @@ pub(crate) fn authorization_policy(
 }
 
 /// `targetRefs`: services alone, for it is their side that judges.
-fn targets(cx: &mut Reader<'_>, fields: &mut Fields<'_>) -> Vec<PolicyTarget> {
+pub(super) fn targets(
+    cx: &mut Reader<'_>,
+    fields: &mut Fields<'_>,
+    kind: &str,
+) -> Vec<PolicyTarget> {
     let Some(list) = fields.get("targetRefs") else {
         if let Some(item) = fields.get("targetRef") {
             item.fault(cx, "is a list here: write `targetRefs: [{…}]`");
@@ -61,7 +65,10 @@ fn targets(cx: &mut Reader<'_>, fields: &mut Fields<'_>) -> Vec<PolicyTarget> {
     };
     let targets = reference::target_refs(cx, fields);
     if targets.iter().any(|target| !target.kind.is_service()) {
-        list.fault(cx, "an AuthorizationPolicy attaches to a Service or MeshService: the side that is called judges, by `paths` and `hosts` where it is about routes");
+        let rule = format!(
+            "an {kind} attaches to a Service or MeshService: the side that is called judges"
+        );
+        list.fault(cx, rule);
     }
     targets
 }

@@ -152,6 +152,16 @@ fn workloads(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<MeshDiscovery> {
         );
     }
     let selector = metadata::labels(cx, &mut fields, "selector");
+    let service_accounts = fields.get("serviceAccounts").map(|list| {
+        let accounts = list.each(cx, 1, 64, |cx, item| check::subdomain(cx, item));
+        check::unique(cx, &list, &accounts, "the service account", |it| {
+            Some(it.clone())
+        });
+        accounts
+    });
     fields.finish(cx);
-    Some(MeshDiscovery::Workloads(WorkloadDiscovery { selector }))
+    Some(MeshDiscovery::Workloads(WorkloadDiscovery {
+        selector,
+        service_accounts: service_accounts.unwrap_or_default(),
+    }))
 }

@@ -172,6 +172,13 @@ spec:
   maxActive: 10
 ---
 apiVersion: mesh.weft.dev/v1alpha1
+kind: AuthenticationPolicy
+metadata: {name: web}
+spec:
+  targetRefs: [{group: "", kind: Service, name: web, sectionName: http}]
+  mtls: {mode: STRICT}
+---
+apiVersion: mesh.weft.dev/v1alpha1
 kind: AuthorizationPolicy
 metadata: {name: web}
 spec:

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use http::header::HOST;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -29,15 +29,21 @@ use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
-use super::sidecar::Sidecar;
+use super::proof;
+use super::sidecar::{Joining, Sidecar};
+use crate::api::model::{TokenCreated, TokenRequest};
 use crate::app::Running;
+use crate::cli::client::Client as ApiClient;
 
 /// The port that every service of the sample has in the mesh.
 pub(super) const SERVICE_PORT: u16 = 9080;
 
+/// Where traffic enters the mesh.
+const ENTRANCE: &str = "storefront";
+
 /// Service, version, and the services that it asks.
 const WORKLOADS: [(&str, &str, &[&str]); 5] = [
-    ("storefront", "v1", &["catalog", "reviews"]),
+    (ENTRANCE, "v1", &["catalog", "reviews"]),
     ("catalog", "v1", &[]),
     ("reviews", "v1", &["ratings"]),
     ("reviews", "v2", &["ratings"]),
@@ -62,14 +68,29 @@ impl Sample {
     ///
     /// # Errors
     /// If a port cannot be bound, or a sidecar does not start or does not get ready.
-    pub(super) async fn start(control_plane: &Running, folder: &Path) -> anyhow::Result<Self> {
-        let xds = format!("http://{}", control_plane.xds_address());
-        let workloads = try_join_all(
-            WORKLOADS
-                .iter()
-                .map(|(name, version, asks)| Workload::start(name, version, asks, &xds, folder)),
-        )
-        .await?;
+    pub(super) async fn start(
+        control_plane: &Running,
+        client: &ApiClient,
+        folder: &Path,
+    ) -> anyhow::Result<Self> {
+        let trust_bundle = folder.join("root-cert.pem");
+        let bundle = control_plane.mesh().authority().bundle();
+        let roots = bundle.borrow().pem().to_owned();
+        std::fs::write(&trust_bundle, roots).context("writing the mesh's roots")?;
+        let secure = format!("https://{}", control_plane.secure_address());
+        let (secure, trust_bundle) = (&secure, &trust_bundle);
+        let start = |(name, version, asks): &(&'static str, &'static str, _)| {
+            let (name, version, asks) = (*name, *version, *asks);
+            async move {
+                let joining = Joining {
+                    control_plane: secure.clone(),
+                    trust_bundle: trust_bundle.clone(),
+                    token: token(client, name).await?,
+                };
+                Workload::start(name, version, asks, &joining, folder).await
+            }
+        };
+        let workloads = try_join_all(WORKLOADS.iter().map(start)).await?;
         let sample = Self { workloads };
         try_join_all(sample.workloads.iter().map(|w| w.sidecar.ready())).await?;
         Ok(sample)
@@ -77,7 +98,7 @@ impl Sample {
 
     /// The inbound address of the storefront's sidecar, where traffic enters.
     pub(super) fn entrance(&self) -> SocketAddr {
-        let storefront = self.workloads.iter().find(|w| w.name == "storefront");
+        let storefront = self.workloads.iter().find(|w| w.name == ENTRANCE);
         storefront
             .expect("the list of workloads names a storefront")
             .sidecar
@@ -91,6 +112,13 @@ impl Sample {
         self.workloads
             .iter()
             .map(|w| (w.name, w.version, w.sidecar.admin()))
+    }
+
+    /// Whether the sidecars behind the entrance took TLS of the mesh, and take nothing else.
+    pub(super) async fn speaks_mtls(&self) -> bool {
+        let inner = self.workloads.iter().filter(|it| it.name != ENTRANCE);
+        let proofs = inner.map(|it| proof::takes_mtls_alone(&it.sidecar));
+        join_all(proofs).await.into_iter().all(|proved| proved)
     }
 
     /// Ends the sidecars, then the workloads.
@@ -107,7 +135,7 @@ impl Workload {
         name: &'static str,
         version: &'static str,
         asks: &'static [&'static str],
-        xds: &str,
+        joining: &Joining,
         folder: &Path,
     ) -> anyhow::Result<Self> {
         let socket = TcpListener::bind("127.0.0.1:0")
@@ -120,7 +148,7 @@ impl Workload {
             name,
             version,
             app_port,
-            xds,
+            joining,
             &folder.join(format!("{name}-{version}")),
         )
         .await?;
@@ -135,6 +163,19 @@ impl Workload {
             server,
         })
     }
+}
+
+/// A join token for the service account `name`.
+async fn token(client: &ApiClient, name: &str) -> anyhow::Result<String> {
+    let request = TokenRequest {
+        namespace: "default".to_owned(),
+        service_account: name.to_owned(),
+        ttl_seconds: 60,
+        uses: 1,
+    };
+    let made = client.post_bytes("/v1/tokens", &request).await?;
+    let made: TokenCreated = serde_json::from_slice(&made)?;
+    Ok(made.token)
 }
 
 async fn serve(socket: TcpListener, answerer: Arc<Answerer>) {

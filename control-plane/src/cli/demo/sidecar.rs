@@ -25,6 +25,16 @@ pub(super) struct Sidecar {
     log: JoinHandle<()>,
 }
 
+/// Where a sidecar finds its mesh, and what it shows there.
+pub(super) struct Joining {
+    /// Where xDS and signing are served over TLS.
+    pub(super) control_plane: String,
+    /// The file with the mesh's roots.
+    pub(super) trust_bundle: PathBuf,
+    /// The token that proves which service it is.
+    pub(super) token: String,
+}
+
 /// Where it listens, as it says itself.
 #[derive(Default)]
 struct Addresses {
@@ -43,7 +53,7 @@ impl Sidecar {
         service: &str,
         version: &str,
         app_port: u16,
-        xds: &str,
+        joining: &Joining,
         state_dir: &Path,
     ) -> anyhow::Result<Self> {
         let program = program()?;
@@ -55,7 +65,11 @@ impl Sidecar {
         }
         let mut command = Command::new(&program);
         command
-            .args(arguments(service, version, app_port, xds))
+            .args(arguments(service, version, app_port, joining))
+            // Not an argument, which everybody on the machine could read.
+            .env("WEFT_JOIN_TOKEN", &joining.token)
+            .arg("--trust-bundle")
+            .arg(&joining.trust_bundle)
             .arg("--state-dir")
             .arg(state_dir)
             .stdin(Stdio::null())
@@ -123,8 +137,8 @@ impl Sidecar {
             .expect("start returns only with all addresses known")
     }
 
-    /// Where it says whether it is ready.
-    fn metrics(&self) -> SocketAddr {
+    /// Where it says whether it is ready, and what it counts.
+    pub(super) fn metrics(&self) -> SocketAddr {
         self.addresses
             .metrics
             .expect("start returns only with all addresses known")
@@ -218,9 +232,9 @@ fn program() -> anyhow::Result<PathBuf> {
 }
 
 /// A sidecar on free ports of loopback, which says in its log which they are.
-fn arguments(service: &str, version: &str, app_port: u16, xds: &str) -> Vec<String> {
+fn arguments(service: &str, version: &str, app_port: u16, joining: &Joining) -> Vec<String> {
     let mut arguments = vec![
-        format!("--control-plane={xds}"),
+        format!("--control-plane={}", joining.control_plane),
         format!("--service={service}"),
         format!("--label=version={version}"),
         format!("--app-port={app_port}"),

@@ -30,7 +30,7 @@ pub(super) struct Summary {
     pub canary_percent: u32,
     /// What went wrong with the canary, if anything did.
     pub trouble: Option<String>,
-    /// Whether the sidecars spoke mTLS with each other.
+    /// Whether all sidecars but the one where traffic enters took mTLS of others, and refused plain text.
     pub mtls: bool,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Latency {
 }
 
 impl Summary {
-    pub(super) fn new(counts: &Counts, story: State) -> Self {
+    pub(super) fn new(counts: &Counts, story: State, mtls: bool) -> Self {
         let mut services: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
         for ((service, version), count) in &counts.served {
             services
@@ -68,7 +68,7 @@ impl Summary {
             revisions: story.revisions,
             canary_percent: story.percent,
             trouble: story.trouble,
-            mtls: false,
+            mtls,
         }
     }
 
@@ -107,9 +107,10 @@ impl Summary {
             latency.max
         )?;
         say!(
-            "canary at {} %, {} acknowledged by all, mTLS off",
+            "canary at {} %, {} acknowledged by all, mTLS {}",
             self.canary_percent,
-            count(self.revisions.len(), "revision")
+            count(self.revisions.len(), "revision"),
+            if self.mtls { "on" } else { "off" }
         )?;
         for why in self.first_failures.iter().chain(&self.trouble) {
             say!("failed: {why}")?;

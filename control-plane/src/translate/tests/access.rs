@@ -435,7 +435,7 @@ fn a_policy_is_about_what_it_names_what_selects_the_same_workloads_or_the_namesp
 #[test]
 fn a_policy_that_comes_later_reaches_listeners_that_are_served() {
     let yaml = service("reviews", "app: reviews");
-    let mut translator = Translator::new("cluster.local".into());
+    let mut translator = Translator::new(crate::translate::Names::default());
     translator.set_resources(resources(&yaml));
     let discovered = Discovered {
         workloads: vec![workload("reviews", "v1", 1)],
@@ -454,7 +454,7 @@ fn a_policy_that_comes_later_reaches_listeners_that_are_served() {
 
 #[test]
 fn what_proxies_would_refuse_is_found_before_it_is_stored() {
-    let mut translator = Translator::new("cluster.local".into());
+    let mut translator = Translator::new(crate::translate::Names::default());
     let yaml = service("reviews", "app: reviews");
     translator.set_resources(resources(&yaml));
     let many = |list: usize| {

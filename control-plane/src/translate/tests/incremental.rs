@@ -5,7 +5,7 @@ use super::*;
 /// A translator that knows `yaml`, and the state.
 fn knowing(yaml: &str) -> (Translator, Resources) {
     let state = resources(yaml);
-    let mut translator = Translator::new("cluster.local".into());
+    let mut translator = Translator::new(crate::translate::Names::default());
     translator.set_resources(state.clone());
     translator.translate(&Discovered::default());
     (translator, state)

@@ -12,7 +12,7 @@ fn refused_route() -> String {
 
 #[test]
 fn a_state_is_judged_before_it_is_stored() {
-    let mut translator = Translator::new("cluster.local".into());
+    let mut translator = Translator::new(crate::translate::Names::default());
     translator.set_resources(resources(&service("cart", "app: cart")));
     translator.translate(&Discovered::default());
     let faults = translator.judge(&resources(&refused_route()));
@@ -34,7 +34,7 @@ fn a_state_is_judged_before_it_is_stored() {
 
 #[test]
 fn the_last_good_form_is_served_for_as_long_as_the_newest_would_be_refused() {
-    let mut translator = Translator::new("cluster.local".into());
+    let mut translator = Translator::new(crate::translate::Names::default());
     translator.set_resources(resources(&service("cart", "app: cart")));
     let good = translator.translate(&Discovered::default());
     translator.set_resources(resources(&refused_route()));
@@ -51,7 +51,7 @@ fn the_last_good_form_is_served_for_as_long_as_the_newest_would_be_refused() {
 
 #[test]
 fn a_service_that_never_was_good_is_not_served() {
-    let mut translator = Translator::new("cluster.local".into());
+    let mut translator = Translator::new(crate::translate::Names::default());
     translator.set_resources(resources(&refused_route()));
     let done = translator.translate(&Discovered::default());
     assert!(done.units.is_empty());

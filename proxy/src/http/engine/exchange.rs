@@ -114,6 +114,8 @@ pub(crate) struct Attempt {
     pub(super) up: Option<UpStream>,
     /// Whether it goes over HTTP/2.
     pub(super) http2: bool,
+    /// Whether it is a tunnel, whose bytes nobody looks into.
+    pub(super) opaque: bool,
     /// How often the endpoint said that it had not begun.
     pub(super) not_begun: u8,
     /// Whether a pooled connection found dead was already replaced.
@@ -134,6 +136,7 @@ impl Attempt {
         PoolKey {
             endpoint,
             http2: self.http2,
+            opaque: self.opaque,
         }
     }
 }

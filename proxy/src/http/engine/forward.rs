@@ -73,6 +73,7 @@ impl Engine {
         };
         let fresh = exchange.needs_fresh();
         exchange.attempt.http2 = exchange.goes_over_http2(cluster, endpoint);
+        exchange.attempt.opaque = exchange.asks.connect;
         let pool = exchange.attempt.pool(endpoint.id);
         let needs_settings = exchange.needs_settings();
         if !fresh && let Some(up) = self.take_idle(pool, cluster) {
@@ -278,8 +279,8 @@ impl Exchange {
         !self.asks.connect
             && match cluster.config().protocol {
                 UpstreamProtocol::Http2 => true,
-                _ if cluster.is_mesh(endpoint) => true,
-                UpstreamProtocol::Http1 => false,
+                // A sidecar knows what its application speaks where the cluster says so.
+                UpstreamProtocol::Http1 => cluster.is_mesh(endpoint),
                 UpstreamProtocol::Downstream => self.head.version() == Version::Http2,
             }
     }

@@ -40,6 +40,8 @@ pub(crate) struct PoolKey {
     pub(super) endpoint: EndpointId,
     /// Whether its connections are shared.
     pub(super) http2: bool,
+    /// Whether its connections become tunnels: none of them is ever at rest.
+    pub(super) opaque: bool,
 }
 
 /// The pools of one worker.
@@ -142,10 +144,10 @@ impl Pools {
         endpoint: &Arc<EndpointState>,
         open: BreakerGuard,
     ) -> Action {
-        // What is not shared and leads to a sidecar is a tunnel: HTTP goes to it over HTTP/2.
-        let inside = match pool.http2 || !cluster.is_mesh(endpoint) {
-            true => Inside::Http,
-            false => Inside::Bytes,
+        let inside = match (pool.http2, pool.opaque) {
+            (true, _) => Inside::Http2,
+            (false, false) => Inside::Http1,
+            (false, true) => Inside::Bytes,
         };
         let (config, dial) = cluster.dial(endpoint, inside);
         let attempt = ConnectAttempt {

@@ -42,7 +42,7 @@ pub(super) async fn shake(
     let (server, client) = (secrets.server(down), secrets.client(up));
     let (near, far) = sockets().await;
     let accepting = accept(&server, far, Vec::new(), None);
-    let connecting = connect(&client, near, None, Inside::Http, LIMIT);
+    let connecting = connect(&client, near, None, Inside::Http2, LIMIT);
     tokio::join!(accepting, connecting)
 }
 
@@ -68,7 +68,7 @@ async fn hello(
     let (near, far) = sockets().await;
     let (down, up) = tokio::join!(
         accept(server, far, Vec::new(), None),
-        connect(client, near, None, Inside::Http, LIMIT)
+        connect(client, near, None, Inside::Http2, LIMIT)
     );
     let (mut down, mut up) = (down?, up?);
     down.write_all(b"hello").await.unwrap();
@@ -316,7 +316,7 @@ async fn a_named_secret_takes_over_without_a_new_context() {
     let (near, far) = sockets().await;
     let (early, _) = tokio::join!(
         accept(&server, far, Vec::new(), None),
-        connect(&client, near, None, Inside::Http, LIMIT)
+        connect(&client, near, None, Inside::Http2, LIMIT)
     );
     assert!(
         matches!(early, Err(HandshakeError::NotReady(_))),
@@ -327,7 +327,7 @@ async fn a_named_secret_takes_over_without_a_new_context() {
         let (near, far) = sockets().await;
         let (down, up) = tokio::join!(
             accept(&server, far, Vec::new(), None),
-            connect(&client, near, None, Inside::Http, LIMIT)
+            connect(&client, near, None, Inside::Http2, LIMIT)
         );
         down.unwrap();
         let peer = up.unwrap().facts().peer.clone().unwrap();

@@ -11,6 +11,7 @@ use crate::diag::{Diagnostics, FieldPath};
 use crate::endpoint::EndpointSet;
 use crate::listener::Listener;
 use crate::route::RouteTable;
+use crate::secret::Secret;
 
 /// A resource of one of the kinds that a proxy asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +24,8 @@ pub enum Resource {
     Cluster(Arc<Cluster>),
     /// EDS, with the name of the resource.
     Endpoints(Arc<str>, Arc<EndpointSet>),
+    /// SDS.
+    Secret(Arc<Secret>),
 }
 
 impl Resource {
@@ -49,6 +52,10 @@ impl Resource {
                 let name = proto.cluster_name.as_str().into();
                 EndpointSet::parse(&proto, at, diag).map(|it| Self::Endpoints(name, it.into()))
             }
+            type_url::SECRET => {
+                let proto = unpack(packed, at, diag)?;
+                Secret::parse(&proto, at, diag).map(|it| Self::Secret(it.into()))
+            }
             other => {
                 diag.fault(
                     at.clone(),
@@ -66,6 +73,7 @@ impl Resource {
             Self::Route(table) => &table.name,
             Self::Cluster(cluster) => &cluster.name,
             Self::Endpoints(name, _) => name,
+            Self::Secret(secret) => &secret.name,
         }
     }
 }

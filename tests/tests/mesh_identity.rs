@@ -9,6 +9,7 @@ use weft_control_plane::app::Config as ControlPlaneConfig;
 use weft_control_plane::identity::Lifetimes;
 use weft_tests::client::{get, served_by};
 use weft_tests::eventually;
+use weft_tests::pki::Pki;
 use weft_tests::upstream::Upstream;
 use weft_tests::weave::{Mesh, Sidecar, workload_service};
 
@@ -153,6 +154,49 @@ async fn a_policy_says_whether_who_is_nobody_gets_in() -> anyhow::Result<()> {
     .await;
     expect_served(&caller, "web", "web").await?;
     for sidecar in [nobody, caller, web] {
+        sidecar.stop().await;
+    }
+    mesh.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_root_is_trusted_beside_the_old_one() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let ca_dir = folder.path().join("ca");
+    let mesh = Mesh::start_with(ControlPlaneConfig {
+        ca_dir: Some(ca_dir.clone()),
+        ..ControlPlaneConfig::for_demo()
+    })
+    .await?;
+    let app = Upstream::http("web").await;
+    let services = workload_service("web", 80, "app: web") + &policy("STRICT");
+    mesh.apply(&services).await?;
+    let web = member(&mesh, "web", Some(app.address())).await?;
+    let mut config = mesh.member_config("caller", "v1", None).await?;
+    config.admin = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let caller = Sidecar::start(config).await?;
+    eventually("the workload answers", || {
+        expect_served(&caller, "web", "web")
+    })
+    .await;
+
+    let roots = ca_dir.join("root-cert.pem");
+    Pki::new(folder.path())?;
+    let another = std::fs::read_to_string(folder.path().join("ca.pem"))?;
+    let both = std::fs::read_to_string(&roots)? + &another;
+    std::fs::write(ca_dir.join("next"), both)?;
+    std::fs::rename(ca_dir.join("next"), &roots)?;
+    let admin = caller.proxy().admin_address().context("no admin page")?;
+    eventually("both roots are trusted", || async {
+        let page = get(admin, "localhost", "/certs").await?;
+        let page = String::from_utf8(page.into_body().to_vec())?;
+        ensure!(page.contains("CN=test root"), "{page}");
+        Ok(())
+    })
+    .await;
+    expect_served(&caller, "web", "web").await?;
+    for sidecar in [caller, web] {
         sidecar.stop().await;
     }
     mesh.stop().await;

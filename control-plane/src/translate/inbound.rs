@@ -5,6 +5,7 @@ mod chains;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use weft_config::gateway_api::service::TargetPort;
 use weft_config::gateway_api::{AppProtocol, MtlsMode, Object, ServiceName, ServiceRef, Spec};
@@ -22,7 +23,7 @@ use super::endpoints::{is_member, likely_member};
 use super::index::Index;
 use super::refused::{Refused, check};
 use super::translator::reaches;
-use crate::snapshot::proto::{address, listener_filter};
+use crate::snapshot::proto::{address, duration, listener_filter};
 use crate::snapshot::{INBOUND_PREFIX, Resource, ResourceType};
 
 /// The inbound listeners of all registered workloads.
@@ -210,6 +211,9 @@ fn listener(
         )))),
         traffic_direction: TrafficDirection::Inbound.into(),
         listener_filters,
+        // Where the server speaks first a client is silent until it did. One that still is belongs to no sidecar.
+        listener_filters_timeout: Some(duration(DETECTION_TIMEOUT)),
+        continue_on_listener_filters_timeout: true,
         filter_chains,
         ..Listener::default()
     };
@@ -305,6 +309,9 @@ pub(crate) fn trial(policy: &Object) -> Option<Refused> {
     };
     check(&Resource::new(ResourceType::Listener, "trial", &listener))
 }
+
+/// How long the first bytes are waited for. A sidecar sends its ClientHello at once, but the network may be slow.
+const DETECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Said for form's sake: a sidecar binds where its own flag says.
 const INBOUND_PORT: u16 = 15006;

@@ -91,6 +91,7 @@ impl Plan {
                 inbound: None,
                 introduction: None,
                 access_log: None,
+                trust_domain: None,
                 node,
             },
             files: files.collect(),
@@ -138,6 +139,10 @@ impl Plan {
                 introduction: inbound.is_none().then(|| mesh.inbound_name().into()),
                 inbound,
                 access_log: mesh.access_log.clone(),
+                trust_domain: mesh
+                    .identity
+                    .as_ref()
+                    .map(|it| it.id.trust_domain().clone()),
                 node: workload.node(admin),
             },
             files: Vec::new(),

@@ -13,6 +13,8 @@ use weft_config::cluster::{self, ClusterName, Discovery};
 use weft_config::endpoint::EndpointSet;
 use weft_config::listener::Listener;
 use weft_config::route::RouteTable;
+use weft_config::secret::{SecretKind, Validation};
+use weft_config::tls::SecretName;
 
 use super::demand::{Demand, LastUse};
 use super::entries::{ClusterEntry, ListenerEntry, Names, TableEntry, Versions};
@@ -127,6 +129,12 @@ impl Builder {
             unknown: UnknownClusters::DoNotExist,
             to_resolve: Vec::new(),
         }
+    }
+
+    /// Whom the workload trusts in its mesh from now on. Handshakes take it at once; no snapshot is needed.
+    pub fn put_roots(&self, roots: Validation) {
+        let roots = SecretKind::Validation(Arc::new(roots));
+        self.secrets.put(&SecretName::of_workload(), &roots);
     }
 
     /// Says what a name that no cluster has means from now on.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use weft_config::cluster::Cluster;
 use weft_config::listener::{AccessLog, Listener};
+use weft_config::spiffe::TrustDomain;
 use weft_xds_proto::pb::envoy::config::core::v3::Node;
 
 use super::accepted::SharedAccepted;
@@ -42,6 +43,9 @@ pub enum Source {
     File,
 }
 
+/// The SDS resource with the roots of the mesh, as Istio's agents ask for it.
+pub const ROOT_CA: &str = "ROOTCA";
+
 /// What the client asks for.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -60,6 +64,8 @@ pub struct Options {
     pub introduction: Option<Arc<str>>,
     /// Where mesh mode logs requests and connections of both directions; `None`: where the control plane says.
     pub access_log: Option<AccessLog>,
+    /// The workload's trust domain, whose roots the control plane tells; `None`: the workload is nobody.
+    pub trust_domain: Option<TrustDomain>,
     /// Who we are.
     pub node: Node,
 }
@@ -152,6 +158,10 @@ impl Core {
             *wire.wanted_mut(Kind::Cluster) = Subscription::wildcard();
         }
         let inbound = options.inbound.iter().map(|(name, _)| name);
+        if options.trust_domain.is_some() {
+            let names = &mut wire.wanted_mut(Kind::Secret).names;
+            names.insert(ROOT_CA.into());
+        }
         for name in inbound.chain(&options.introduction) {
             wire.wanted_mut(Kind::Listener).names.insert(name.clone());
         }
@@ -323,7 +333,7 @@ impl Core {
                 let waits = first.names.iter().any(|name| match kind {
                     Kind::Listener => self.builder.listener_waits(name),
                     Kind::Route => self.builder.table_waits(name),
-                    Kind::Cluster | Kind::Endpoints => false,
+                    Kind::Secret | Kind::Cluster | Kind::Endpoints => false,
                 });
                 if waits {
                     break;

@@ -7,6 +7,8 @@ use crate::telemetry::XdsType;
 /// A kind of resource. Ordered so that what is named comes before what names it: requests go out in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
+    /// SDS.
+    Secret,
     /// CDS.
     Cluster,
     /// EDS.
@@ -19,11 +21,18 @@ pub enum Kind {
 
 impl Kind {
     /// All, in order.
-    pub const ALL: [Self; 4] = [Self::Cluster, Self::Endpoints, Self::Listener, Self::Route];
+    pub const ALL: [Self; 5] = [
+        Self::Secret,
+        Self::Cluster,
+        Self::Endpoints,
+        Self::Listener,
+        Self::Route,
+    ];
 
     /// The type URL of its resources.
     pub fn type_url(self) -> &'static str {
         match self {
+            Self::Secret => type_url::SECRET,
             Self::Cluster => type_url::CLUSTER,
             Self::Endpoints => type_url::ENDPOINT,
             Self::Listener => type_url::LISTENER,
@@ -48,6 +57,7 @@ impl Kind {
     /// Its label in metrics.
     pub fn metric(self) -> XdsType {
         match self {
+            Self::Secret => XdsType::Sds,
             Self::Cluster => XdsType::Cds,
             Self::Endpoints => XdsType::Eds,
             Self::Listener => XdsType::Lds,
@@ -58,7 +68,7 @@ impl Kind {
 
 /// One value for each kind.
 #[derive(Clone, Debug, Default)]
-pub struct PerKind<T>([T; 4]);
+pub struct PerKind<T>([T; Kind::ALL.len()]);
 
 impl<T> PerKind<T> {
     /// Makes the value of each kind.
@@ -68,8 +78,9 @@ impl<T> PerKind<T> {
 
     /// The value of `kind`.
     pub fn of(&self, kind: Kind) -> &T {
-        let [cluster, endpoints, listener, route] = &self.0;
+        let [secret, cluster, endpoints, listener, route] = &self.0;
         match kind {
+            Kind::Secret => secret,
             Kind::Cluster => cluster,
             Kind::Endpoints => endpoints,
             Kind::Listener => listener,
@@ -79,8 +90,9 @@ impl<T> PerKind<T> {
 
     /// The value of `kind`, to be changed.
     pub fn of_mut(&mut self, kind: Kind) -> &mut T {
-        let [cluster, endpoints, listener, route] = &mut self.0;
+        let [secret, cluster, endpoints, listener, route] = &mut self.0;
         match kind {
+            Kind::Secret => secret,
             Kind::Cluster => cluster,
             Kind::Endpoints => endpoints,
             Kind::Listener => listener,

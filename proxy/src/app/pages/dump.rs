@@ -59,6 +59,12 @@ struct Names {
 impl Names {
     fn of(kind: Kind) -> Self {
         let (dump, fixed, dynamic, resource) = match kind {
+            Kind::Secret => (
+                "SecretsConfigDump",
+                "static_secrets",
+                "dynamic_active_secrets",
+                "secret",
+            ),
             Kind::Listener => (
                 "ListenersConfigDump",
                 "static_listeners",
@@ -129,6 +135,7 @@ fn fixed(kind: Kind, bootstrap: &Bootstrap) -> Vec<Any> {
         return Vec::new();
     };
     match kind {
+        Kind::Secret => resources.secrets.iter().map(any::pack).collect(),
         Kind::Listener => resources.listeners.iter().map(any::pack).collect(),
         Kind::Cluster => resources.clusters.iter().map(any::pack).collect(),
         Kind::Route => resources.listeners.iter().flat_map(inline_routes).collect(),

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 use weft_config::endpoint::EndpointSet;
 use weft_config::resource::Resource;
+use weft_config::secret::{Secret, SecretKind, TrustAnchors, TrustBundle, Validation};
 
 use super::{Core, wall_clock};
 use crate::snapshot::{Absence, UnknownClusters};
@@ -158,7 +159,7 @@ impl Core {
         let from_file = match kind {
             Kind::Listener => self.options.listeners == super::Source::File,
             Kind::Cluster => self.options.clusters == super::Source::File,
-            Kind::Endpoints | Kind::Route => false,
+            Kind::Secret | Kind::Endpoints | Kind::Route => false,
         };
         from_file || self.wire.wanted(kind).covers(name)
     }
@@ -193,6 +194,7 @@ impl Core {
                 self.builder.put_cluster(cluster, now);
             }
             Resource::Endpoints(name, set) => self.builder.put_endpoints(&name, set),
+            Resource::Secret(secret) => self.put_roots(&secret)?,
             Resource::Route(table) => self.builder.put_routes(table, now),
             Resource::Listener(listener) => {
                 if self.static_listeners.contains(&listener.name) {
@@ -206,6 +208,30 @@ impl Core {
                 self.builder.put_listener(listener, now);
             }
         }
+        Ok(())
+    }
+
+    /// The roots of the mesh. Whoever is judged by them is of our own trust domain.
+    fn put_roots(&mut self, secret: &Secret) -> Result<(), Refusal> {
+        let refuse = |fault: &str| Err(Refusal::new(&*secret.name, fault));
+        let Some(trust_domain) = self.options.trust_domain.clone() else {
+            return refuse("name: nobody asked for it");
+        };
+        let SecretKind::Validation(told) = &secret.kind else {
+            return refuse("must be a validation_context");
+        };
+        let Some(TrustAnchors::Pem(roots)) = told.anchors.clone() else {
+            return refuse("validation_context.trusted_ca: is missing");
+        };
+        let bundle = TrustBundle {
+            trust_domain,
+            roots,
+        };
+        let validation = Validation {
+            anchors: Some(TrustAnchors::Spiffe(vec![bundle])),
+            ..Validation::default()
+        };
+        self.builder.put_roots(validation);
         Ok(())
     }
 
@@ -243,6 +269,8 @@ impl Core {
         self.expiries.remove(&(kind, name.clone()));
         self.status.forgotten(kind, name);
         match kind {
+            // Whoever was trusted still is: trust ends by being replaced.
+            Kind::Secret => {}
             Kind::Cluster if self.static_clusters.contains(name) => {}
             Kind::Cluster => self.builder.remove_cluster(name, now),
             Kind::Endpoints => self.builder.remove_endpoints(name),
@@ -291,7 +319,9 @@ impl Core {
     pub(super) fn note_change(&mut self, kind: Kind) {
         match kind {
             Kind::Endpoints => self.changes.endpoints = true,
-            Kind::Cluster | Kind::Listener | Kind::Route => self.changes.tables = true,
+            Kind::Secret | Kind::Cluster | Kind::Listener | Kind::Route => {
+                self.changes.tables = true;
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ mod names;
 
 /// A resource written as YAML, packed.
 fn packed(kind: Kind, yaml: &str) -> Any {
-    use weft_xds_proto::pb::envoy::config;
+    use weft_xds_proto::pb::envoy::{config, extensions::transport_sockets::tls};
     fn encoded<M: prost::Name + Default>(yaml: &str) -> Vec<u8> {
         let mut diag = Diagnostics::new();
         let document = Document::<M>::parse(yaml, "test", &mut diag);
@@ -25,6 +25,7 @@ fn packed(kind: Kind, yaml: &str) -> Any {
             .encode_to_vec()
     }
     let value = match kind {
+        Kind::Secret => encoded::<tls::v3::Secret>(yaml),
         Kind::Cluster => encoded::<config::cluster::v3::Cluster>(yaml),
         Kind::Endpoints => encoded::<config::endpoint::v3::ClusterLoadAssignment>(yaml),
         Kind::Listener => encoded::<config::listener::v3::Listener>(yaml),
@@ -129,6 +130,7 @@ impl Client {
             inbound: None,
             introduction: None,
             access_log: None,
+            trust_domain: None,
             node: Node::default(),
         };
         let core = Core::new(

@@ -81,11 +81,22 @@ pub fn check(
         namespace: &question.to.namespace,
         place,
     };
-    let Some(chain) = chain(&listener, app, protocol) else {
-        return Ok(Verdict::everybody(format!("{}:{port}", question.to)));
-    };
     let claims = claims(question);
     let names = question.from.names();
+    let chain = match chain(&listener, app, protocol, names.is_some()) {
+        Way::Chain(chain) => chain,
+        Way::Nowhere => {
+            return Ok(Verdict::everybody(format!("{}:{port}", question.to)));
+        }
+        Way::Closed => {
+            return Ok(Verdict::strangers_stay_out(format!(
+                "connection to {}:{port}",
+                question.to
+            )));
+        }
+    };
+    // Where sidecars speak in plain, nobody proves anything.
+    let names = names.filter(|_| chain.tls.is_some());
     let (filters, head) = filters(question, chain, port)?;
     let source = question.from.source();
     let asked = Asked {
@@ -157,15 +168,31 @@ fn listener(
     })
 }
 
-/// The chain that such a call takes: that of requests, unless the port is one of bytes.
-fn chain(listener: &Listener, app: u16, protocol: AppProtocol) -> Option<&FilterChain> {
+/// What becomes of a call before any rule is asked.
+enum Way<'a> {
+    /// It takes this chain.
+    Chain(&'a FilterChain),
+    /// There is none for the port: no policy says anything.
+    Nowhere,
+    /// Those there are take workloads alone that show who they are.
+    Closed,
+}
+
+/// The chain that such a call takes: that of sidecars where its caller is one, that of requests unless the port is one of bytes.
+fn chain(listener: &Listener, app: u16, protocol: AppProtocol, proves: bool) -> Way<'_> {
     let named = |what: &str| {
         let name = format!("{what}|{app}");
         listener.filter_chains.iter().find(|it| *it.name == *name)
     };
-    match protocol {
-        AppProtocol::Tcp => named("tcp"),
-        _ => named("http").or_else(|| named("tcp")),
+    let of = |http: &str, tcp: &str| match protocol {
+        AppProtocol::Tcp => named(tcp),
+        _ => named(http).or_else(|| named(tcp)),
+    };
+    let (mesh, plain) = (of("mesh-http", "mesh-tcp"), of("http", "tcp"));
+    match (mesh.filter(|_| proves).or(plain), mesh) {
+        (Some(chain), _) => Way::Chain(chain),
+        (None, Some(_)) => Way::Closed,
+        (None, None) => Way::Nowhere,
     }
 }
 

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 use weft_control_plane::app::Config as ControlPlaneConfig;
 use weft_control_plane::identity::Lifetimes;
 use weft_tests::client::{get, served_by};
@@ -197,6 +200,72 @@ async fn a_new_root_is_trusted_beside_the_old_one() -> anyhow::Result<()> {
     .await;
     expect_served(&caller, "web", "web").await?;
     for sidecar in [caller, web] {
+        sidecar.stop().await;
+    }
+    mesh.stop().await;
+    Ok(())
+}
+
+/// An application that answers with the heads of its requests as they came; it ends with its handle.
+async fn mirror() -> anyhow::Result<(SocketAddr, AbortOnDrop)> {
+    let socket = TcpListener::bind("127.0.0.1:0").await?;
+    let address = socket.local_addr()?;
+    let serve = async move {
+        while let Ok((mut stream, _)) = socket.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.unwrap_or(0) > 0
+            {
+            }
+            let length = head.len();
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+            // Whoever is gone misses nothing.
+            let _ = stream.write_all(&[answer.as_bytes(), &head].concat()).await;
+        }
+    };
+    Ok((address, AbortOnDrop(tokio::spawn(serve))))
+}
+
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What the application at the end is sent of a request that says for itself who its caller is.
+async fn forged(address: SocketAddr) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = "GET / HTTP/1.1\r\nHost: web\r\nX-Forwarded-Client-Cert: URI=spiffe://forged\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (_, mirrored) = answer
+        .split_once("\r\n\r\n")
+        .with_context(|| answer.clone())?;
+    ensure!(mirrored.starts_with("GET / HTTP/1.1"), "{answer}");
+    Ok(mirrored.to_ascii_lowercase())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_application_hears_who_calls_and_nobody_can_say_it_for_himself() -> anyhow::Result<()> {
+    let (app, _app) = mirror().await?;
+    let mesh = Mesh::start().await?;
+    mesh.apply(&workload_service("web", 80, "app: web")).await?;
+    let web = member(&mesh, "web", Some(app)).await?;
+    let caller = member(&mesh, "caller", None).await?;
+    let heard = eventually("the workload answers", || forged(caller.outbound())).await;
+    for says in [
+        "x-forwarded-client-cert: by=spiffe://cluster.local/ns/default/sa/web;hash=",
+        ";uri=spiffe://cluster.local/ns/default/sa/caller\r\n",
+    ] {
+        assert!(heard.contains(says) && !heard.contains("forged"), "{heard}");
+    }
+    let nobody = mesh.sidecar("nobody", "v1", None).await?;
+    let heard = eventually("who is nobody is served", || forged(nobody.outbound())).await;
+    assert!(!heard.contains("x-forwarded-client-cert"), "{heard}");
+    for sidecar in [nobody, caller, web] {
         sidecar.stop().await;
     }
     mesh.stop().await;

@@ -46,7 +46,11 @@ spec:
 ";
 
 fn ask(question: &serde_json::Value) -> Result<Verdict, AuthzError> {
-    let parsed = parse("mesh.yaml", MESH);
+    ask_of(MESH, question)
+}
+
+fn ask_of(mesh: &str, question: &serde_json::Value) -> Result<Verdict, AuthzError> {
+    let parsed = parse("mesh.yaml", mesh);
     assert!(!parsed.has_faults(), "{:?}", parsed.findings);
     let objects = parsed.documents.iter().map(|it| Arc::clone(&it.object));
     let index = Index::new(objects.collect());
@@ -145,5 +149,28 @@ fn what_cannot_be_judged_says_why() {
     ] {
         let error = ask(&question).expect_err("no verdict").to_string();
         assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn what_a_caller_shows_counts_where_it_is_taken_and_is_demanded_where_it_is_strict() {
+    let mtls = |mode: &str| {
+        format!(
+            "{MESH}---\napiVersion: mesh.weft.dev/v1alpha1\nkind: AuthenticationPolicy\nmetadata: {{name: mtls}}\nspec: {{mtls: {{mode: \
+             {mode}}}}}\n"
+        )
+    };
+    let stranger = serde_json::json!({ "from": { "address": "10.0.0.1" }, "to": "db", "port": 80 });
+    let known =
+        serde_json::json!({ "from": { "identity": "spiffe://td/ns/ops/sa/a" }, "to": "reviews" });
+    for (mode, stranger_gets_in, known_gets_in) in [
+        ("PERMISSIVE", true, true),
+        ("STRICT", false, true),
+        ("DISABLE", true, false),
+    ] {
+        let mesh = mtls(mode);
+        let allowed = |question| ask_of(&mesh, question).expect("a verdict").allowed;
+        assert_eq!(allowed(&stranger), stranger_gets_in, "{mode}");
+        assert_eq!(allowed(&known), known_gets_in, "{mode}");
     }
 }

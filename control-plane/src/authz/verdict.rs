@@ -53,6 +53,16 @@ impl Verdict {
         }
     }
 
+    /// Of a call that comes in plain to where TLS of the mesh alone is taken.
+    pub(super) fn strangers_stay_out(judged: String) -> Self {
+        Self {
+            allowed: false,
+            reason: "an AuthenticationPolicy is STRICT, and the caller does not show who he is"
+                .to_owned(),
+            ..Self::everybody(judged)
+        }
+    }
+
     /// Has a filter judge a call that was let through so far; whether it goes on.
     pub(super) fn pass(
         &mut self,

@@ -8,7 +8,10 @@ use weft_xds_proto::pb::envoy::config::route::v3::{
     route_action::ClusterSpecifier,
 };
 use weft_xds_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
-    HttpConnectionManager, http_connection_manager::RouteSpecifier,
+    HttpConnectionManager,
+    http_connection_manager::{
+        ForwardClientCertDetails, RouteSpecifier, SetCurrentClientCertDetails,
+    },
 };
 use weft_xds_proto::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
     TcpProxy, tcp_proxy::ClusterSpecifier as TcpClusterSpecifier,
@@ -154,6 +157,12 @@ fn manager(port: u16, protocol: AppProtocol) -> HttpConnectionManager {
     };
     HttpConnectionManager {
         route_specifier: Some(RouteSpecifier::RouteConfig(routes)),
+        // The application hears who calls, by what he has shown; what others wrote there is removed.
+        forward_client_cert_details: ForwardClientCertDetails::SanitizeSet.into(),
+        set_current_client_cert_details: Some(SetCurrentClientCertDetails {
+            uri: true,
+            ..SetCurrentClientCertDetails::default()
+        }),
         ..connection_manager(&name, FiltersUsed::default())
     }
 }

@@ -19,6 +19,7 @@ mod http;
 mod inbound;
 mod index;
 mod inputs;
+mod leads;
 mod mesh_tls;
 mod policies;
 mod refused;
@@ -31,7 +32,6 @@ mod unit;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::access::application_port;
 pub use self::conditions::{Condition, ParentStatus, RouteStatus, route_status};
 pub use self::discovered::{
     Discovered, DnsAnswer, DnsQuestion, DnsRecord, Registration, RegistrationKey, Workload,
@@ -41,5 +41,6 @@ pub use self::inbound::preview as inbound_listener;
 pub use self::index::Index;
 pub(crate) use self::index::{extensions, targets};
 pub use self::inputs::{Names, UnitInputs};
+pub(crate) use self::leads::application_port;
 pub use self::refused::{Refused, Unservable};
 pub use self::translator::{Translated, Translator};

@@ -10,7 +10,6 @@ mod rules;
 use std::sync::Arc;
 
 use weft_config::gateway_api::authorization_policy::{Action, Mode, OnRevoke};
-use weft_config::gateway_api::service::TargetPort;
 use weft_config::gateway_api::{
     AuthorizationPolicy, Object, PolicyTarget, ServiceKind, ServiceName, ServiceRef, Spec,
     TargetKind,
@@ -21,6 +20,7 @@ use self::filters::Gate;
 use super::discovered::{Registration, Workload};
 use super::endpoints::is_member;
 use super::index::Index;
+use super::leads::{called, leads_to};
 
 /// What is spoken on a filter chain, as far as rules may ask for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,69 +134,6 @@ pub(super) fn ports_of_target(
             let leads = leads.filter(|lead| lead.may_lead_to(port));
             leads.map(|lead| lead.port).collect()
         }
-    }
-}
-
-/// The port of an application that `port` of `service` leads to, as far as the service says.
-pub(crate) fn application_port(index: &Index, service: &ServiceRef, port: u16) -> u16 {
-    let leads = leads_to(index, service);
-    let lead = leads.iter().find(|lead| lead.port == port);
-    lead.and_then(|lead| lead.target).unwrap_or(port)
-}
-
-/// The ports of `service` that lead to `port` of an application, or that itself where none does.
-fn called(index: &Index, service: &ServiceRef, port: u16) -> Vec<u16> {
-    let leads = leads_to(index, service).into_iter();
-    let leads: Vec<Lead> = leads.collect();
-    let ports = leads.iter().filter(|lead| lead.may_lead_to(port));
-    let ports: Vec<u16> = ports.map(|lead| lead.port).collect();
-    match (ports.is_empty(), leads.as_slice()) {
-        (false, _) => ports,
-        // With one port there is little doubt how it is called, wherever it leads.
-        (true, [only]) => vec![only.port],
-        (true, _) => vec![port],
-    }
-}
-
-/// A port of a service, and the port of the application that it leads to; `None`: one that has a name, and could be any.
-struct Lead {
-    name: Option<String>,
-    port: u16,
-    target: Option<u16>,
-}
-
-impl Lead {
-    fn may_lead_to(&self, port: u16) -> bool {
-        self.target.is_none_or(|target| target == port)
-    }
-}
-
-fn leads_to(index: &Index, service: &ServiceRef) -> Vec<Lead> {
-    let object = index.resources().get(&service.key());
-    match object.map(|object| &object.spec) {
-        Some(Spec::MeshService(mesh)) => {
-            let ports = mesh.ports.iter();
-            let lead = ports.map(|it| Lead {
-                name: it.name.clone(),
-                port: it.port,
-                target: Some(it.endpoint_port()),
-            });
-            lead.collect()
-        }
-        Some(Spec::Service(spec)) => {
-            let ports = spec.ports.iter();
-            let lead = ports.map(|it| Lead {
-                name: it.name.clone(),
-                port: it.port,
-                target: match it.target_port {
-                    Some(TargetPort::Number(number)) => Some(number),
-                    Some(TargetPort::Name(_)) => None,
-                    None => Some(it.port),
-                },
-            });
-            lead.collect()
-        }
-        _ => Vec::new(),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use weft_config::gateway_api::authentication_policy::ROOT_NAMESPACE;
 use weft_config::gateway_api::{AuthenticationPolicy, MtlsMode, Object, ServiceName, Spec};
+use weft_config::spiffe::ROOT_NAMESPACE;
 
 use super::access::ports_of_target;
 use super::discovered::Registration;

@@ -7,8 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_config::gateway_api::service::TargetPort;
-use weft_config::gateway_api::{AppProtocol, MtlsMode, Object, ServiceName, ServiceRef, Spec};
+use weft_config::gateway_api::{AppProtocol, MtlsMode, Object, ServiceName, ServiceRef};
 use weft_xds_proto::pb::envoy::config::core::v3::TrafficDirection;
 use weft_xds_proto::pb::envoy::config::listener::v3::Listener;
 use weft_xds_proto::pb::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
@@ -21,6 +20,7 @@ use super::authentication;
 use super::discovered::{Registration, Workload};
 use super::endpoints::{is_member, likely_member};
 use super::index::Index;
+use super::leads::leads_to;
 use super::refused::{Refused, check};
 use super::translator::reaches;
 use crate::snapshot::proto::{address, duration, listener_filter};
@@ -226,40 +226,12 @@ fn protocol(index: &Index, service: &ServiceName, port: u16, single: bool) -> Ap
         return AppProtocol::Detect;
     };
     let ports = leads_to(index, found);
-    let exact = ports.iter().find(|(target, _)| *target == Some(port));
+    let exact = ports.iter().find(|lead| lead.target == Some(port));
     match (exact, ports.as_slice()) {
-        (Some((_, protocol)), _) => *protocol,
+        (Some(lead), _) => lead.protocol,
         // With one port on either side there is no doubt which leads where.
-        (None, [(_, protocol)]) if single => *protocol,
+        (None, [only]) if single => only.protocol,
         _ => AppProtocol::Detect,
-    }
-}
-
-fn leads_to(index: &Index, service: &ServiceRef) -> Vec<(Option<u16>, AppProtocol)> {
-    let Some(object) = index.resources().get(&service.key()) else {
-        return Vec::new();
-    };
-    match &object.spec {
-        Spec::MeshService(mesh) => {
-            let ports = mesh.ports.iter();
-            ports
-                .map(|it| (Some(it.endpoint_port()), it.app_protocol))
-                .collect()
-        }
-        Spec::Service(spec) => {
-            let ports = spec.ports.iter();
-            ports
-                .map(|it| {
-                    let target = match it.target_port {
-                        Some(TargetPort::Number(number)) => Some(number),
-                        Some(TargetPort::Name(_)) => None,
-                        None => Some(it.port),
-                    };
-                    (target, it.app_protocol)
-                })
-                .collect()
-        }
-        _ => Vec::new(),
     }
 }
 

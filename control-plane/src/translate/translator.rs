@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use weft_config::gateway_api::authentication_policy::ROOT_NAMESPACE;
 use weft_config::gateway_api::{Kind, ObjectKey, Resources, ServiceName, ServiceRef, Spec};
+use weft_config::spiffe::ROOT_NAMESPACE;
 
 use super::concern::{Concerns, Difference, differences};
 use super::discovered::Discovered;

@@ -13,6 +13,9 @@ pub use self::data::{DataSource, SecretBytes};
 use crate::route::StringMatch;
 use crate::spiffe::TrustDomain;
 
+/// The name of the secret that says whom a mesh trusts, as Istio's agents ask for it.
+pub const ROOT_CA: &str = "ROOTCA";
+
 /// A named secret.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Secret {

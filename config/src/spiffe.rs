@@ -14,6 +14,12 @@ pub const ID_BYTES_MAX: usize = 2048;
 /// Bytes of the name of a trust domain (SPIFFE-ID §2.3).
 pub const TRUST_DOMAIN_BYTES_MAX: usize = 255;
 
+/// The namespace of the control plane. What is written there without a target holds for the whole mesh.
+pub const ROOT_NAMESPACE: &str = "weft-system";
+
+/// Who the control plane is in its mesh: namespace and service account.
+pub const CONTROL_PLANE: (&str, &str) = (ROOT_NAMESPACE, "weft");
+
 const SCHEME: &str = "spiffe://";
 
 /// Why something is no SPIFFE id.

@@ -16,6 +16,7 @@ mod bundle;
 mod caller;
 mod claim;
 mod folder;
+mod followed;
 mod gate;
 mod generate;
 mod issuance;
@@ -31,7 +32,6 @@ mod request;
 mod rfc_3339;
 mod secret;
 mod service;
-mod stamp;
 mod token;
 
 #[cfg(test)]

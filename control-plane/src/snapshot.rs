@@ -17,12 +17,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use weft_config::gateway_api::AppProtocol;
+use weft_config::secret::ROOT_CA;
 use weft_config::spiffe::SpiffeId;
 
 pub use self::encode::{encode_routes, encode_virtual_host};
 pub use self::names::{AskedName, Host};
 pub use self::resource::{Resource, ResourceType, Version, content_hash};
-pub use self::secret::{ROOT_CA, root_ca};
+pub use self::secret::root_ca;
 pub use self::store::SnapshotStore;
 pub use self::unit::{ListenerTemplate, Outbound, PortUnit, RouteUnit, ServiceUnit};
 pub use self::wildcard::Wildcard;

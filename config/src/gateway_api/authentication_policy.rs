@@ -8,7 +8,7 @@ use super::policy_target::PolicyTarget;
 /// What services, or single ports of them, take: TLS of the mesh, or anything else as well.
 ///
 /// What says it of a port goes before what says it of a service, that before what says it of its namespace, and that before a policy
-/// without targets in [`ROOT_NAMESPACE`], which holds for the whole mesh. Of those that say it of the same the strictest counts.
+/// without targets in [`ROOT_NAMESPACE`](crate::spiffe::ROOT_NAMESPACE), which holds for the whole mesh. Of those that say it of the same the strictest counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthenticationPolicy {
@@ -41,6 +41,3 @@ pub enum MtlsMode {
     /// TLS of the mesh alone, from workloads that show who they are.
     Strict,
 }
-
-/// Policies without targets in here hold for the whole mesh; the control plane itself is a workload of it.
-pub const ROOT_NAMESPACE: &str = "weft-system";

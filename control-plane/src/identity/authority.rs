@@ -9,18 +9,12 @@ use rcgen::{
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use weft_config::spiffe::{SpiffeId, TrustDomain};
+use weft_config::spiffe::{CONTROL_PLANE, SpiffeId, TrustDomain};
 
 use super::generate::{GenerateError, generate};
 use super::lifetimes::{LIFETIME_MAX, Lifetimes};
 use super::material::{self, Checked, Material, Unusable};
 use super::{issuer, pem, request};
-
-/// The namespace of the control plane.
-const NAMESPACE: &str = "weft-system";
-
-/// The service account of the control plane.
-const SERVICE_ACCOUNT: &str = "weft";
 
 /// Why no certificate was issued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -196,7 +190,8 @@ impl Authority {
 
     /// What the control plane itself is called.
     pub fn control_plane_id(&self) -> SpiffeId {
-        SpiffeId::workload(&self.trust_domain, NAMESPACE, SERVICE_ACCOUNT)
+        let (namespace, account) = CONTROL_PLANE;
+        SpiffeId::workload(&self.trust_domain, namespace, account)
             .expect("these are names, and a trust domain is short")
     }
 

@@ -15,11 +15,10 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep_until};
 use weft_config::causes::with_causes;
 use weft_config::spiffe::{SpiffeId, TrustDomain};
 
-use super::stamp::{COMPLAIN_EVERY, LOOK_EVERY, Stamp};
+use super::followed::Followed;
 
 /// For whom a token must be meant (`aud`).
 pub const AUDIENCE: &str = "weft";
@@ -176,12 +175,12 @@ impl Cluster {
         issuer: &str,
         file: PathBuf,
     ) -> Result<(Arc<Self>, impl Future<Output = ()> + Send + 'static), JwksError> {
-        let stamp = Stamp::of(std::slice::from_ref(&file));
+        let followed = Followed::new(vec![file.clone()]);
         let cluster = Arc::new(Self {
             issuer: issuer.to_owned(),
             keys: Mutex::new(read(&file)?),
         });
-        Ok((cluster.clone(), cluster.follow(file, stamp)))
+        Ok((cluster.clone(), cluster.follow(file, followed)))
     }
 
     /// Whose a token is.
@@ -243,38 +242,31 @@ impl Cluster {
     }
 
     /// Takes over keys that are replaced; those that cannot be used change nothing.
-    async fn follow(self: Arc<Self>, file: PathBuf, mut taken: Stamp) {
-        let paths = [file.clone()];
-        let mut seen = taken.clone();
-        let mut complain: Option<Instant> = None;
+    async fn follow(self: Arc<Self>, file: PathBuf, mut followed: Followed) {
         loop {
-            sleep_until(Instant::now() + LOOK_EVERY).await;
-            let now = Stamp::of(&paths);
-            let settled = now == seen;
-            seen = now;
-            let again = complain.is_some_and(|at| Instant::now() >= at);
-            if !settled || !(seen != taken || again) {
+            followed.due().await;
+            let path = file.clone();
+            let Ok(keys) = spawn_blocking(move || read(&path)).await else {
+                return; // the runtime ends
+            };
+            if !followed.were_read() {
                 continue;
             }
-            taken = seen.clone();
-            let path = file.clone();
-            complain = match spawn_blocking(move || read(&path)).await {
-                Ok(Ok(keys)) => {
+            match keys {
+                Ok(keys) => {
                     let count = keys.len();
                     *self.lock() = keys;
                     tracing::info!(file = %file.display(), count, "keys of the cluster replaced");
-                    None
                 }
-                Ok(Err(error)) => {
+                Err(error) => {
+                    followed.cannot_be_used();
                     let why = with_causes(&error);
                     tracing::error!(
                         why,
                         "the keys of the cluster cannot be used: those before stay"
                     );
-                    Some(Instant::now() + COMPLAIN_EVERY)
                 }
-                Err(_) => return, // the runtime ends
-            };
+            }
         }
     }
 

@@ -7,17 +7,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep_until};
 use weft_config::causes::with_causes;
 use weft_config::spiffe::TrustDomain;
 
 use super::authority::Authority;
 use super::bundle::TrustBundle;
 use super::folder::{self, FolderError};
+use super::followed::Followed;
 use super::generate::GenerateError;
 use super::lifetimes::Lifetimes;
 use super::material::{CERTIFICATE, CHAIN, KEY, ROOT};
-use super::stamp::{COMPLAIN_EVERY, LOOK_EVERY, Stamp};
 
 /// The authority in force. Each certificate is signed by one authority, whole: whoever asks holds it to the end.
 pub struct LiveAuthority {
@@ -49,15 +48,10 @@ impl LiveAuthority {
     ) -> Result<(Arc<Self>, impl Future<Output = ()> + Send + 'static), FolderError> {
         let now = Timestamp::now();
         folder::prepare(&folder, &trust_domain, now)?;
-        let taken = stamp(&folder); // before it is read: what changes meanwhile is read again
+        let followed = Followed::new(files(&folder));
         let authority = folder::reopen(&folder, trust_domain, lifetimes, now)?;
         let live = Arc::new(Self::new(authority));
-        let follower = Follower {
-            live: live.clone(),
-            folder,
-            taken,
-        };
-        Ok((live, follower.run()))
+        Ok((live.clone(), follow(live, folder, followed)))
     }
 
     fn new(authority: Authority) -> Self {
@@ -100,71 +94,41 @@ impl fmt::Debug for LiveAuthority {
     }
 }
 
-/// Looks at a folder again and again.
-struct Follower {
-    live: Arc<LiveAuthority>,
-    folder: PathBuf,
-    /// What the files were when they were read last.
-    taken: Stamp,
-}
-
-impl Follower {
-    async fn run(mut self) {
-        let mut seen = self.taken.clone();
-        let mut complain: Option<Instant> = None;
-        loop {
-            sleep_until(Instant::now() + LOOK_EVERY).await;
-            let now = stamp(&self.folder);
-            let settled = now == seen;
-            seen = now;
-            let changed = seen != self.taken;
-            let again = complain.is_some_and(|at| Instant::now() >= at);
-            if !settled || !(changed || again) {
-                continue;
-            }
-            let refused = self.take(&seen).await;
-            complain = refused.map(|()| Instant::now() + COMPLAIN_EVERY);
-        }
-    }
-
-    /// Puts what is in the folder in force; something where it cannot be used.
-    async fn take(&mut self, seen: &Stamp) -> Option<()> {
-        let current = self.live.current();
+/// Takes over what comes into a folder; what cannot be used changes nothing.
+async fn follow(live: Arc<LiveAuthority>, folder: PathBuf, mut followed: Followed) {
+    loop {
+        followed.due().await;
+        let current = live.current();
         let (domain, lifetimes) = (current.trust_domain().clone(), current.lifetimes());
-        let folder = self.folder.clone();
-        let read = spawn_blocking(move || {
-            let read = folder::reopen(&folder, domain, lifetimes, Timestamp::now());
-            (read, stamp(&folder))
-        });
-        let Ok((read, after)) = read.await else {
-            return Some(()); // the runtime ends
+        let path = folder.clone();
+        let read =
+            spawn_blocking(move || folder::reopen(&path, domain, lifetimes, Timestamp::now()));
+        let Ok(read) = read.await else {
+            return; // the runtime ends
         };
-        if after != *seen {
-            return None; // changed while it was read: the next looks will see
+        if !followed.were_read() {
+            continue;
         }
-        self.taken = after;
         match read {
             Ok(next) => {
                 let (not_after, roots) = (next.not_after(), next.roots().len());
-                self.live.replace(next);
-                tracing::info!(folder = %self.folder.display(), %not_after, roots, "certificate authority replaced");
-                None
+                live.replace(next);
+                tracing::info!(folder = %folder.display(), %not_after, roots, "certificate authority replaced");
             }
             Err(error) => {
+                followed.cannot_be_used();
                 let why = with_causes(&error);
                 tracing::error!(
                     why,
                     "the certificate authority in its folder cannot be used: the one before stays"
                 );
-                Some(())
             }
         }
     }
 }
 
 /// The folder, and what of it is read.
-fn stamp(folder: &Path) -> Stamp {
+fn files(folder: &Path) -> Vec<PathBuf> {
     let files = [ROOT, CERTIFICATE, KEY, CHAIN].map(|name| folder.join(name));
-    let all: Vec<_> = std::iter::once(folder.to_owned()).chain(files).collect();
-    Stamp::of(&all)
+    std::iter::once(folder.to_owned()).chain(files).collect()
 }

@@ -1,14 +1,12 @@
 //! The one secret that is served, which is none: whom to trust. Keys never leave the workload that made them.
 
+use weft_config::secret::ROOT_CA;
 use weft_xds_proto::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use weft_xds_proto::pb::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, Secret, secret::Type,
 };
 
 use super::resource::{Resource, ResourceType};
-
-/// Its name, as Istio's sidecars ask for it.
-pub const ROOT_CA: &str = "ROOTCA";
 
 /// The trust bundle, from PEM of all roots.
 pub fn root_ca(pem: &str) -> Resource {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use tokio::sync::watch;
 use weft_config::secret::DataSource;
-use weft_config::spiffe::{SpiffeId, TrustDomain};
+use weft_config::spiffe::{CONTROL_PLANE, SpiffeId, TrustDomain};
 
 use super::mesh::MeshConfig;
 use crate::dns::Resolver;
@@ -56,9 +56,6 @@ pub struct IdentityArgs {
     )]
     pub service_account: Option<String>,
 }
-
-/// Who the control plane is in its mesh: namespace and service account.
-const CONTROL_PLANE: (&str, &str) = ("weft-system", "weft");
 
 impl IdentityArgs {
     /// Who a workload of `service` is; `None`: nobody.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use weft_config::cluster::Cluster;
 use weft_config::listener::{AccessLog, Listener};
+use weft_config::secret::ROOT_CA;
 use weft_config::spiffe::TrustDomain;
 use weft_xds_proto::pb::envoy::config::core::v3::Node;
 
@@ -42,9 +43,6 @@ pub enum Source {
     /// A watched file.
     File,
 }
-
-/// The SDS resource with the roots of the mesh, as Istio's agents ask for it.
-pub const ROOT_CA: &str = "ROOTCA";
 
 /// What the client asks for.
 #[derive(Clone, Debug)]

@@ -115,17 +115,9 @@ impl ControlPlane {
     /// # Errors
     /// If a port cannot be bound, the store not be opened, or the API would be open to others without a token.
     pub async fn start(config: Config) -> Result<Running, StartError> {
-        let guarded = config.require_token || config.api_token.is_some();
-        if !guarded && !config.api_listen.ip().is_loopback() {
-            return Err(StartError::TokenNeeded {
-                address: config.api_listen,
-            });
-        }
-        let xds_socket = bind(config.xds_listen, "xDS").await?;
-        let secure_socket = bind(config.secure_listen, "xDS and certificates with TLS").await?;
-        let secure_address = address_of(&secure_socket, config.secure_listen);
-        let api_socket = bind(config.api_listen, "the HTTP API").await?;
-        let xds_address = address_of(&xds_socket, config.xds_listen);
+        let sockets = Sockets::bind(&config).await?;
+        let xds_address = address_of(&sockets.xds, config.xds_listen);
+        let secure_address = address_of(&sockets.secure, config.secure_listen);
         let translator = Arc::new(Mutex::new(Translator::new(Names {
             domain: config.domain.as_str().into(),
             trust_domain: config.trust_domain.clone(),
@@ -159,16 +151,11 @@ impl ControlPlane {
 
         let (stop, stopped) = watch::channel(false);
         let shares = Shares::of_process();
-        let server = XdsServer::new(
-            XdsConfig {
-                connections_max: shares.xds,
-                ..XdsConfig::default()
-            },
-            snapshots,
-            board.clone(),
-            registry,
-            stopped,
-        );
+        let xds_config = XdsConfig {
+            connections_max: shares.xds,
+            ..XdsConfig::default()
+        };
+        let server = XdsServer::new(xds_config, snapshots, board.clone(), registry, stopped);
         let api_bound = Bound::new("api", shares.api);
         let mesh = Arc::new(Mesh::new(
             store,
@@ -180,24 +167,13 @@ impl ControlPlane {
             identity,
             &config.domain,
         ));
-        let plain = server.clone().serve(xds_socket, signing.clone());
-        let secure = server.serve_secure(secure_socket, gate, signing);
+        let plain = server.clone().serve(sockets.xds, signing.clone());
+        let secure = server.serve_secure(sockets.secure, gate, signing);
         let xds = [
             tokio::spawn(run(plain, "xds")),
             tokio::spawn(run(secure, "xds with tls")),
         ];
-        let access = api::Access {
-            token: config.api_token.as_deref(),
-            required: config.require_token,
-        };
-        let api =
-            api::Server::start(api_socket, mesh.clone(), access, api_bound).map_err(|source| {
-                StartError::Bind {
-                    address: config.api_listen,
-                    what: "the HTTP API",
-                    source,
-                }
-            })?;
+        let api = start_api(sockets.api, mesh.clone(), &config, api_bound)?;
         tracing::info!(xds = %xds_address, secure = %secure_address, api = %api.address(), "control plane started");
         Ok(Running {
             xds_address,
@@ -286,6 +262,50 @@ fn open_store(config: &Config, translator: Arc<Mutex<Translator>>) -> Result<Sto
         let unservable = translator.judge(next).into_iter();
         unservable.map(|it| it.to_string()).collect()
     })))
+}
+
+/// What the control plane listens on.
+struct Sockets {
+    xds: TcpListener,
+    secure: TcpListener,
+    api: TcpListener,
+}
+
+impl Sockets {
+    /// All of them, or none.
+    async fn bind(config: &Config) -> Result<Self, StartError> {
+        let guarded = config.require_token || config.api_token.is_some();
+        if !guarded && !config.api_listen.ip().is_loopback() {
+            return Err(StartError::TokenNeeded {
+                address: config.api_listen,
+            });
+        }
+        Ok(Self {
+            xds: bind(config.xds_listen, "xDS").await?,
+            secure: bind(config.secure_listen, "xDS and certificates with TLS").await?,
+            api: bind(config.api_listen, API).await?,
+        })
+    }
+}
+
+/// What its port is for.
+const API: &str = "the HTTP API";
+
+fn start_api(
+    socket: TcpListener,
+    mesh: Arc<Mesh>,
+    config: &Config,
+    bound: Arc<Bound>,
+) -> Result<api::Server, StartError> {
+    let access = api::Access {
+        token: config.api_token.as_deref(),
+        required: config.require_token,
+    };
+    api::Server::start(socket, mesh, access, bound).map_err(|source| StartError::Bind {
+        address: config.api_listen,
+        what: API,
+        source,
+    })
 }
 
 /// Reads and follows the directory, where one is given; gives what is wrong with its files.

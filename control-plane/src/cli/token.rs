@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use super::client::Client;
 use super::output::{OutputFormat, print_table, say, to_the_second};
@@ -113,18 +114,17 @@ async fn create_join(
     };
     let bytes = client.post_bytes("/v1/tokens", &request).await?;
     let made: TokenCreated = serde_json::from_slice(&bytes)?;
-    if output.print_structured(&made)? {
-        return Ok(());
-    }
-    // The token alone on standard output: for a file, or a variable of a script.
-    say!("{}", made.token)?;
-    let it = &made.description;
-    let expires = to_the_second(&it.expires);
-    eprintln!(
-        "token {} for {}/{}: until {expires}, uses: {}; it is not shown again",
-        it.id, it.namespace, it.service_account, it.uses_left
-    );
-    Ok(())
+    hand_over(output, &made, &made.token, || {
+        let it = &made.description;
+        format!(
+            "token {} for {}/{}: until {}, uses: {}",
+            it.id,
+            it.namespace,
+            it.service_account,
+            to_the_second(&it.expires),
+            it.uses_left
+        )
+    })
 }
 
 async fn create_api(
@@ -140,16 +140,31 @@ async fn create_api(
     };
     let bytes = client.post_bytes("/v1/api-tokens", &request).await?;
     let made: ApiTokenCreated = serde_json::from_slice(&bytes)?;
-    if output.print_structured(&made)? {
+    hand_over(output, &made, &made.token, || {
+        let it = &made.description;
+        format!(
+            "token {} called {} for the role {}: until {}",
+            it.id,
+            it.name,
+            it.role,
+            to_the_second(&it.expires)
+        )
+    })
+}
+
+/// Shows a token that was made, and says what it is.
+fn hand_over(
+    output: OutputFormat,
+    made: &impl Serialize,
+    token: &str,
+    what: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    if output.print_structured(made)? {
         return Ok(());
     }
-    say!("{}", made.token)?;
-    let it = &made.description;
-    let expires = to_the_second(&it.expires);
-    eprintln!(
-        "token {} called {} for the role {}: until {expires}; it is not shown again",
-        it.id, it.name, it.role
-    );
+    // The token alone on standard output: for a file, or a variable of a script.
+    say!("{token}")?;
+    eprintln!("{}; it is not shown again", what());
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Status;
 use tracing::debug;
 use weft_config::spiffe::SpiffeId;
@@ -62,6 +62,9 @@ pub(crate) struct StreamContext {
 /// can be. Where there is room it stays, for a client may have nothing to ask for until it is used.
 const INTRODUCTION_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long is waited until a client that reads nothing has room for why its stream ends.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// What is held while the node is known.
 struct Presence {
     _speaking: Option<Speaking>,
@@ -72,7 +75,7 @@ struct Presence {
 
 /// Runs one stream until the client or the server ends it.
 pub(crate) async fn run<S>(
-    mut session: Session,
+    session: Session,
     context: StreamContext,
     requests: S,
     responses: mpsc::Sender<Result<Push, Status>>,
@@ -82,100 +85,143 @@ pub(crate) async fn run<S>(
     let mut requests = std::pin::pin!(requests);
     let mut snapshots = context.core.snapshots.subscribe();
     let mut stop = context.core.stop.clone();
-    let mut snapshot = Arc::clone(&snapshots.borrow_and_update());
-    let mut presence: Option<Presence> = None;
-    // Whether the session may have something to say: only then is room in the channel awaited.
-    let mut restless = false;
     let mut lost = std::pin::pin!(context.certificate_lost());
-    // Whether it was said that the client asks for what is of others.
-    let mut told = false;
+    let mut talk = Talk::new(
+        session,
+        &context,
+        Arc::clone(&snapshots.borrow_and_update()),
+    );
     let mut introduced_by = Instant::now() + INTRODUCTION_TIMEOUT;
-    loop {
+    // What the client is told last.
+    let farewell = loop {
         tokio::select! {
             biased;
-            () = stopped(&mut stop) => {
-                let _gone = responses.try_send(Err(Status::unavailable("the control plane is stopping")));
-                return;
-            }
-            request = requests.next() => {
-                let request = match request {
-                    Some(Ok(request)) => request,
-                    Some(Err(status)) => {
-                        debug!(peer = ?context.peer, %status, "stream failed");
-                        let _gone = responses.try_send(Err(status));
-                        return;
-                    }
-                    None => return,
-                };
-                if !told && let Some(name) = request.foreign(context.identity()) {
-                    context.audit("subscription to what is of others", name);
-                    told = true;
+            () = stopped(&mut stop) => break Status::unavailable("the control plane is stopping"),
+            request = requests.next() => match request {
+                Some(Ok(request)) => if let Err(status) = talk.hear(request) {
+                    break status;
+                },
+                Some(Err(status)) => {
+                    debug!(peer = ?context.peer, %status, "stream failed");
+                    break status;
                 }
-                match take(&mut session, request) {
-                    Ok(answer) => context.core.counters.answered(answer),
-                    Err(refusal) => {
-                        debug!(peer = ?context.peer, %refusal, "stream refused");
-                        if let Refusal::Claim(why) = &refusal {
-                            context.audit("registration refused", &why.to_string());
-                        }
-                        context.core.counters.refused_streams.fetch_add(1, Ordering::Relaxed);
-                        let _gone = responses.send(Err(status_of(&refusal))).await;
-                        return;
-                    }
-                }
-                if presence.is_none() && let Some(node) = session.node() {
-                    presence = Some(context.enter(Arc::clone(node), &snapshot));
-                }
-                restless = true;
-            }
+                None => return,
+            },
             changed = snapshots.changed() => {
                 if changed.is_err() {
                     return;
                 }
-                snapshot = Arc::clone(&snapshots.borrow_and_update());
-                restless = true;
+                talk.snapshot = Arc::clone(&snapshots.borrow_and_update());
+                talk.restless = true;
             }
-            Some(ask) = inspection(&mut presence) => {
-                let _gone = ask.send(session.entries());
+            Some(ask) = inspection(&mut talk.presence) => {
+                let _gone = ask.send(talk.session.entries());
             }
-            permit = responses.reserve(), if restless && knows(&snapshot, &presence) => {
+            permit = responses.reserve(), if talk.may_have_to_say() => {
                 let Ok(permit) = permit else { return };
-                match session.next_push(&snapshot, Timestamp::now()) {
-                    Some(push) => {
-                        context.core.counters.pushed(&push);
-                        permit.send(Ok(push));
-                    }
-                    None => restless = false,
-                }
-                if let Some(presence) = &presence {
-                    presence.board.update(|status| report(status, &session, &snapshot));
+                if let Some(push) = talk.say() {
+                    permit.send(Ok(push));
                 }
             }
             status = lost.as_mut() => {
                 debug!(peer = ?context.peer, %status, "stream ended");
-                let _gone = responses.try_send(Err(status));
-                return;
+                break status;
             }
-            () = sleep_until(introduced_by), if presence.is_none() => {
+            () = sleep_until(introduced_by), if talk.presence.is_none() => {
                 if context.core.has_streams_to_spare() {
                     introduced_by = Instant::now() + INTRODUCTION_TIMEOUT;
                     continue;
                 }
                 context.core.counters.refused_streams.fetch_add(1, Ordering::Relaxed);
-                let silent = Status::deadline_exceeded(format!("no request within {INTRODUCTION_TIMEOUT:?}"));
-                let _gone = responses.try_send(Err(silent));
-                return;
+                break Status::deadline_exceeded(format!("no request within {INTRODUCTION_TIMEOUT:?}"));
             }
             () = responses.closed() => return,
         }
-    }
+    };
+    let _unheard = timeout(FAREWELL_TIMEOUT, responses.send(Err(farewell))).await;
 }
 
-/// Whether a snapshot has the workload that the stream registered, where it did: before that its inbound listener would be
-/// said not to exist.
-fn knows(snapshot: &Snapshot, presence: &Option<Presence>) -> bool {
-    let registration = presence.as_ref().and_then(|it| it.registration.as_ref());
-    registration.is_none_or(|registration| snapshot.registered >= registration.since())
+/// What was said on a stream, as far as it matters.
+struct Talk<'a> {
+    context: &'a StreamContext,
+    session: Session,
+    snapshot: Arc<Snapshot>,
+    presence: Option<Presence>,
+    /// Whether the session may have something to say: only then is room in the channel awaited.
+    restless: bool,
+    /// Whether it was told that the client asks for what is of others.
+    told: bool,
+}
+
+impl<'a> Talk<'a> {
+    fn new(session: Session, context: &'a StreamContext, snapshot: Arc<Snapshot>) -> Self {
+        Self {
+            context,
+            session,
+            snapshot,
+            presence: None,
+            restless: false,
+            told: false,
+        }
+    }
+
+    /// Takes a request.
+    ///
+    /// # Errors
+    /// If the stream ends with it.
+    fn hear(&mut self, request: Request) -> Result<(), Status> {
+        let context = self.context;
+        if !self.told
+            && let Some(name) = request.foreign(context.identity())
+        {
+            context.audit("subscription to what is of others", name);
+            self.told = true;
+        }
+        match take(&mut self.session, request) {
+            Ok(answer) => context.core.counters.answered(answer),
+            Err(refusal) => {
+                debug!(peer = ?context.peer, %refusal, "stream refused");
+                if let Refusal::Claim(why) = &refusal {
+                    context.audit("registration refused", &why.to_string());
+                }
+                let refused = &context.core.counters.refused_streams;
+                refused.fetch_add(1, Ordering::Relaxed);
+                return Err(status_of(&refusal));
+            }
+        }
+        if self.presence.is_none()
+            && let Some(node) = self.session.node()
+        {
+            self.presence = Some(context.enter(Arc::clone(node), &self.snapshot));
+        }
+        self.restless = true;
+        Ok(())
+    }
+
+    /// Whether there may be something to say now: not before a snapshot has the workload that the stream registered, where it did,
+    /// for its inbound listener would be said not to exist.
+    fn may_have_to_say(&self) -> bool {
+        let registration = self.presence.as_ref();
+        let registration = registration.and_then(|it| it.registration.as_ref());
+        let known = registration.is_none_or(|it| self.snapshot.registered >= it.since());
+        self.restless && known
+    }
+
+    /// What is to be said next.
+    fn say(&mut self) -> Option<Push> {
+        let push = self.session.next_push(&self.snapshot, Timestamp::now());
+        match &push {
+            Some(push) => self.context.core.counters.pushed(push),
+            None => self.restless = false,
+        }
+        if let Some(presence) = &self.presence {
+            let (session, snapshot) = (&self.session, &self.snapshot);
+            presence
+                .board
+                .update(|status| report(status, session, snapshot));
+        }
+        push
+    }
 }
 
 /// Ends when the server is to stop, or is gone.

@@ -34,13 +34,11 @@ impl AccessFilter {
         at: &FieldPath,
         diag: &mut Diagnostics,
     ) -> Option<Self> {
-        let mut refuse = |name: &str, given: bool| {
-            if given {
-                diag.fault(at.field(name), "is not supported yet; use rules");
-            }
-        };
-        refuse("matcher", proto.matcher.is_some());
-        refuse("shadow_matcher", proto.shadow_matcher.is_some());
+        refuse_matchers(
+            [proto.matcher.is_some(), proto.shadow_matcher.is_some()],
+            at,
+            diag,
+        );
         if proto.track_per_rule_stats {
             let why = "is not supported yet and ignored";
             diag.warn(at.field("track_per_rule_stats"), why);
@@ -66,13 +64,11 @@ impl AccessFilter {
         diag: &mut Diagnostics,
     ) -> Option<Self> {
         use network::rbac::EnforcementType;
-        let mut refuse = |name: &str, given: bool| {
-            if given {
-                diag.fault(at.field(name), "is not supported yet; use rules");
-            }
-        };
-        refuse("matcher", proto.matcher.is_some());
-        refuse("shadow_matcher", proto.shadow_matcher.is_some());
+        refuse_matchers(
+            [proto.matcher.is_some(), proto.shadow_matcher.is_some()],
+            at,
+            diag,
+        );
         if proto.delay_deny.is_some() {
             let why = "is not supported yet: connections are closed at once";
             diag.warn(at.field("delay_deny"), why);
@@ -96,6 +92,15 @@ impl AccessFilter {
             shadow_name: proto.shadow_rules_stat_prefix.as_str().into(),
             on_revoke: on_revoke?,
         })
+    }
+}
+
+/// The other form of rules, a matching tree, is not built.
+fn refuse_matchers(given: [bool; 2], at: &FieldPath, diag: &mut Diagnostics) {
+    for (name, given) in ["matcher", "shadow_matcher"].into_iter().zip(given) {
+        if given {
+            diag.fault(at.field(name), "is not supported yet; use rules");
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod bootstrap;
 pub mod client;
 pub mod clusters;
 pub mod content;
+pub mod envoy;
 pub mod eventually;
 pub mod flood;
 pub mod frames;

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use tokio::process::{Child, Command};
 use weft_control_plane::api::model::ProxyBody;
 use weft_tests::bootstrap;
 use weft_tests::client::{SteadyLoad, get, served_by};
+use weft_tests::envoy::{Envoy, free_address};
 use weft_tests::eventually::eventually_within;
 use weft_tests::peers::{Peer, find};
 use weft_tests::upstream::Upstream;
@@ -102,37 +102,14 @@ async fn expect_server(outbound: SocketAddr, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A port of loopback that was free a moment ago: Envoy cannot be handed a socket.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
-}
-
 fn start(
     program: &Path,
     folder: &Path,
     api_type: &str,
     xds: SocketAddr,
     outbound: SocketAddr,
-) -> anyhow::Result<Child> {
+) -> anyhow::Result<Envoy> {
     let metadata = format!("{{weft: {{outbound_address: '{outbound}'}}}}");
-    let file = folder.join("envoy.yaml");
-    std::fs::write(
-        &file,
-        bootstrap::ads("envoy-test", xds, api_type, &metadata),
-    )?;
-    let log = std::fs::File::create(folder.join("envoy.log"))?;
-    Command::new(program)
-        .args(["-c".as_ref(), file.as_os_str()])
-        .args([
-            "--concurrency",
-            "1",
-            "-l",
-            "warning",
-            "--disable-hot-restart",
-        ])
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .kill_on_drop(true)
-        .spawn()
-        .context("starting Envoy")
+    let bootstrap = bootstrap::ads("envoy-test", xds, api_type, &metadata);
+    Envoy::start(program, folder, "envoy", &bootstrap)
 }

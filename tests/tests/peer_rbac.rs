@@ -9,8 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::timeout;
+use weft_tests::envoy::Envoy;
 use weft_tests::eventually::eventually_within;
 use weft_tests::peers::{Peer, find};
 use weft_tests::pki::Pki;
@@ -196,7 +197,7 @@ struct End {
 
 enum Process {
     Weft { _proxy: Box<ProxyProcess> },
-    Envoy { _child: Child },
+    Envoy { _envoy: Envoy },
 }
 
 /// Every set of rules, to allow and to deny.
@@ -294,26 +295,13 @@ async fn weft(folder: &Path, upstream: SocketAddr) -> anyhow::Result<End> {
 
 fn envoy(program: &Path, folder: &Path, upstream: SocketAddr) -> anyhow::Result<End> {
     let (at, log) = (addresses()?, folder.join("envoy-access.log"));
-    let file = folder.join("envoy.yaml");
-    std::fs::write(&file, bootstrap(folder, &at, &log, upstream))?;
-    let own = std::fs::File::create(folder.join("envoy.log"))?;
-    let child = Command::new(program)
-        .args(["-c".as_ref(), file.as_os_str()])
-        .args([
-            "--concurrency",
-            "1",
-            "-l",
-            "warning",
-            "--disable-hot-restart",
-        ])
-        .stdout(own.try_clone()?)
-        .stderr(own)
-        .kill_on_drop(true)
-        .spawn()?;
+    let bootstrap = bootstrap(folder, &at, &log, upstream);
     Ok(End {
         at,
         log,
-        _process: Process::Envoy { _child: child },
+        _process: Process::Envoy {
+            _envoy: Envoy::start(program, folder, "envoy", &bootstrap)?,
+        },
     })
 }
 

@@ -11,9 +11,10 @@ use http::Request;
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::timeout;
 use weft_tests::client::{Http1, SteadyLoad, get, served_by};
+use weft_tests::envoy::{Envoy, free_address};
 use weft_tests::eventually::eventually_within;
 use weft_tests::peers::{Peer, find};
 use weft_tests::pki::Pki;
@@ -35,7 +36,7 @@ enum End {
 /// A running end; it is killed with this guard.
 enum Running {
     Weft(Box<ProxyProcess>),
-    Envoy { _process: Child },
+    Envoy { _envoy: Envoy },
 }
 
 /// What is spoken between the two.
@@ -80,7 +81,11 @@ impl Scene {
         for (at, (end, text)) in texts.into_iter().enumerate() {
             ends.push(match end {
                 End::Weft => Running::Weft(Box::new(ProxyProcess::start(&text, &[]).await?)),
-                End::Envoy => envoy(files, &format!("envoy-{at}"), &text)?,
+                End::Envoy => {
+                    let program = find(Peer::Envoy).context("no Envoy")?;
+                    let _envoy = Envoy::start(&program, files, &format!("envoy-{at}"), &text)?;
+                    Running::Envoy { _envoy }
+                }
             });
         }
         Ok(Self {
@@ -98,32 +103,6 @@ impl Scene {
             _ => anyhow::bail!("end {at} is no weft-proxy"),
         }
     }
-}
-
-fn envoy(folder: &Path, name: &str, text: &str) -> anyhow::Result<Running> {
-    let program = find(Peer::Envoy).context("no Envoy")?;
-    let file = folder.join(format!("{name}.yaml"));
-    std::fs::write(&file, text)?;
-    let log = std::fs::File::create(folder.join(format!("{name}.log")))?;
-    let process = Command::new(program)
-        .args(["-c".as_ref(), file.as_os_str()])
-        .args([
-            "--concurrency",
-            "1",
-            "-l",
-            "warning",
-            "--disable-hot-restart",
-        ])
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .kill_on_drop(true)
-        .spawn()?;
-    Ok(Running::Envoy { _process: process })
-}
-
-/// A port of loopback that was free a moment ago: Envoy cannot be handed a socket.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 const TLS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3";

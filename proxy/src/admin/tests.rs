@@ -3,8 +3,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use weft_config::secret::SanKind;
-
 use super::*;
 use crate::tls::PeerCertificate;
 
@@ -36,23 +34,10 @@ fn state(quits: Arc<AtomicU32>) -> Arc<AdminState> {
 
 /// A certificate of ours that expired long ago.
 fn secret() -> ShownSecret {
-    let certificate = PeerCertificate {
-        subject: "CN=a".into(),
-        issuer: "CN=root".into(),
-        serial: "0a".into(),
-        names: vec![
-            (SanKind::Uri, "spiffe://td/a".into()),
-            (SanKind::Dns, "a.test".into()),
-        ],
-        not_before: 0,
-        not_after: 86_400,
-        sha256: "00".into(),
-        der: rustls_pki_types::CertificateDer::from(Vec::new()),
-    };
     ShownSecret {
         place: "/own.pem".to_owned(),
         own: true,
-        certificates: vec![certificate],
+        certificates: vec![PeerCertificate::sample()],
     }
 }
 
@@ -146,7 +131,7 @@ async fn certificates_are_shown_in_envoys_shape() {
             "serial_number": "0a",
             "subject": "CN=a",
             "issuer": "CN=root",
-            "subject_alt_names": [{ "uri": "spiffe://td/a" }, { "dns": "a.test" }],
+            "subject_alt_names": [{ "uri": "spiffe://td/a" }, { "dns": "a.test" }, { "uri": "spiffe://td/b" }],
             "days_until_expiration": "0",
             "valid_from": "1970-01-01T00:00:00Z",
             "expiration_time": "1970-01-02T00:00:00Z",

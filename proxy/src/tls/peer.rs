@@ -63,6 +63,27 @@ pub struct PeerCertificate {
 /// Names of one certificate that are looked at.
 const NAMES_MAX: usize = 256;
 
+#[cfg(test)]
+impl PeerCertificate {
+    /// One for tests, which says what there is to say.
+    pub(crate) fn sample() -> Self {
+        Self {
+            subject: "CN=a".into(),
+            issuer: "CN=root".into(),
+            serial: "0a".into(),
+            names: vec![
+                (SanKind::Uri, "spiffe://td/a".into()),
+                (SanKind::Dns, "a.test".into()),
+                (SanKind::Uri, "spiffe://td/b".into()),
+            ],
+            not_before: 0,
+            not_after: 86_400,
+            sha256: "00ff".into(),
+            der: CertificateDer::from(Vec::new()),
+        }
+    }
+}
+
 impl PeerCertificate {
     /// Reads a certificate; `None`: it cannot be read.
     pub fn read(der: &CertificateDer<'_>) -> Option<Self> {

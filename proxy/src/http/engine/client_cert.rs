@@ -90,8 +90,6 @@ fn separator(text: &str) -> &'static str {
 mod tests {
     use std::sync::Arc;
 
-    use rustls_pki_types::CertificateDer;
-
     use super::*;
     use crate::tls::PeerCertificate;
 
@@ -99,17 +97,12 @@ mod tests {
     fn values_that_could_be_taken_for_others_are_quoted() {
         let peer = PeerCertificate {
             subject: "CN=\"a\\b\",O=c\r\nx: y".into(),
-            issuer: "".into(),
-            serial: "".into(),
             names: vec![
                 (SanKind::Uri, "spiffe://td/a".into()),
                 (SanKind::Uri, "spiffe://td/b;URI=spiffe://td/admin".into()),
                 (SanKind::Dns, "a.test".into()),
             ],
-            not_before: 0,
-            not_after: 0,
-            sha256: "00ff".into(),
-            der: CertificateDer::from(Vec::new()),
+            ..PeerCertificate::sample()
         };
         let tls = TlsFacts {
             version: "TLSv1.3",

@@ -1,8 +1,6 @@
 use std::collections::HashMap;
 
-use rustls_pki_types::CertificateDer;
 use weft_config::listener::AccessLogFormat;
-use weft_config::secret::SanKind;
 
 use super::*;
 use crate::tls::{PeerCertificate, TlsFacts};
@@ -184,27 +182,13 @@ fn a_request_that_is_dropped_counts_once_as_cut_by_the_downstream() {
 
 #[test]
 fn who_the_downstream_has_proved_to_be_is_logged() {
-    let peer = PeerCertificate {
-        subject: "CN=a".into(),
-        issuer: "CN=root".into(),
-        serial: "0a".into(),
-        names: vec![
-            (SanKind::Uri, "spiffe://td/a".into()),
-            (SanKind::Dns, "a.test".into()),
-            (SanKind::Uri, "spiffe://td/b".into()),
-        ],
-        not_before: 0,
-        not_after: 0,
-        sha256: "00ff".into(),
-        der: CertificateDer::from(Vec::new()),
-    };
     let facts = Arc::new(TlsFacts {
         version: "TLSv1.3",
         cipher_suite: "TLS13_AES_128_GCM_SHA256".into(),
         alpn: None,
         server_name: Some("b.test".into()),
         own_uri: Some("spiffe://td/own".into()),
-        peer: Some(Arc::new(peer)),
+        peer: Some(Arc::new(PeerCertificate::sample())),
         resumed: false,
     });
     let format = "%DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_TLS_CIPHER% %REQUESTED_SERVER_NAME% %DOWNSTREAM_PEER_URI_SAN% \

@@ -90,7 +90,7 @@ impl Flood {
             ),
             Self::new(
                 "provoked resets",
-                "http2_premature_resets",
+                "http2_provoked_resets",
                 End::Calm,
                 provoked_resets,
             ),

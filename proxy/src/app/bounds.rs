@@ -24,6 +24,10 @@ pub struct HttpBoundArgs {
     /// How long a stream is open that may be reset before its answer, 0s to 1h [default: 1s, or what the bootstrap says]
     #[arg(long, env = "WEFT_HTTP2_PREMATURE_RESET_LIFE", value_name = "DURATION", value_parser = life)]
     pub http2_premature_reset_life: Option<Duration>,
+    /// An HTTP/2 connection ends when more of its streams than this, and than a sixteenth of all, had to be reset for faults of its
+    /// peer [default: 32]
+    #[arg(long, env = "WEFT_HTTP2_PROVOKED_RESETS_MAX", value_name = "N")]
+    pub http2_provoked_resets_max: Option<u32>,
     /// Frames in a row on streams of HTTP/2 that are over [default: 10000]
     #[arg(long, env = "WEFT_HTTP2_CLOSED_STREAM_FRAMES_MAX", value_name = "N")]
     pub http2_closed_stream_frames_max: Option<u32>,
@@ -52,6 +56,9 @@ impl HttpBoundArgs {
             premature_reset_streams_min: premature_streams
                 .unwrap_or(default.premature_reset_streams_min),
             premature_reset_life: premature_life.unwrap_or(default.premature_reset_life),
+            provoked_resets_max: self
+                .http2_provoked_resets_max
+                .unwrap_or(default.provoked_resets_max),
             closed_stream_frames_max: self
                 .http2_closed_stream_frames_max
                 .unwrap_or(default.closed_stream_frames_max),

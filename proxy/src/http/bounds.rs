@@ -14,6 +14,9 @@ pub struct Bounds {
     pub premature_reset_streams_min: u32,
     /// A stream that was open for longer than this may be reset before its answer. Default 1 s.
     pub premature_reset_life: Duration,
+    /// A connection ends when we had to reset more of its streams for a fault of the peer than this, and than a sixteenth of all.
+    /// Default 32.
+    pub provoked_resets_max: u32,
     /// Frames in a row on streams that are over. Default 10,000.
     pub closed_stream_frames_max: u32,
     /// Frames in a row of types that nobody knows. Default 100.
@@ -29,6 +32,7 @@ impl Default for Bounds {
             continuations_max: 8,
             premature_reset_streams_min: 500,
             premature_reset_life: Duration::from_secs(1),
+            provoked_resets_max: 32,
             closed_stream_frames_max: 10_000,
             unknown_frames_max: 100,
             settings_timeout: Duration::from_secs(10),

@@ -216,6 +216,14 @@ impl Codec {
         }
     }
 
+    /// Whether what the codec has to say by itself is little enough to be put off.
+    pub fn flush_can_wait(&self) -> bool {
+        match self {
+            Self::H1(_) => true,
+            Self::H2(conn) => conn.flush_can_wait(),
+        }
+    }
+
     /// Writes what the codec itself has to say. Whatever else is written has it written first.
     pub fn flush(&mut self, out: &mut Out) {
         match self {

@@ -41,6 +41,7 @@ limits! {
     Http2Settings "http2_settings" "A connection was closed because its peer did not acknowledge the settings in time.";
     Http2Streams "http2_streams" "A stream was refused because its connection had as many open as it may.";
     Http2PrematureResets "http2_premature_resets" "A connection was closed because its peer reset too many streams before their answer.";
+    Http2ProvokedResets "http2_provoked_resets" "A connection was closed because too many of its streams had to be reset for faults of its peer.";
     Http2EmptyFrames "http2_empty_frames" "A connection was closed because of frames in a row that carried nothing and ended nothing.";
     Http2PriorityFrames "http2_priority_frames" "A connection was closed because of too many PRIORITY frames.";
     Http2WindowUpdates "http2_window_updates" "A connection was closed because of too many WINDOW_UPDATE frames.";

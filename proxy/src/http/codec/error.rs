@@ -110,6 +110,7 @@ protocol_errors! {
     WindowUpdateFlood => 400, "more WINDOW_UPDATE frames than the limit (RFC 9113 §10.5)";
     ControlFlood => 400, "more answers to control frames wait to be written than the limit (RFC 9113 §10.5)";
     ResetFlood => 400, "too many streams were reset before their answer (RFC 9113 §10.5)";
+    ProvokedFlood => 400, "too many streams had to be reset for faults on them (RFC 9113 §5.4.2)";
     ClosedStreamFlood => 400, "more frames on closed streams in a row than the limit (RFC 9113 §10.5)";
     UnknownFrameFlood => 400, "more frames of unknown types in a row than the limit (RFC 9113 §10.5)";
 }

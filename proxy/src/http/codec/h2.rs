@@ -47,6 +47,9 @@ use super::{Out, ProtocolError, Reason, StreamId};
 /// Bytes that wait to be written, from which on no more of a body is taken.
 pub const OUT_BYTES_MAX: usize = 256 * 1024;
 
+/// What the codec has to say is not put off beyond this: the resets of some hundred streams.
+const PENDING_BYTES_WAIT: usize = 2048;
+
 /// One HTTP/2 connection.
 #[derive(Debug)]
 pub struct Conn {
@@ -223,7 +226,7 @@ impl Conn {
         if self.role == Role::Server || stream.write != Write::Head {
             self.pending.reset(stream.id, why.into());
             if why == Reason::Protocol {
-                self.guard.premature();
+                self.guard.provoked();
             }
         }
     }
@@ -312,6 +315,11 @@ impl Conn {
         if out.len() < OUT_BYTES_MAX {
             self.pending.write_all(out);
         }
+    }
+
+    /// Whether what [`Self::flush`] would write is little, so that more of the input may be looked at first.
+    pub fn flush_can_wait(&self) -> bool {
+        self.pending.len() <= PENDING_BYTES_WAIT && !self.failed
     }
 
     /// Whether [`Self::flush`] has something to write.

@@ -74,6 +74,7 @@ fn h2_limits(options: &Http2Options, bounds: &Bounds) -> H2Limits {
         interim_max: bounds.interims_max,
         continuations_max: bounds.continuations_max,
         premature_reset_streams_min: bounds.premature_reset_streams_min,
+        provoked_resets_max: bounds.provoked_resets_max,
         closed_stream_frames_max: bounds.closed_stream_frames_max,
         unknown_frames_max: bounds.unknown_frames_max,
         ..H2Limits::default()
@@ -105,6 +106,7 @@ pub(super) fn limit_of(hit: Hit) -> Limit {
         Hit::WindowUpdates => Limit::Http2WindowUpdates,
         Hit::ControlFrames => Limit::Http2ControlFrames,
         Hit::PrematureResets => Limit::Http2PrematureResets,
+        Hit::ProvokedResets => Limit::Http2ProvokedResets,
         Hit::ClosedStreams => Limit::Http2ClosedStreamFrames,
         Hit::UnknownFrames => Limit::Http2UnknownFrames,
     }

@@ -51,7 +51,9 @@ impl Engine {
                 self.push(exchange, id);
             }
         }
-        self.flush_codec(id);
+        if !self.goes_on_before_it_writes(id) {
+            self.flush_codec(id);
+        }
         let Some(connection) = self.wires.get_mut(id) else {
             return;
         };
@@ -67,6 +69,14 @@ impl Engine {
             Role::Downstream(_) if over => self.close_after_flush(id, true),
             Role::Downstream(_) => self.note_unfinished(id),
         }
+    }
+
+    /// Whether what the codec has to say is put off until more of the input was looked at: each turn of a connection that
+    /// others pay for would cost a write, and the peer a wake-up, for a few frames.
+    fn goes_on_before_it_writes(&self, id: ConnId) -> bool {
+        self.wires
+            .get(id)
+            .is_some_and(|it| it.paused && it.out.is_empty() && it.codec.flush_can_wait())
     }
 
     /// Some of what waited on `id` was written: what waits behind it goes on.

@@ -13,6 +13,9 @@ struct Turn(u32);
 /// What a turn may cost.
 const COST_MAX: u32 = 256;
 
+/// What a stream costs that ends for nothing, beside its head: it was begun, counted and logged. Floods are made of such.
+const WASTE_COST: u32 = 24;
+
 /// What a head costs: it is decoded, routed, sent on or thrown away. A piece of a body costs one.
 const HEAD_COST: u32 = 8;
 
@@ -24,7 +27,8 @@ impl Turn {
     fn ends_with(&mut self, event: &Event<'_>) -> bool {
         let head = matches!(event, Event::Head { .. });
         let cost = match event {
-            Event::Data { .. } | Event::Raw { .. } | Event::Reset { .. } => 1,
+            Event::Data { .. } | Event::Raw { .. } => 1,
+            Event::Reset { .. } | Event::Malformed { .. } => WASTE_COST,
             _ => HEAD_COST,
         };
         self.0 += cost;
@@ -120,7 +124,37 @@ mod tests {
             turns += 1;
         }
         assert_eq!(engine.population().1, 0);
-        assert!(turns > 4, "{turns}");
+        assert!(turns > 20, "{turns}");
         assert!(engine.next_action().is_none(), "a connection is asked for");
+    }
+
+    #[test]
+    fn resets_that_a_peer_provokes_take_small_turns_and_one_write_and_are_soon_over() {
+        let now = Instant::now();
+        let (mut engine, id) = engine(now);
+        engine.written(id, engine.pending(id).len(), now);
+        assert!(engine.next_dirty().is_none());
+        // Credit of nothing (RFC 9113 §6.9).
+        let pair = |stream| [request(stream), frame(8, 0, stream, &[0; 4])].concat();
+        let all: Vec<u8> = (0..1000).flat_map(|n| pair(2 * n + 1)).collect();
+        receive(&mut engine, id, &all, now);
+        let (mut turns, mut writes) = (1, 0);
+        loop {
+            while let Some(dirty) = engine.next_dirty() {
+                writes += 1;
+                let bytes = engine.pending(dirty).len();
+                assert!(bytes < 1024, "{bytes}");
+                engine.written(dirty, bytes, now);
+            }
+            if !engine.is_paused(id) {
+                break;
+            }
+            turns += 1;
+            engine.go_on(id, now);
+        }
+        // 33 streams, at most eight of them in a turn.
+        assert_eq!((turns, writes), (5, 1));
+        assert_eq!(engine.population(), (1, 0));
+        assert!(engine.next_action().is_some(), "the connection is closed");
     }
 }

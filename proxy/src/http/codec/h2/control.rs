@@ -90,7 +90,7 @@ impl Conn {
     /// The peer broke a rule on one stream, for which that is reset (RFC 9113 §5.4.2).
     pub(super) fn reset_for(&mut self, stream: u32, error: ProtocolError) -> Option<Step> {
         self.pending.reset(stream, ErrorCode::of(error));
-        self.guard.premature();
+        self.guard.provoked();
         self.streams.remove(stream)?;
         Some(Step::Reset {
             stream,

@@ -49,6 +49,7 @@ impl ErrorCode {
             | E::WindowUpdateFlood
             | E::ControlFlood
             | E::ResetFlood
+            | E::ProvokedFlood
             | E::ClosedStreamFlood
             | E::UnknownFrameFlood => Self::EnhanceYourCalm,
             _ => Self::Protocol,

@@ -18,10 +18,15 @@ pub(super) struct Guard {
     opened: u32,
     /// Streams that were reset before their answer began, by the peer or for its fault.
     premature: u32,
+    /// Those of them that we have reset, for a fault of the peer.
+    provoked: u32,
     data_sent: u32,
     /// Streams that were refused to a peer that had not acknowledged how many there may be.
     refused_early: u32,
 }
+
+/// On a connection with many streams, whose sender may be a proxy of many, one of so many may be reset for a fault.
+const OPENED_PER_FAULT: u32 = 16;
 
 impl Guard {
     /// We have opened a stream.
@@ -35,12 +40,25 @@ impl Guard {
         if self.premature > self.opened.max(limits.premature_reset_streams_min) / 2 {
             return Err(ProtocolError::ResetFlood);
         }
+        if self.provoked
+            > limits
+                .provoked_resets_max
+                .max(self.opened / OPENED_PER_FAULT)
+        {
+            return Err(ProtocolError::ProvokedFlood);
+        }
         Ok(())
     }
 
     /// A stream was reset by the peer before its answer began, or for a fault of the peer.
     pub(super) fn premature(&mut self) {
         self.premature = self.premature.saturating_add(1);
+    }
+
+    /// We reset a stream for a fault of the peer, which nobody makes to do well.
+    pub(super) fn provoked(&mut self) {
+        self.premature();
+        self.provoked = self.provoked.saturating_add(1);
     }
 
     /// A stream is refused to a peer that may not know better: how many were.

@@ -44,6 +44,9 @@ pub struct H2Limits {
     /// but for those that [`Conn::forgive`](super::Conn::forgive) takes out. Default 500, as Envoy's
     /// `overload.premature_reset_total_stream_count`.
     pub premature_reset_streams_min: u32,
+    /// The connection ends when we had to reset more of its streams for a fault of the peer than this, and than a sixteenth of
+    /// all. Default 32.
+    pub provoked_resets_max: u32,
     /// Frames in a row on streams that are closed. Default 10,000: what is under way when a stream is reset may be many
     /// small ones.
     pub closed_stream_frames_max: u32,
@@ -69,6 +72,7 @@ impl Default for H2Limits {
             window_updates_per_data_frame_max: 10,
             control_frames_max: 1000,
             premature_reset_streams_min: 500,
+            provoked_resets_max: 32,
             closed_stream_frames_max: 10_000,
             unknown_frames_max: 100,
         }
@@ -121,6 +125,8 @@ hits! {
     ControlFrames = ControlFlood;
     /// [`H2Limits::premature_reset_streams_min`].
     PrematureResets = ResetFlood;
+    /// [`H2Limits::provoked_resets_max`].
+    ProvokedResets = ProvokedFlood;
     /// [`H2Limits::closed_stream_frames_max`].
     ClosedStreams = ClosedStreamFlood;
     /// [`H2Limits::unknown_frames_max`].

@@ -35,6 +35,10 @@ impl Pending {
         self.bytes.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Puts all behind what `out` holds.
     pub(super) fn write_all(&mut self, out: &mut Out) {
         if self.bytes.is_empty() {

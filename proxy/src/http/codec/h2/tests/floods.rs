@@ -150,11 +150,6 @@ fn streams_that_are_opened_and_reset() {
     };
     let (rounds, error) = flood(&mut server(), 999, |round| both(round as u32 * 2 + 1));
     assert_eq!((rounds, error), (251, E::ResetFlood));
-    // Whoever has us reset them by a fault of its own does the same (CVE-2025-8671).
-    let by_fault = |stream: u32| [headers(stream, GET, true), window_update(stream, 0)].concat();
-    let mut end = server();
-    let (_, error) = flood(&mut end, 999, |round| by_fault(round as u32 * 2 + 1));
-    assert_eq!(error, E::ResetFlood);
     // Half of them may be.
     let mut end = server();
     for round in 0..2000_u32 {
@@ -170,6 +165,33 @@ fn streams_that_are_opened_and_reset() {
         end.take_out();
     }
     assert!(!end.conn.wants_close());
+}
+
+/// CVE-2025-8671.
+#[test]
+fn streams_that_we_are_made_to_reset() {
+    let by_fault = |stream: u32| [headers(stream, GET, true), window_update(stream, 0)].concat();
+    let (rounds, error) = flood(&mut server(), 999, |round| by_fault(round as u32 * 2 + 1));
+    assert_eq!((rounds, error), (33, E::ProvokedFlood));
+    // Of many streams, one in sixteen may be.
+    let every = |n: u32| {
+        let mut end = server();
+        for round in 0..2000_u32 {
+            let stream = StreamId(round * 2 + 1);
+            if round % n == n - 1 {
+                end.read(&by_fault(stream.0));
+            } else {
+                end.read(&headers(stream.0, GET, true));
+                end.conn
+                    .head(stream, &Head::response(200), true, &mut end.out)
+                    .expect("an answer");
+            }
+            end.take_out();
+        }
+        end.conn.wants_close()
+    };
+    assert!(!every(16));
+    assert!(every(15));
 }
 
 #[test]
@@ -213,6 +235,7 @@ fn a_flood_is_told_as_such() {
         E::WindowUpdateFlood,
         E::ControlFlood,
         E::ResetFlood,
+        E::ProvokedFlood,
         E::ClosedStreamFlood,
         E::UnknownFrameFlood,
     ] {
@@ -229,8 +252,8 @@ fn malformed_requests_that_are_answered_count_as_resets() {
         let request = headers(stream.0, &[POST, &[("A", "b")]].concat(), false);
         match end.read(&request)[..] {
             [Seen::Malformed(_, E::UpperCaseName)] => {}
-            [Seen::Error(E::ResetFlood)] => {
-                assert_eq!(round, 251);
+            [Seen::Error(E::ProvokedFlood)] => {
+                assert_eq!(round, 33);
                 return;
             }
             ref seen => panic!("round {round}: {seen:?}"),

@@ -7,6 +7,7 @@ mod ends;
 mod flow;
 mod pools;
 mod run;
+mod silence;
 mod socket;
 
 pub use ends::{Close, Ends, Preread, TunnelOptions};

@@ -244,6 +244,7 @@ impl RunArgs {
             demand: DemandLimits::default(),
             overload: self.limits.overload(said.overload),
             http: self.limits.http.bounds(said.runtime),
+            tunnel: self.limits.tunnel(),
             logging: None,
         })
     }

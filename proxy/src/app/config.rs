@@ -15,6 +15,7 @@ use crate::http::Bounds;
 use crate::listener::BindError;
 use crate::snapshot::DemandLimits;
 use crate::tls::LoadError;
+use crate::tunnel::TunnelLimits;
 use crate::xds::Protocol;
 use crate::xds::state_dir::StateError;
 
@@ -41,6 +42,8 @@ pub struct Config {
     pub overload: Overload,
     /// What peers may do for nothing.
     pub http: Bounds,
+    /// Bounds on tunnels, per worker.
+    pub tunnel: TunnelLimits,
     /// Changes what is logged, for `/logging`; `None`: whoever embeds the proxy decides that alone.
     pub logging: Option<SetLevel>,
 }
@@ -78,6 +81,7 @@ impl Config {
             demand: DemandLimits::default(),
             overload: Overload::default(),
             http: Bounds::default(),
+            tunnel: TunnelLimits::default(),
             logging: None,
         }
     }

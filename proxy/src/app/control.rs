@@ -30,7 +30,6 @@ use crate::overload::{Overload, Watcher};
 use crate::snapshot::{Builder, SnapshotStore};
 use crate::telemetry::Metrics;
 use crate::tls::Secrets;
-use crate::tunnel::TunnelLimits;
 use crate::worker::{WorkerParts, Workers};
 use crate::xds::Status;
 use crate::xds::core::{Core, Reserve};
@@ -307,6 +306,7 @@ impl Rooms {
             &self.drain,
             &self.overload,
             config.http,
+            config.tunnel,
         );
         let given = config.overload.connections_max;
         let connections_max = given.map_or_else(
@@ -321,7 +321,7 @@ impl Rooms {
             connections_max,
             beyond: config.overload.beyond,
             overload: self.overload.clone(),
-            tunnel: TunnelLimits::default(),
+            tunnel: config.tunnel,
             http,
         };
         Workers::start(config.workers, &parts).map_err(StartError::Thread)

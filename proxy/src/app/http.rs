@@ -20,6 +20,7 @@ pub(super) fn factory(
     drain: &Drain,
     overload: &Arc<Overload>,
     bounds: Bounds,
+    tunnel: TunnelLimits,
 ) -> HttpFactory {
     let scope = Scope::build(metrics, &"-".into(), Direction::Unspecified, &[])
         .expect("no access log has no format that could fail to compile");
@@ -29,6 +30,6 @@ pub(super) fn factory(
         drain: drain.clone(),
         overload: overload.clone(),
         bounds,
-        tunnel: TunnelLimits::default(),
+        tunnel,
     })
 }

@@ -10,6 +10,7 @@ use weft_config::gateway_api::Span;
 
 use super::bounds::HttpBoundArgs;
 use super::mesh::OutboundLimits;
+use crate::tunnel::TunnelLimits;
 
 /// Bounds of the proxy.
 #[derive(Clone, Debug, Default, Args)]
@@ -35,6 +36,9 @@ pub struct LimitArgs {
     #[arg(long, env = "WEFT_DETECTION_TIMEOUT", value_name = "DURATION", value_parser = detection_timeout,
           conflicts_with = "bootstrap")]
     pub detection_timeout: Option<Duration>,
+    /// Silence that ends a tunnel (TCP, CONNECT, WebSocket) of which a side has closed, 1ms to 24h [default: 1m]
+    #[arg(long, env = "WEFT_HALF_CLOSED_TIMEOUT", value_name = "DURATION", value_parser = half_closed_timeout)]
+    pub half_closed_timeout: Option<Duration>,
     /// What peers may do for nothing.
     #[command(flatten)]
     pub http: HttpBoundArgs,
@@ -61,6 +65,17 @@ impl LimitArgs {
             overload.connections_max = self.connections_max;
         }
         overload
+    }
+
+    /// Bounds on the tunnels of a worker.
+    pub(super) fn tunnel(&self) -> TunnelLimits {
+        let default = TunnelLimits::default();
+        TunnelLimits {
+            half_closed_timeout: self
+                .half_closed_timeout
+                .unwrap_or(default.half_closed_timeout),
+            ..default
+        }
     }
 
     /// Bounds of the outbound listener.
@@ -101,12 +116,19 @@ fn bytes_within(text: &str, min: usize, max: usize, rule: &str) -> Result<usize,
 }
 
 fn detection_timeout(text: &str) -> Result<Duration, String> {
-    const LONGEST: Duration = Duration::from_secs(60);
+    timeout_within(text, Duration::from_secs(60), "from 1ms to 1m")
+}
+
+fn half_closed_timeout(text: &str) -> Result<Duration, String> {
+    timeout_within(text, Duration::from_secs(24 * 3600), "from 1ms to 24h")
+}
+
+fn timeout_within(text: &str, longest: Duration, rule: &str) -> Result<Duration, String> {
     let timeout = Span::parse(text)?.duration();
-    if timeout.is_zero() || timeout > LONGEST {
-        return Err(format!("must be from 1ms to 1m, got {text}"));
+    match !timeout.is_zero() && timeout <= longest {
+        true => Ok(timeout),
+        false => Err(format!("must be {rule}, got {text}")),
     }
-    Ok(timeout)
 }
 
 #[cfg(test)]
@@ -135,6 +157,8 @@ mod tests {
         let timeout = detection_timeout("1m");
         assert_eq!(timeout, Ok(Duration::from_secs(60)));
         assert!(detection_timeout("0s").is_err() && detection_timeout("1m1ms").is_err());
+        assert_eq!(half_closed_timeout("5s"), Ok(Duration::from_secs(5)));
+        assert!(half_closed_timeout("0s").is_err() && half_closed_timeout("25h").is_err());
     }
 
     #[test]
@@ -169,6 +193,7 @@ mod tests {
             header_count_max: Some(7),
             buffer_bytes_max: Some(8192),
             detection_timeout: Some(Duration::from_secs(1)),
+            half_closed_timeout: Some(Duration::from_secs(2)),
             ..LimitArgs::default()
         };
         let outbound = args.outbound();
@@ -178,5 +203,7 @@ mod tests {
         );
         assert_eq!(outbound.buffer_bytes_max, 8192);
         assert_eq!(outbound.detection_timeout, Duration::from_secs(1));
+        assert_eq!(args.tunnel().half_closed_timeout, Duration::from_secs(2));
+        assert_eq!(LimitArgs::default().tunnel(), TunnelLimits::default());
     }
 }

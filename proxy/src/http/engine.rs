@@ -46,6 +46,7 @@ mod wires;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use weft_config::endpoint::Address;
@@ -80,6 +81,8 @@ pub(crate) struct EngineOptions {
     pub(crate) scope: Arc<Scope>,
     pub(crate) overload: Arc<Overload>,
     pub(crate) bounds: Bounds,
+    /// Silence that ends a tunnel of which a side has closed.
+    pub(crate) half_closed_timeout: Duration,
     pub(crate) rng: fastrand::Rng,
     pub(crate) now: Instant,
 }
@@ -90,6 +93,7 @@ pub(crate) struct Engine {
     scope: Arc<Scope>,
     overload: Arc<Overload>,
     bounds: Bounds,
+    half_closed_timeout: Duration,
     rng: fastrand::Rng,
     now: Instant,
     wires: Wires,
@@ -142,6 +146,7 @@ impl Engine {
             scope: options.scope,
             overload: options.overload,
             bounds: options.bounds,
+            half_closed_timeout: options.half_closed_timeout,
             rng: options.rng,
             now: options.now,
             wires: Wires::default(),

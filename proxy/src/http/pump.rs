@@ -85,6 +85,7 @@ impl Worker {
             scope: options.scope,
             overload: options.overload,
             bounds: options.bounds,
+            half_closed_timeout: options.tunnels.half_closed_timeout(),
             rng: options.rng,
             now: Instant::now(),
         });

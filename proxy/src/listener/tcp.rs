@@ -144,14 +144,15 @@ impl Carried {
         drop((active, breaker, guard));
         log.received(ends.to_upstream);
         log.sent(ends.to_downstream);
+        if let Some((limit, details)) = ends.close.limit() {
+            log.limit(limit);
+            log.details(details);
+        }
         match ends.close {
             Close::Orderly => {}
             Close::DownstreamReset => log.flag(ResponseFlag::DC),
             Close::UpstreamReset => log.flag(ResponseFlag::UC),
-            Close::Idle => {
-                log.flag(ResponseFlag::SI);
-                log.details("idle_timeout");
-            }
+            Close::Idle | Close::HalfClosed => log.flag(ResponseFlag::SI),
             Close::Drained => {
                 log.flag(ResponseFlag::LR);
                 log.details("drain_time_over");

@@ -36,6 +36,7 @@ limits! {
     HeaderCount "header_count" "A head had more fields than its bound.";
     HeaderTime "header_time" "A head was not complete in time.";
     IdleTime "idle_time" "A connection or request was silent for its bound.";
+    HalfClosedTime "half_closed_time" "A tunnel was cut because one of its sides had closed and the other was silent for the bound.";
     Interims "interim_responses" "An upstream sent more interim responses to one request than the bound.";
     Http2Continuations "http2_continuations" "A connection was closed because of a head in more frames than the bound.";
     Http2Settings "http2_settings" "A connection was closed because its peer did not acknowledge the settings in time.";

@@ -19,7 +19,7 @@ pub use connection::ConnectionLog;
 use super::cluster::{ClusterStats, RequestCounts};
 use super::counter::GaugeGuard;
 use super::files::LogFile;
-use super::limits::LimitStats;
+use super::limits::{Limit, LimitStats};
 use super::listener::ListenerStats;
 use super::metrics::Metrics;
 use super::render::{Captured, Ended, Wanted};
@@ -249,6 +249,11 @@ impl RequestLog {
         {
             self.grpc_status = Some(GrpcStatus::read(value));
         }
+    }
+
+    /// A bound of the proxy was met, which is counted.
+    pub fn limit(&self, limit: Limit) {
+        self.scope.limits.hit(limit);
     }
 
     /// Something went wrong, or was decided here.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::drain::DrainWatch;
+use crate::telemetry::Limit;
 
 /// What a tunnel starts from, besides its two sockets.
 #[derive(Debug)]
@@ -35,6 +36,17 @@ pub struct Ends {
     pub close: Close,
 }
 
+impl Close {
+    /// The bound that was met, and what logs say of it.
+    pub fn limit(self) -> Option<(Limit, &'static str)> {
+        match self {
+            Self::Idle => Some((Limit::IdleTime, "idle_timeout")),
+            Self::HalfClosed => Some((Limit::HalfClosedTime, "half_closed_timeout")),
+            _ => None,
+        }
+    }
+}
+
 /// How a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
@@ -46,6 +58,8 @@ pub enum Close {
     UpstreamReset,
     /// Silence for longer than the idle timeout.
     Idle,
+    /// One side had closed, and the other was silent for too long; both were reset.
+    HalfClosed,
     /// Cut when the drain was over.
     Drained,
     /// Cut because it is no longer allowed; both sides were reset.

@@ -86,6 +86,11 @@ impl Flow {
         self.phase == Phase::Closed
     }
 
+    /// Whether the source has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.phase != Phase::Open
+    }
+
     /// Gives up on this direction; what is owed is lost.
     pub(super) fn abandon(&mut self) {
         self.phase = Phase::Closed;

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
@@ -18,6 +19,10 @@ pub struct TunnelLimits {
     pub scratch_bytes: usize,
     /// Capacity asked for a pipe; the kernel may grant less. Default 256 KiB.
     pub pipe_bytes: usize,
+    /// Silence that ends a tunnel of which a side has closed. Above zero, default 60 s.
+    ///
+    /// Envoy has no such bound and waits for its idle time-outs; HAProxy's are called `timeout client-fin` and `server-fin`.
+    pub half_closed_timeout: Duration,
 }
 
 impl Default for TunnelLimits {
@@ -27,6 +32,7 @@ impl Default for TunnelLimits {
             pipes_idle_max: 64,
             scratch_bytes: 64 * 1024,
             pipe_bytes: 256 * 1024,
+            half_closed_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -58,6 +64,11 @@ impl Pools {
             in_use: Cell::new(0),
             scratch: RefCell::new(vec![0; limits.scratch_bytes.max(1)].into_boxed_slice()),
         }))
+    }
+
+    /// [`TunnelLimits::half_closed_timeout`].
+    pub fn half_closed_timeout(&self) -> Duration {
+        self.0.limits.half_closed_timeout
     }
 
     /// Pipes in use now.

@@ -6,11 +6,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::time::{Instant, sleep_until};
 
 use super::ends::{Close, Ends, TunnelOptions};
 use super::flow::{Fault, Flow};
 use super::pools::Pools;
+use super::silence::Silence;
 use super::socket::Socket;
 use crate::drain::Phase;
 use crate::stream::Stream;
@@ -31,7 +31,7 @@ pub async fn between(
     }
 }
 
-/// Carries bytes both ways until both sides have ended, one is reset, both are silent for too long, the drain is over, or
+/// Carries bytes both ways until both sides have ended, one is reset, nothing moves for too long, the drain is over, or
 /// `revoked` resolves.
 ///
 /// The end of one direction is passed on (half-close) and the other lives on. Where one side is reset, what it had
@@ -56,29 +56,21 @@ pub async fn run(
     let close = {
         let mut drained = pin!(drain.reached(Phase::Done));
         let mut revoked = pin!(revoked);
-        let mut last_moved = Instant::now();
-        let mut idle =
-            pin!((!idle_timeout.is_zero()).then(|| sleep_until(after(last_moved, idle_timeout))));
+        let mut silence = Silence::new(idle_timeout, pools.half_closed_timeout());
+        let mut timer = pin!(None);
         poll_fn(|cx| {
             let before = pair.moved();
             if let Poll::Ready(close) = pair.poll(cx, &mut down, &mut up, pools) {
                 return Poll::Ready(close);
             }
-            if pair.moved() != before {
-                last_moved = Instant::now();
+            if pair.is_half_closed() {
+                silence.half_closed();
             }
-            // The timer is not moved with every byte: when it fires, it looks at what happened since.
-            while let Some(timer) = idle.as_mut().as_pin_mut() {
-                if timer.poll(cx).is_pending() {
-                    break;
-                }
-                let until = after(last_moved, idle_timeout);
-                if until <= Instant::now() {
-                    return Poll::Ready(Close::Idle);
-                }
-                if let Some(timer) = idle.as_mut().as_pin_mut() {
-                    timer.reset(until);
-                }
+            if pair.moved() != before {
+                silence.broken();
+            }
+            if let Poll::Ready(close) = silence.poll(cx, timer.as_mut()) {
+                return Poll::Ready(close);
             }
             if revoked.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Close::Revoked);
@@ -91,7 +83,7 @@ pub async fn run(
         Close::DownstreamReset => reset(&up),
         Close::UpstreamReset => reset(&down),
         // An orderly end would look as if all had been said.
-        Close::Revoked => {
+        Close::Revoked | Close::HalfClosed => {
             reset(&down);
             reset(&up);
         }
@@ -114,6 +106,11 @@ struct Pair {
 impl Pair {
     fn moved(&self) -> u64 {
         self.to_upstream.moved + self.to_downstream.moved
+    }
+
+    /// Whether a side has ended, or both have and one does not take what is owed to it.
+    fn is_half_closed(&self) -> bool {
+        self.to_upstream.has_ended() || self.to_downstream.has_ended()
     }
 
     fn poll(
@@ -150,11 +147,4 @@ impl Pair {
 fn reset(socket: &impl Socket) {
     // Where the kernel refuses, the peer sees an ordinary end.
     drop(SockRef::from(socket).set_linger(Some(Duration::ZERO)));
-}
-
-/// A timer for longer than this is for ever.
-const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
-
-fn after(start: Instant, timeout: Duration) -> Instant {
-    start + timeout.min(TIMEOUT_MAX)
 }

@@ -119,7 +119,9 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
+        let silence = exchange.deadlines.silence;
         let (status, reason) = match exchange.body.ended {
+            _ if silence == Limit::HalfClosedTime => (504, "half_closed_timeout"),
             false => (
                 408,
                 "nothing moved for too long: the request is not complete",
@@ -129,7 +131,7 @@ impl Engine {
                 "nothing moved for too long: the upstream has not answered",
             ),
         };
-        self.scope.limits.hit(Limit::IdleTime);
+        self.scope.limits.hit(silence);
         self.suspect(id);
         self.reply(id, &LocalReply::new(status, ResponseFlag::SI, reason));
     }

@@ -19,7 +19,7 @@ use crate::http::head::{Head, Start};
 use crate::listener::ConnectionFacts;
 use crate::policy::{CallerTerms, RetryState};
 use crate::route::Routed;
-use crate::telemetry::RequestLog;
+use crate::telemetry::{Limit, RequestLog};
 
 /// The name of an exchange.
 pub(crate) type ExchangeId = Key<Exchange>;
@@ -187,6 +187,8 @@ pub(crate) struct Deadlines {
     pub(super) moved_at: Instant,
     /// The longest silence; zero never.
     pub(super) idle: std::time::Duration,
+    /// What that is counted as.
+    pub(super) silence: Limit,
 }
 
 impl Deadlines {
@@ -202,6 +204,7 @@ impl Deadlines {
             told: None,
             moved_at: now,
             idle: std::time::Duration::ZERO,
+            silence: Limit::IdleTime,
         }
     }
 
@@ -210,8 +213,17 @@ impl Deadlines {
         *self = Self {
             moved_at: self.moved_at,
             idle: self.idle,
+            silence: self.silence,
             ..Self::none(self.moved_at)
         };
+    }
+
+    /// A side of a tunnel has closed: silence is bounded by `bound` too.
+    pub(super) fn half_closed_tunnel(&mut self, bound: std::time::Duration) {
+        if self.idle.is_zero() || bound < self.idle {
+            self.idle = bound;
+            self.silence = Limit::HalfClosedTime;
+        }
     }
 
     /// When silence becomes too long.

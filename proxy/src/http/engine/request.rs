@@ -368,6 +368,7 @@ impl Engine {
     /// The whole request is here: its time begins.
     pub(super) fn request_ended(&mut self, id: ExchangeId) {
         if self.is_tunnel(id) {
+            self.bound_half_closed(id);
             return self.tunnel_drained(id);
         }
         if let Some(exchange) = self.exchanges.get_mut(id) {

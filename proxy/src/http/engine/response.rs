@@ -205,6 +205,9 @@ impl Engine {
 
     /// All of the answer has come; some of it may wait for the downstream.
     fn response_ended(&mut self, id: ExchangeId) {
+        if self.is_tunnel(id) {
+            self.bound_half_closed(id);
+        }
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };

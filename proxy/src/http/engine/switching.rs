@@ -44,6 +44,11 @@ impl Switched {
         if let Some(mut log) = self.exchange.log.take() {
             log.received(self.exchange.body.bytes + ends.to_upstream);
             log.sent(ends.to_downstream);
+            if let Some((limit, details)) = ends.close.limit() {
+                log.limit(limit);
+                log.flag(ResponseFlag::SI);
+                log.details(details);
+            }
             if let Some(denied) = denied {
                 log.flag(ResponseFlag::UAEX);
                 log.details(denied.details());
@@ -136,6 +141,15 @@ impl Engine {
         }
         self.wires.unblock(down);
         self.arm_exchange(id);
+    }
+
+    /// A side of a tunnel that passes here has closed: the silence of the other is bounded.
+    pub(super) fn bound_half_closed(&mut self, id: ExchangeId) {
+        let bound = self.half_closed_timeout;
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.deadlines.half_closed_tunnel(bound);
+            self.arm_exchange(id);
+        }
     }
 
     /// What was read behind the head of the exchange that leaves HTTP, and not told yet.

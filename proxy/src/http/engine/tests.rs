@@ -30,6 +30,7 @@ pub(super) fn engine(now: Instant) -> (Engine, ConnId) {
         scope: Scope::build(&metrics, &"none".into(), Direction::Inbound, &[]).unwrap(),
         overload: Overload::new(&metrics),
         bounds: Bounds::default(),
+        half_closed_timeout: Duration::from_secs(60),
         rng: fastrand::Rng::with_seed(7),
         now,
     });

@@ -47,6 +47,7 @@ mod reuse;
 mod rewrites;
 mod shed;
 mod timeouts;
+mod tunnels;
 mod upstreams;
 mod wires;
 mod withheld;
@@ -78,6 +79,7 @@ pub(in crate::http) struct Setup {
     /// Whether `CONNECT` has a route like that of the path.
     pub(in crate::http) connect: bool,
     pub(in crate::http) bounds: Bounds,
+    pub(in crate::http) tunnel: TunnelLimits,
     pub(in crate::http) server_header: ServerHeader,
     /// Whether the listener is for what our workload asks.
     pub(in crate::http) outbound: bool,
@@ -103,6 +105,7 @@ impl Setup {
             path: PathMatch::Prefix("/".into()),
             connect: false,
             bounds: Bounds::default(),
+            tunnel: TunnelLimits::default(),
             server_header: ServerHeader::PassThrough,
             outbound: false,
             route: Box::new(|_| {}),
@@ -123,9 +126,10 @@ impl Setup {
             cluster.name = name.into();
             builder.put_cluster(Arc::new(cluster), now);
         }
+        let tunnel = self.tunnel;
         builder.put_listener(Arc::new(self.listener()), now);
         builder.commit(now);
-        Rig::start(builder, store, metrics, bounds).await
+        Rig::start(builder, store, metrics, (bounds, tunnel)).await
     }
 
     pub(in crate::http) fn cluster(&self) -> Cluster {
@@ -253,7 +257,7 @@ impl Rig {
         builder: Builder,
         store: Arc<SnapshotStore>,
         metrics: Arc<Metrics>,
-        bounds: Bounds,
+        (bounds, tunnel): (Bounds, TunnelLimits),
     ) -> Self {
         let drain = Drain::new(DrainTimes::default());
         let scope = Scope::build(&metrics, &"none".into(), Direction::Inbound, &[]).unwrap();
@@ -264,7 +268,7 @@ impl Rig {
             drain: drain.watch(),
             overload: overload.clone(),
             bounds,
-            tunnels: Pools::new(TunnelLimits::default()),
+            tunnels: Pools::new(tunnel),
             rng: fastrand::Rng::with_seed(7),
         });
         spawn_local(worker.clone().run());

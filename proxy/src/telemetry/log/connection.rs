@@ -9,6 +9,7 @@ use weft_config::flag::{ResponseFlag, ResponseFlags};
 
 use super::super::cluster::ClusterStats;
 use super::super::counter::GaugeGuard;
+use super::super::limits::Limit;
 use super::super::render::{Captured, Ended};
 use super::{Scope, add_note, with_notes};
 use crate::balance::EndpointState;
@@ -66,6 +67,11 @@ impl ConnectionLog {
             captured.endpoint = Some(endpoint.clone());
             captured.attempts += 1;
         }
+    }
+
+    /// A bound of the proxy was met, which is counted.
+    pub fn limit(&self, limit: Limit) {
+        self.scope.limits.hit(limit);
     }
 
     /// Something went wrong, or was decided here.

@@ -80,6 +80,7 @@ impl World {
             scope: Scope::build(&metrics, &"none".into(), Direction::Inbound, &[]).unwrap(),
             overload: Overload::new(&metrics),
             bounds: Bounds::default(),
+            half_closed_timeout: Duration::from_secs(60),
             rng: Rng::with_seed(seed),
             now,
         });

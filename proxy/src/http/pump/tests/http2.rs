@@ -70,7 +70,7 @@ fn an_endpoint_that_takes_one_stream_at_a_time_refuses_nobody() {
     });
 }
 
-const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+pub(super) const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// An endpoint that says again what it hears in tunnels, which it takes or not.
@@ -96,7 +96,7 @@ async fn repeater(taken: bool) -> SocketAddr {
     .await
 }
 
-fn with_upgrades(to: SocketAddr) -> Setup {
+pub(super) fn with_upgrades(to: SocketAddr) -> Setup {
     let mut setup = over_http2(to);
     setup.cluster = Box::new(|cluster| {
         cluster.protocol = UpstreamProtocol::Http2;

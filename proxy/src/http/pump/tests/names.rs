@@ -20,7 +20,7 @@ async fn mesh(to: SocketAddr) -> Mesh {
     builder.put_on_demand(listener, demand.clone(), Instant::now());
     builder.commit(Instant::now());
     Mesh {
-        rig: Rig::start(builder, store.clone(), metrics, Bounds::default()).await,
+        rig: Rig::start(builder, store.clone(), metrics, Default::default()).await,
         demand,
         store,
         cluster: Setup::to([to]),

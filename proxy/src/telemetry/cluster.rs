@@ -41,6 +41,8 @@ pub struct ClusterStats {
     pub tls: TlsStats,
     /// Retries after which the request succeeded.
     pub retries_succeeded: Counter,
+    /// Connections closed because their endpoint said what nobody had asked for.
+    pub unsolicited: Counter,
     /// Endpoints ejected for failing.
     pub ejections: Counter,
     /// Endpoints that would have been ejected but for the greatest share of ejected ones.
@@ -76,6 +78,7 @@ impl ClusterStats {
             connect_timeouts: Counter::default(),
             tls: TlsStats::default(),
             retries_succeeded: Counter::default(),
+            unsolicited: Counter::default(),
             ejections: Counter::default(),
             ejections_suppressed: Counter::default(),
             ejected_active: AtomicI64::new(0),

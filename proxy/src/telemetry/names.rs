@@ -55,6 +55,7 @@ names! {
     UPSTREAM_CONNECT_FAILURES Counter "weft_upstream_connect_failures" "" ["cluster"] "Upstream connections that could not be opened.";
     UPSTREAM_CONNECT_TIMEOUTS Counter "weft_upstream_connect_timeouts" "" ["cluster"] "Those of them that took too long.";
     UPSTREAM_RETRIES_SUCCEEDED Counter "weft_upstream_retries_succeeded" "" ["cluster"] "Retries after which the request succeeded.";
+    UPSTREAM_UNSOLICITED Counter "weft_upstream_unsolicited" "" ["cluster"] "Upstream connections of HTTP/1 closed because their endpoint said more than it was asked.";
     UPSTREAM_EJECTIONS Counter "weft_upstream_ejections" "" ["cluster"] "Endpoints ejected for failing.";
     UPSTREAM_EJECTIONS_SUPPRESSED Counter "weft_upstream_ejections_suppressed" "" ["cluster"] "Endpoints not ejected because too many were already.";
     UPSTREAM_EJECTED Gauge "weft_upstream_ejected" "" ["cluster"] "Endpoints ejected now.";

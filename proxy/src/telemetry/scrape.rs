@@ -252,6 +252,7 @@ fn cluster(stats: &ClusterStats) -> Samples {
         (names::UPSTREAM_CONNECT_FAILURES, &stats.connect_failures),
         (names::UPSTREAM_CONNECT_TIMEOUTS, &stats.connect_timeouts),
         (names::UPSTREAM_RETRIES_SUCCEEDED, &stats.retries_succeeded),
+        (names::UPSTREAM_UNSOLICITED, &stats.unsolicited),
         (names::UPSTREAM_EJECTIONS, &stats.ejections),
         (
             names::UPSTREAM_EJECTIONS_SUPPRESSED,

@@ -148,7 +148,10 @@ impl Engine {
             (Role::Upstream(_), Some(exchange)) => {
                 self.upstream_failed(exchange, &Failure::of_upstream(error));
             }
-            (Role::Upstream(_), None) => self.close(id),
+            (Role::Upstream(_), None) => {
+                self.note_unsolicited(id);
+                self.close(id);
+            }
             (Role::Downstream(_), Some(exchange)) => {
                 let reply = LocalReply::new(error.status(), ResponseFlag::DPE, error.to_string());
                 self.reply(exchange, &reply.closing());

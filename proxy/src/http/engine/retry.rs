@@ -174,7 +174,7 @@ impl Engine {
     }
 
     /// Whether the socket has taken no byte of the request that runs on `up`.
-    fn wrote_nothing(&self, up: UpStream) -> bool {
+    pub(super) fn wrote_nothing(&self, up: UpStream) -> bool {
         self.wires
             .get(up.conn)
             .is_some_and(|connection| connection.written <= up.begins_at)

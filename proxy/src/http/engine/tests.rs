@@ -9,7 +9,7 @@ use weft_config::listener::Direction;
 
 use crate::detect::Protocol;
 use crate::http::bounds::Bounds;
-use crate::http::engine::{ConnId, Engine, EngineOptions};
+use crate::http::engine::{Action, ConnId, Engine, EngineOptions};
 use crate::http::pump::tests::Setup;
 use crate::listener::ConnectionFacts;
 use crate::overload::Overload;
@@ -87,6 +87,39 @@ fn last_streams(engine: &mut Engine, id: ConnId, now: Instant) -> Vec<u32> {
         rest = next;
     }
     last
+}
+
+/// The connection that is asked for next, opened.
+fn connected(engine: &mut Engine, now: Instant) -> ConnId {
+    while let Some(action) = engine.next_action() {
+        if let Action::Connect { attempt, .. } = action {
+            return engine.connected(attempt, now).unwrap();
+        }
+    }
+    panic!("no connection is asked for");
+}
+
+#[test]
+fn what_comes_before_a_byte_of_the_request_was_written_is_no_answer_to_it() {
+    let now = Instant::now();
+    for early in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\n\r\n",
+    ] {
+        let (mut engine, id) = engine(now);
+        receive(&mut engine, id, &request(1), now);
+        last_streams(&mut engine, id, now);
+        let up = connected(&mut engine, now);
+        assert!(engine.pending(up).starts_with(b"GET / "));
+        let mut input = engine.lend_input(up);
+        input.extend(early.as_bytes());
+        engine.received(up, input, now);
+        assert!(!engine.is_open(up), "{early}");
+        let told = engine.pending(id);
+        // What we say of it ourselves: upstream connection failure.
+        assert!(told.windows(2).any(|it| it == b"UC"), "{told:?}");
+        assert_eq!(engine.population(), (1, 0));
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The life of an upstream connection while it serves an exchange.
 
+use tracing::debug;
+
 use super::Engine;
 use super::connection::ConnId;
 use super::exchange::ExchangeId;
@@ -22,6 +24,13 @@ impl Engine {
                 _ => self.close(id),
             };
         };
+        if self.answers_unasked(id, exchange) {
+            if let Event::Head { head, .. } | Event::Interim { head, .. } = event {
+                self.heads.give(head);
+            }
+            self.note_unsolicited(id);
+            return self.upstream_lost(id);
+        }
         match event {
             Event::Head { head, end, .. } => self.on_response(exchange, head, end),
             Event::Interim { head, .. } => self.on_interim(exchange, head),
@@ -43,6 +52,31 @@ impl Engine {
             }
             Event::Ignored { .. } => {}
         }
+    }
+
+    /// Whether a connection of HTTP/1 brings an answer before the socket took a byte of its request: whatever that is about, it
+    /// is no answer to this one (RFC 9112 §9.2).
+    fn answers_unasked(&self, id: ConnId, exchange: ExchangeId) -> bool {
+        let up = self.exchanges.get(exchange).and_then(|it| it.attempt.up);
+        let connection = self.wires.get(id);
+        connection.zip(up).is_some_and(|(connection, up)| {
+            !connection.codec.is_multiplexed()
+                && !connection.codec.is_tunnel(up.stream)
+                && self.wrote_nothing(up)
+        })
+    }
+
+    /// An endpoint says on a connection of HTTP/1 what nobody has asked for: whoever asks there next would take it for the answer.
+    pub(super) fn note_unsolicited(&mut self, id: ConnId) {
+        let Some(connection) = self.wires.get_mut(id) else {
+            return;
+        };
+        let Some(up) = connection.as_upstream() else {
+            return;
+        };
+        up.cluster.stats.unsolicited.inc();
+        let cluster = &up.cluster.name;
+        debug!(%cluster, "upstream connection closed: its endpoint said more than it was asked");
     }
 
     /// The endpoint closed its side: the end of an answer, or of a connection at rest, or a failure.

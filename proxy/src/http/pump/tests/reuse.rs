@@ -83,6 +83,102 @@ fn a_pooled_connection_found_dead_is_replaced_for_an_idempotent_request() {
     });
 }
 
+const POISON: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
+
+/// How many connections were closed because the origin said too much.
+fn unsolicited(rig: &Rig) -> u64 {
+    rig.metrics.cluster(&"c".into()).unsolicited.get()
+}
+
+/// Each way to say more in one read than was asked: a request, its answer, and what stands behind that.
+const TOO_MUCH: &[(&str, &str, &str)] = &[
+    ("GET", "Content-Length: 2\r\n\r\nok", POISON),
+    ("GET", "Content-Length: 2\r\n\r\nok", "x"),
+    ("GET", "Content-Length: 2\r\n\r\nok", "\r\n"),
+    ("GET", "Content-Length: 0\r\n\r\n", POISON),
+    ("HEAD", "Content-Length: 2\r\n\r\n", "ok"),
+    (
+        "GET",
+        "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        POISON,
+    ),
+];
+
+#[test]
+fn bytes_in_the_same_read_as_the_end_of_an_answer_are_nobodys_answer() {
+    for (method, answer, more) in TOO_MUCH {
+        local(async {
+            let to = origin(move |count, mut peer| async move {
+                peer.head().await;
+                if count == 0 {
+                    peer.send(format!("HTTP/1.1 200 OK\r\n{answer}{more}"))
+                        .await;
+                    let rest = peer.rest().await;
+                    assert_eq!(rest, "", "asked behind {more:?}");
+                } else {
+                    peer.send(ok("second")).await;
+                    peer.head().await;
+                }
+            })
+            .await;
+            let rig = Setup::to([to]).start().await;
+            let mut client = rig.connect().await;
+            client
+                .send(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"))
+                .await;
+            let first = match *method {
+                "HEAD" => client.head().await,
+                _ => client.message().await,
+            };
+            assert!(first.starts_with("HTTP/1.1 200 OK\r\n"), "{first}");
+            client.send(GET).await;
+            let second = client.message().await;
+            assert!(
+                second.ends_with("second"),
+                "{method} {answer:?} {more:?}: {second}"
+            );
+            assert_eq!(unsolicited(&rig), 1, "{method} {answer:?} {more:?}");
+        });
+    }
+}
+
+#[test]
+fn bytes_on_a_connection_at_rest_are_nobodys_answer() {
+    for more in [POISON, "x"] {
+        local(async {
+            let (go, gone) = tokio::sync::oneshot::channel::<()>();
+            let mut gone = Some(gone);
+            let to = origin(move |count, mut peer| {
+                let gone = gone.take();
+                async move {
+                    peer.head().await;
+                    peer.send(ok(if count == 0 { "first" } else { "second" }))
+                        .await;
+                    if let Some(gone) = gone {
+                        gone.await.unwrap();
+                        peer.send(more).await;
+                    }
+                    let rest = peer.rest().await;
+                    assert_eq!(rest, "", "asked behind {more:?}");
+                }
+            })
+            .await;
+            let rig = Setup::to([to]).start().await;
+            let mut client = rig.connect().await;
+            client.send(GET).await;
+            assert!(client.message().await.ends_with("first"));
+            rig.settles().await;
+            go.send(()).unwrap();
+            while unsolicited(&rig) == 0 {
+                tokio::task::yield_now().await;
+            }
+            client.send(GET).await;
+            assert!(client.message().await.ends_with("second"));
+            assert_eq!(unsolicited(&rig), 1);
+        });
+    }
+}
+
 #[test]
 fn a_post_that_may_have_been_read_is_not_sent_again() {
     local(async {

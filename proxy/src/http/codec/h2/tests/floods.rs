@@ -178,10 +178,15 @@ fn streams_that_we_are_made_to_reset() {
         let mut end = server();
         for round in 0..2000_u32 {
             let stream = StreamId(round * 2 + 1);
+            if end.conn.wants_close() {
+                break;
+            }
             if round % n == n - 1 {
                 end.read(&by_fault(stream.0));
-            } else {
-                end.read(&headers(stream.0, GET, true));
+                continue;
+            }
+            let seen = end.read(&headers(stream.0, GET, true));
+            if matches!(seen[..], [Seen::Head(..)]) {
                 end.conn
                     .head(stream, &Head::response(200), true, &mut end.out)
                     .expect("an answer");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    SanType,
+    KeyUsagePurpose, SanType,
 };
 
 /// An authority whose certificates lie in one folder.
@@ -20,18 +20,32 @@ impl Pki {
     /// # Errors
     /// If the file cannot be written.
     pub fn new(folder: &Path) -> anyhow::Result<Self> {
+        Self::called(folder, "test root")
+    }
+
+    /// A new authority of this name, as [`Self::new`] makes it.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn called(folder: &Path, name: &str) -> anyhow::Result<Self> {
         let key = KeyPair::generate()?;
-        let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "test root");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let params = authority(name);
         let certificate = params.self_signed(&key)?;
         std::fs::write(folder.join("ca.pem"), certificate.pem())?;
         Ok(Self {
             folder: folder.to_owned(),
             issuer: Issuer::new(params, key),
         })
+    }
+
+    /// An authority of this name below this one: PEM of its certificate, and of its key.
+    ///
+    /// # Errors
+    /// If it cannot be signed.
+    pub fn intermediate(&self, name: &str) -> anyhow::Result<[String; 2]> {
+        let key = KeyPair::generate()?;
+        let certificate = authority(name).signed_by(&key, &self.issuer)?;
+        Ok([certificate.pem(), key.serialize_pem()])
     }
 
     /// The folder.
@@ -62,4 +76,13 @@ impl Pki {
         std::fs::write(&next, content)?;
         std::fs::rename(&next, self.folder.join(name)).context("replacing a file")
     }
+}
+
+/// What the certificate of an authority says.
+fn authority(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
 }

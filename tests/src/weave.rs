@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, bail};
+use serde_json::Value;
 use weft_config::secret::DataSource;
 use weft_config::spiffe::{SpiffeId, TrustDomain};
 use weft_control_plane::api::model::{TokenCreated, TokenRequest};
@@ -10,6 +11,8 @@ use weft_control_plane::app::{Config as ControlPlaneConfig, ControlPlane};
 use weft_control_plane::cli::client::Client;
 use weft_proxy::app::{Config, MeshConfig, OUTBOUND, OutboundLimits, Proxy, Running, Source};
 use weft_proxy::identity::{Identity, Proof};
+
+use crate::client::get;
 
 /// A control plane with its API.
 pub struct Mesh {
@@ -194,6 +197,43 @@ impl Sidecar {
     /// The proxy itself.
     pub fn proxy(&self) -> &Running {
         &self.proxy
+    }
+
+    /// What its `/certs` page says.
+    ///
+    /// # Errors
+    /// If it has no admin page, or that does not answer.
+    pub async fn certs(&self) -> anyhow::Result<String> {
+        let admin = self.proxy.admin_address().context("no admin page")?;
+        let page = get(admin, "localhost", "/certs").await?;
+        Ok(String::from_utf8(page.into_body().to_vec())?)
+    }
+
+    /// The certificate that it shows, as its `/certs` page has it.
+    ///
+    /// # Errors
+    /// If it shows none.
+    pub async fn own_certificate(&self) -> anyhow::Result<Value> {
+        let page: Value = serde_json::from_str(&self.certs().await?)?;
+        let all = page.get("certificates").and_then(Value::as_array);
+        let all = all.context("no list")?;
+        let own = all.iter().find_map(|it| it.get("cert_chain")?.get(0));
+        own.cloned().context("none of its own")
+    }
+
+    /// The sum of the metrics whose lines begin so.
+    ///
+    /// # Errors
+    /// If it has no page of metrics, or that does not answer.
+    pub async fn metric(&self, line: &str) -> anyhow::Result<f64> {
+        let page = self.proxy.metrics_address().context("no metrics page")?;
+        let page = get(page, "localhost", "/metrics").await?;
+        let page = String::from_utf8(page.into_body().to_vec())?;
+        let found = page.lines().filter_map(|it| it.strip_prefix(line));
+        found
+            .filter_map(|it| it.split_whitespace().last())
+            .map(|it| Ok(it.parse::<f64>()?))
+            .sum()
     }
 
     /// Drains it and waits for its end.

@@ -16,17 +16,6 @@ use weft_tests::pki::Pki;
 use weft_tests::upstream::Upstream;
 use weft_tests::weave::{Mesh, Sidecar, workload_service};
 
-/// The certificate that a sidecar shows, by its `/certs` page.
-async fn own_certificate(sidecar: &Sidecar) -> anyhow::Result<Value> {
-    let admin = sidecar.proxy().admin_address().context("no admin page")?;
-    let page = weft_tests::client::get(admin, "localhost", "/certs").await?;
-    let page: Value = serde_json::from_slice(page.body())?;
-    let all = page.get("certificates").and_then(Value::as_array);
-    let all = all.context("no list")?;
-    let own = all.iter().find_map(|it| it.get("cert_chain")?.get(0));
-    own.cloned().context("none of its own")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sidecar_joins_by_its_token_and_renews_by_its_certificate() -> anyhow::Result<()> {
     let mesh = Mesh::start_with(ControlPlaneConfig {
@@ -40,7 +29,7 @@ async fn a_sidecar_joins_by_its_token_and_renews_by_its_certificate() -> anyhow:
     let mut config = mesh.member_config("reviews", "v1", None).await?;
     config.admin = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     let sidecar = Sidecar::start(config).await?;
-    let first = own_certificate(&sidecar).await?;
+    let first = sidecar.own_certificate().await?;
     assert_eq!(
         first["subject_alt_names"][0]["uri"],
         "spiffe://cluster.local/ns/default/sa/reviews"
@@ -48,7 +37,7 @@ async fn a_sidecar_joins_by_its_token_and_renews_by_its_certificate() -> anyhow:
     let first = first["serial_number"].clone();
     // The token was good for once: whatever comes now was proved by a certificate.
     eventually("the certificate is another", || async {
-        let now = own_certificate(&sidecar).await?;
+        let now = sidecar.own_certificate().await?;
         ensure!(now["serial_number"] != first, "{now}");
         Ok(())
     })
@@ -64,20 +53,6 @@ async fn a_sidecar_joins_by_its_token_and_renews_by_its_certificate() -> anyhow:
     sidecar.stop().await;
     mesh.stop().await;
     Ok(())
-}
-
-/// The value of a metric of this sidecar whose line begins so; 0: there is none.
-async fn metric(sidecar: &Sidecar, line: &str) -> anyhow::Result<f64> {
-    let page = sidecar
-        .proxy()
-        .metrics_address()
-        .context("no metrics page")?;
-    let page = get(page, "localhost", "/metrics").await?;
-    let page = String::from_utf8(page.into_body().to_vec())?;
-    let mut found = page
-        .lines()
-        .filter_map(|it| it.strip_prefix(line)?.split_whitespace().last());
-    Ok(found.next().map_or(Ok(0.0), str::parse)?)
 }
 
 async fn member(mesh: &Mesh, service: &str, app: Option<SocketAddr>) -> anyhow::Result<Sidecar> {
@@ -107,20 +82,20 @@ async fn sidecars_speak_tls_to_one_another_and_plain_text_is_still_taken() -> an
     })
     .await;
     let shaken = "weft_listener_tls_handshakes_total{";
-    let ok = metric(&web, shaken).await?;
+    let ok = web.metric(shaken).await?;
     assert!(ok >= 1.0, "no TLS between the sidecars");
     // HTTP/2 between sidecars: however many requests there are, they share a connection.
     for _ in 0..20 {
         expect_served(&caller, "web", "web").await?;
     }
-    assert_eq!(metric(&web, shaken).await?, ok);
+    assert_eq!(web.metric(shaken).await?, ok);
 
     let nobody = mesh.sidecar("nobody", "v1", None).await?;
     eventually("who is nobody is served in plain", || {
         expect_served(&nobody, "web", "web")
     })
     .await;
-    assert_eq!(metric(&web, shaken).await?, ok);
+    assert_eq!(web.metric(shaken).await?, ok);
     for sidecar in [nobody, caller, web] {
         sidecar.stop().await;
     }
@@ -190,10 +165,8 @@ async fn a_new_root_is_trusted_beside_the_old_one() -> anyhow::Result<()> {
     let both = std::fs::read_to_string(&roots)? + &another;
     std::fs::write(ca_dir.join("next"), both)?;
     std::fs::rename(ca_dir.join("next"), &roots)?;
-    let admin = caller.proxy().admin_address().context("no admin page")?;
     eventually("both roots are trusted", || async {
-        let page = get(admin, "localhost", "/certs").await?;
-        let page = String::from_utf8(page.into_body().to_vec())?;
+        let page = caller.certs().await?;
         ensure!(page.contains("CN=test root"), "{page}");
         Ok(())
     })

@@ -127,10 +127,9 @@ async fn with_tls_nobody_is_served_without_a_certificate_of_the_mesh() -> anyhow
         Err(_) => None,
     };
     let code = said.map_or(Code::Unknown, |status| status.code());
-    assert!(
-        matches!(code, Code::Unknown | Code::Unavailable),
-        "no handshake: {code}"
-    );
+    // The client is through with its part of the handshake before it hears: its request may have been under way.
+    let unheard = [Code::Unknown, Code::Unavailable, Code::Cancelled];
+    assert!(unheard.contains(&code), "no handshake: {code}");
 
     let web = join(&weft, "web", 0).await?;
     let channel = secure(weft.secure(), &roots, Some(&web)).await?;

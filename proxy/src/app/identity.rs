@@ -107,7 +107,7 @@ impl IdentityArgs {
 /// What keeps the workload's certificate, before it is run.
 pub(super) struct Keeping {
     keeper: Keeper,
-    held: watch::Sender<bool>,
+    held: watch::Sender<u64>,
     /// How the control plane is spoken to by whoever has a certificate; `None`: in plain.
     towards_control_plane: Option<Arc<ClientContext>>,
 }
@@ -137,7 +137,7 @@ impl Keeping {
         Some(Self {
             towards_control_plane: keeper.tls.then(|| secrets.client(&towards)),
             keeper,
-            held: watch::Sender::new(false),
+            held: watch::Sender::new(0),
         })
     }
 

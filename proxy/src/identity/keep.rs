@@ -46,8 +46,8 @@ impl Keeper {
     }
 }
 
-/// Keeps a certificate in force until dropped; `held` says that there is one.
-pub async fn keep(keeper: Keeper, held: watch::Sender<bool>) {
+/// Keeps a certificate in force until dropped; `held` says how many there have been.
+pub async fn keep(keeper: Keeper, held: watch::Sender<u64>) {
     let mut rng = fastrand::Rng::new();
     let mut state = State {
         contexts: Contexts::new(&keeper),
@@ -59,7 +59,7 @@ pub async fn keep(keeper: Keeper, held: watch::Sender<bool>) {
         let pause = match state.renew(&keeper, &mut rng).await {
             Ok(lifetime) => {
                 keeper.stats.count(IdentityResult::Issued);
-                held.send_replace(true);
+                held.send_modify(|held| *held += 1);
                 state.backoff = Backoff::default();
                 state.addresses = Addresses::default();
                 renewal::after(lifetime, rng.f64())

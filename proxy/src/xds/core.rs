@@ -94,6 +94,8 @@ pub struct Core {
     accepted: SharedAccepted,
     wire: Wire,
     connected: bool,
+    /// Whether we left the last stream, to open another at once.
+    returning: bool,
     introduced: bool,
     /// Refusals of types that were never asked for, to be sent.
     strays: Vec<Request>,
@@ -175,6 +177,7 @@ impl Core {
             accepted: SharedAccepted::default(),
             wire,
             connected: false,
+            returning: false,
             introduced: false,
             strays: Vec::new(),
             unanswered: PerKind::default(),
@@ -228,6 +231,7 @@ impl Core {
     pub fn stream_began(&mut self) {
         self.wire.stream_began();
         self.connected = true;
+        self.returning = false;
         self.introduced = false;
         self.strays.clear();
         self.unanswered = PerKind::default();
@@ -236,9 +240,15 @@ impl Core {
 
     /// The stream broke. What is in force stays so.
     pub fn stream_ended(&mut self, why: &str) {
-        if std::mem::take(&mut self.connected) {
+        let connected = std::mem::take(&mut self.connected);
+        if std::mem::take(&mut self.returning) || connected {
             self.status.stream_ended(why);
         }
+    }
+
+    /// We left the stream and are about to come back: nobody is told, unless we cannot.
+    pub fn stream_left(&mut self) {
+        self.returning |= std::mem::take(&mut self.connected);
     }
 
     /// A response came over the stream.

@@ -42,14 +42,16 @@ pub struct Server {
 pub struct Security {
     /// Our certificate, and who the server must be.
     pub context: Arc<ClientContext>,
-    /// Whether there is a certificate to show; nothing is tried before.
-    pub held: watch::Receiver<bool>,
+    /// How many certificates there have been to show; nothing is tried before the first.
+    pub held: watch::Receiver<u64>,
 }
 
 impl Security {
-    /// Returns once there is a certificate; `false`: there will be none.
-    async fn wait(&self) -> bool {
-        self.held.clone().wait_for(|held| *held).await.is_ok()
+    /// Waits until there have been more certificates than `shown`; their number, or `None`: there will be no more.
+    async fn after(&self, shown: u64) -> Option<u64> {
+        let mut held = self.held.clone();
+        let now = held.wait_for(|held| *held > shown).await;
+        now.map(|held| *held).ok()
     }
 }
 
@@ -79,10 +81,26 @@ pub enum Event {
     Received(Received),
     /// The stream is gone, or could not be opened.
     Ended(String),
+    /// We left it, to come back at once and show our new certificate: a server ends streams with the certificate that was shown.
+    Renewed,
 }
 
 /// Requests on their way. A server that lets more than this pile up does not read.
 const REQUESTS_MAX: usize = 4_096;
+
+impl Server {
+    /// Returns when there are newer certificates than `shown`.
+    async fn renewed(&self, shown: u64) {
+        let renewed = match &self.security {
+            Some(security) => security.after(shown).await,
+            None => None,
+        };
+        if renewed.is_none() {
+            std::future::pending().await
+        }
+    }
+}
+
 /// Keeps a stream up until dropped.
 pub async fn run(
     server: Server,
@@ -94,11 +112,13 @@ pub async fn run(
     let mut rng = fastrand::Rng::new();
     let mut addresses = Addresses::default();
     loop {
-        if let Some(security) = &server.security
-            && !security.wait().await
-        {
-            return;
-        }
+        let shown = match &server.security {
+            None => 0,
+            Some(security) => match security.after(0).await {
+                Some(shown) => shown,
+                None => return,
+            },
+        };
         let why = match addresses.next(&server.target, &resolver, &mut rng).await {
             Ok(address) => {
                 status.trying(&address.to_string());
@@ -108,12 +128,19 @@ pub async fn run(
                     answered: false,
                 };
                 let began = Instant::now();
-                let why = attempt.run(address).await;
+                let ended = tokio::select! {
+                    why = attempt.run(address) => Some(why),
+                    () = server.renewed(shown) => None,
+                };
                 if attempt.answered {
                     backoff.lived(began.elapsed());
                     addresses = Addresses::default();
                 }
-                why
+                match ended {
+                    Some(why) => why,
+                    None if events.send(Event::Renewed).await.is_err() => return,
+                    None => continue,
+                }
             }
             Err(why) => why,
         };

@@ -105,6 +105,10 @@ impl Task {
                 *outgoing = None;
                 self.core.stream_ended(&why);
             }
+            Event::Renewed => {
+                *outgoing = None;
+                self.core.stream_left();
+            }
         }
     }
 

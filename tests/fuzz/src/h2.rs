@@ -187,10 +187,13 @@ fn passes_on(head: &Head, end: bool) {
         (start(head), fields(head), end)
     );
 
-    let (mut near, mut far) = (
-        h1::Conn::client(Default::default()),
-        h1::Conn::server(Default::default()),
-    );
+    // What has a place of its own in HTTP/2 takes fields here: the host, and how long the content is.
+    let limits = h1::H1Limits::default();
+    let mut far = h1::Conn::server(h1::H1Limits {
+        header_count_max: limits.header_count_max + 2,
+        ..limits
+    });
+    let mut near = h1::Conn::client(limits);
     let stream = near.open().expect("a fresh connection");
     let mut out = Out::new();
     near.head(stream, head, end, &mut out)

@@ -23,6 +23,7 @@ mod tls;
 mod xds;
 
 pub use certificates::CertificateExpiries;
+pub(crate) use cluster::pick;
 pub use cluster::{ClusterStats, HttpCounters, Resource};
 pub use counter::{Counter, Gauge, GaugeGuard, set_worker};
 pub use files::LogFiles;

@@ -7,12 +7,12 @@ use tokio::time::Instant;
 use weft_config::cluster::CircuitBreakers as Limits;
 
 use super::budget::RetryBudget;
-use crate::telemetry::{ClusterStats, Resource};
+use crate::telemetry::{ClusterStats, Resource, pick};
 
 /// The breakers and the retry budget of one cluster, shared by all workers.
 #[derive(Debug)]
 pub struct CircuitBreakers {
-    stats: Arc<ClusterStats>,
+    held: Arc<Held>,
     connections_max: AtomicU32,
     pending_max: AtomicU32,
     requests_max: AtomicU32,
@@ -24,8 +24,12 @@ pub struct CircuitBreakers {
 impl CircuitBreakers {
     /// Closed breakers with these limits, counting in `stats`.
     pub fn new(limits: &Limits, stats: Arc<ClusterStats>, now: Instant) -> Self {
-        let breakers = Self {
+        let held = Held {
             stats,
+            now: Default::default(),
+        };
+        let breakers = Self {
+            held: Arc::new(held),
             connections_max: AtomicU32::new(0),
             pending_max: AtomicU32::new(0),
             requests_max: AtomicU32::new(0),
@@ -72,7 +76,7 @@ impl CircuitBreakers {
             return self.try_acquire(Resource::Retry, &self.retries_max);
         }
         if !self.budget.try_retry(self.second(now)) {
-            self.stats.refuse(Resource::Retry);
+            self.held.stats.refuse(Resource::Retry);
             return None;
         }
         self.take(Resource::Retry, u32::MAX)
@@ -92,23 +96,38 @@ impl CircuitBreakers {
     }
 
     fn take(&self, resource: Resource, max: u32) -> Option<BreakerGuard> {
-        let allowed = self.stats.try_acquire(resource, max);
-        allowed.then(|| BreakerGuard {
-            stats: self.stats.clone(),
+        let cell = pick(&self.held.now, resource);
+        if cell.fetch_add(1, Ordering::Relaxed) >= max {
+            cell.fetch_sub(1, Ordering::Relaxed);
+            self.held.stats.refuse(resource);
+            return None;
+        }
+        self.held.stats.acquire(resource);
+        Some(BreakerGuard {
+            held: self.held.clone(),
             resource,
         })
     }
 }
 
+/// What is held of one cluster. A cluster that was removed and is there again begins anew: what is left of the old one is bounded by
+/// the old one, and metrics, which know names alone, show both together.
+#[derive(Debug)]
+struct Held {
+    stats: Arc<ClusterStats>,
+    now: [AtomicU32; 4],
+}
+
 /// One connection, request or retry that a breaker counts; given back when dropped.
 #[derive(Debug)]
 pub struct BreakerGuard {
-    stats: Arc<ClusterStats>,
+    held: Arc<Held>,
     resource: Resource,
 }
 
 impl Drop for BreakerGuard {
     fn drop(&mut self) {
-        self.stats.release(self.resource);
+        pick(&self.held.now, self.resource).fetch_sub(1, Ordering::Relaxed);
+        self.held.stats.release(self.resource);
     }
 }

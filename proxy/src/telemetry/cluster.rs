@@ -109,16 +109,10 @@ impl ClusterStats {
         pick(&self.overflow, resource).get()
     }
 
-    /// Takes one if fewer than `max` are held.
-    pub(crate) fn try_acquire(&self, resource: Resource, max: u32) -> bool {
-        let cell = self.active_cell(resource);
-        if cell.fetch_add(1, Ordering::Relaxed) >= max {
-            cell.fetch_sub(1, Ordering::Relaxed);
-            self.refuse(resource);
-            return false;
-        }
+    /// Counts one that is held from now on.
+    pub(crate) fn acquire(&self, resource: Resource) {
+        self.active_cell(resource).fetch_add(1, Ordering::Relaxed);
         pick(&self.acquired, resource).inc();
-        true
     }
 
     /// Counts one that was refused.
@@ -166,7 +160,8 @@ impl ClusterStats {
     }
 }
 
-fn pick<T>(cells: &[T; 4], resource: Resource) -> &T {
+/// What `cells` has of a resource.
+pub(crate) fn pick<T>(cells: &[T; 4], resource: Resource) -> &T {
     let [connection, pending, request, retry] = cells;
     match resource {
         Resource::Connection => connection,

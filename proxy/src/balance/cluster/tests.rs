@@ -412,6 +412,27 @@ fn the_original_destination_is_the_endpoint() {
 }
 
 #[test]
+fn a_cluster_that_is_there_again_has_room_while_what_the_old_one_held_lasts() {
+    let mut config = config(Balancer::RoundRobin, None);
+    config.circuit_breakers.connections_max = 1;
+    let (secrets, metrics, now) = (Secrets::new(), Metrics::new(), Instant::now());
+    let build = || Cluster::new(Arc::new(config.clone()), &secrets, &metrics, now);
+    let old = build();
+    let lasts = old.breakers.try_acquire_connection().unwrap();
+    drop(old);
+    let again = build();
+    let held = again.breakers.try_acquire_connection().unwrap();
+    assert!(again.breakers.try_acquire_connection().is_none());
+    let connection = crate::telemetry::Resource::Connection;
+    assert_eq!(again.stats.active(connection), 2);
+    drop(lasts);
+    assert!(again.breakers.try_acquire_connection().is_none());
+    drop(held);
+    assert_eq!(again.stats.active(connection), 0);
+    assert!(again.breakers.try_acquire_connection().is_some());
+}
+
+#[test]
 fn breakers_refuse_at_their_bound_and_count_down() {
     let mut config = config(Balancer::RoundRobin, None);
     config.circuit_breakers.requests_max = 2;

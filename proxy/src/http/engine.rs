@@ -23,6 +23,7 @@ mod filters;
 mod finish;
 mod forward;
 mod forwarded;
+mod heads;
 mod keepalive;
 mod local_reply;
 mod pool;

@@ -51,6 +51,7 @@ limits! {
     Http2UnknownFrames "http2_unknown_frames" "A connection was closed because of too many frames of unknown types.";
     Keepalive "keepalive" "A connection was closed because its peer did not answer a PING in time.";
     Buffer "buffer" "Reading was stopped because the other side did not take what was there.";
+    WaitingHeads "waiting_heads" "An answer was given up because too much of heads and trailers waited for its caller to read.";
     SlowReader "slow_reader" "A peer did not take its last answer in time.";
     Connections "connections" "A connection was refused because too many were open.";
     ShedConnections "shed_connections" "A connection was refused, or accepting stopped, because the proxy sheds load.";

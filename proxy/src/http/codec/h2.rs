@@ -9,7 +9,7 @@
 //!
 //! A stream's credit is given back by [`Conn::consumed`], the connection's on receipt: a reader that sleeps holds up its own
 //! stream and no other. So what of bodies can wait for readers is `streams_max` × `stream_window` at most. Heads have no
-//! credit: one for each stream can wait, and whoever writes interim ones looks at how much waits. At rest a connection keeps its tables and little else.
+//! credit: one for each stream can wait, and whoever writes them looks at how much waits. At rest a connection keeps its tables and little else.
 
 mod content;
 mod control;

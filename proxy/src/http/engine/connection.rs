@@ -44,6 +44,8 @@ pub(crate) struct Connection {
     pub(super) keepalive: Option<Box<Keepalive>>,
     /// When the peer has to have acknowledged our settings; looked at when that time has come, and not before.
     pub(super) settings_by: Option<Instant>,
+    /// Bytes of trailers that wait behind bodies for the downstream to take them.
+    pub(super) trailers_held: usize,
     /// When the connection came to rest or last moved.
     pub(super) active_at: Instant,
 }
@@ -130,6 +132,7 @@ impl Connection {
             keepalive: None,
             settings_by: None,
             written: 0,
+            trailers_held: 0,
             active_at: now,
         }
     }

@@ -293,7 +293,7 @@ impl Engine {
             self.heads.give(trailers);
         }
         if let Some(trailers) = exchange.rest.take_trailers() {
-            self.heads.give(trailers);
+            self.give_trailers(down, trailers);
         }
         if let Some(connection) = self.wires.get_mut(down) {
             connection.active_at = self.now;

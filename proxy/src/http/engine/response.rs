@@ -66,6 +66,9 @@ impl Engine {
 
     /// The answer is the one that the downstream gets: its head is edited and passed on.
     pub(super) fn pass_response(&mut self, id: ExchangeId, mut head: Head, end: bool) {
+        if !self.admits_head(id, &head) {
+            return self.heads.give(head);
+        }
         self.edit_response(id, &mut head);
         let passed = self.pass_head(id, &head, end);
         self.heads.give(head);
@@ -178,9 +181,13 @@ impl Engine {
                 return self.heads.give(head);
             }
         }
+        if !self.admits_head(id, &head) {
+            return self.heads.give(head);
+        }
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return self.heads.give(head);
         };
+        let (down, bytes) = (exchange.down, head.bytes.len());
         if let Some(log) = &mut exchange.log {
             log.trailers(|name| head.header(name));
         }
@@ -191,8 +198,9 @@ impl Engine {
         };
         match passed {
             Ok(passed) => {
-                if let Some(head) = passed {
-                    self.heads.give(head);
+                match passed {
+                    Some(head) => self.heads.give(head),
+                    None => self.hold_trailers(down, bytes),
                 }
                 self.response_ended(id);
             }

@@ -141,11 +141,11 @@ impl Engine {
             return;
         };
         exchange.deadlines.moved_at = self.now;
-        let (up, pushed) = (exchange.attempt.up, exchange.rest.push(sink));
+        let (up, down, pushed) = (exchange.attempt.up, exchange.down, exchange.rest.push(sink));
         let done = exchange.rest.waiting() == 0;
         let ended = exchange.rest.is_last();
         if let Some(trailers) = done.then(|| exchange.rest.take_trailers()).flatten() {
-            self.heads.give(trailers);
+            self.give_trailers(down, trailers);
         }
         match pushed {
             Ok(taken) => {

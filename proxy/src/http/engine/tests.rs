@@ -14,7 +14,7 @@ use crate::http::pump::tests::Setup;
 use crate::listener::ConnectionFacts;
 use crate::overload::Overload;
 use crate::snapshot::{Builder, SnapshotStore};
-use crate::telemetry::{Metrics, Scope};
+use crate::telemetry::{Limit, Metrics, Scope};
 
 /// An engine with a connection of HTTP/2.
 pub(super) fn engine(now: Instant) -> (Engine, ConnId) {
@@ -120,6 +120,77 @@ fn what_comes_before_a_byte_of_the_request_was_written_is_no_answer_to_it() {
         assert!(told.windows(2).any(|it| it == b"UC"), "{told:?}");
         assert_eq!(engine.population(), (1, 0));
     }
+}
+
+/// Asks on `streams` streams, and has each answered by `answer`; nothing is written to who asks.
+fn answered(engine: &mut Engine, id: ConnId, streams: u32, answer: &[u8], now: Instant) {
+    let mut input = engine.lend_input(id);
+    (0..streams).for_each(|n| input.extend(&request(2 * n + 1)));
+    engine.received(id, input, now);
+    while engine.is_paused(id) {
+        engine.go_on(id, now);
+    }
+    for _ in 0..streams {
+        let up = connected(engine, now);
+        engine.written(up, engine.pending(up).len(), now);
+        let mut input = engine.lend_input(up);
+        input.extend(answer);
+        engine.received(up, input, now);
+    }
+}
+
+const WAITS_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+#[test]
+fn heads_of_answers_that_nobody_reads_wait_up_to_a_bound_for_all_streams_together() {
+    let now = Instant::now();
+    let (mut engine, id) = engine(now);
+    receive(&mut engine, id, b"", now);
+    let large = "v".repeat(50_000);
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\nx-large: {large}\r\n\r\n"
+    );
+    answered(&mut engine, id, 60, answer.as_bytes(), now);
+    let waits = engine.pending(id).len();
+    assert!(waits > WAITS_BYTES_MAX - 60_000, "{waits}");
+    assert!(waits <= WAITS_BYTES_MAX, "{waits}");
+    assert!(engine.scope.limits.get(Limit::WaitingHeads) > 0);
+    assert!(engine.is_open(id));
+    assert_eq!(engine.population(), (1, 0));
+    // Who reads is answered again.
+    engine.written(id, waits, now);
+    let given_up = engine.scope.limits.get(Limit::WaitingHeads);
+    let mut input = engine.lend_input(id);
+    input.extend(&request(1001));
+    engine.received(id, input, now);
+    assert_eq!(engine.population().1, 1);
+    assert_eq!(engine.scope.limits.get(Limit::WaitingHeads), given_up);
+}
+
+#[test]
+fn trailers_that_wait_behind_bodies_are_bounded_with_the_heads() {
+    let now = Instant::now();
+    let (mut engine, id) = engine(now);
+    // SETTINGS_INITIAL_WINDOW_SIZE: no byte of a body is taken.
+    receive(&mut engine, id, &frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]), now);
+    let large = "v".repeat(15_000);
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-large: {large}\r\n\r\n"
+    );
+    answered(&mut engine, id, 200, answer.as_bytes(), now);
+    let held = engine.wires.get(id).unwrap().trailers_held;
+    let waits = held + engine.pending(id).len();
+    assert!(waits > WAITS_BYTES_MAX - 60_000, "{waits}");
+    assert!(waits <= WAITS_BYTES_MAX + 60_000, "{waits}");
+    assert!(engine.scope.limits.get(Limit::WaitingHeads) > 50);
+    // What is given up waits no more.
+    for stream in 0..200 {
+        let mut input = engine.lend_input(id);
+        input.extend(&frame(3, 0, 2 * stream + 1, &[0, 0, 0, 8]));
+        engine.received(id, input, now);
+    }
+    assert_eq!(engine.wires.get(id).unwrap().trailers_held, 0);
+    assert_eq!(engine.population(), (1, 0));
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub mod flag;
 pub mod gateway_api;
 pub mod grpc;
 pub mod http2;
+pub mod jwt;
 pub mod lint;
 pub mod listener;
 pub mod log_level;

@@ -16,6 +16,7 @@ pub use crate::access_log::{AccessLog, AccessLogFormat};
 use crate::cluster::ClusterName;
 use crate::http2::Http2Options;
 use crate::policy::access::AccessFilter;
+use crate::policy::authn::{JwtAuthn, KeySource};
 use crate::policy::{Fault, LocalRateLimit};
 use crate::route::RouteTable;
 use crate::tls::DownstreamTls;
@@ -224,6 +225,20 @@ pub struct HttpConnectionManager {
     pub merge_slashes: bool,
 }
 
+impl HttpConnectionManager {
+    /// The clusters that keys of tokens are fetched from.
+    pub fn key_clusters(&self) -> impl Iterator<Item = &ClusterName> {
+        let providers = self.filters.iter().flat_map(|filter| match filter {
+            HttpFilter::Jwt(jwt) => &jwt.providers[..],
+            _ => &[],
+        });
+        providers.filter_map(|provider| match &provider.keys {
+            KeySource::Remote(keys) => Some(&keys.cluster),
+            KeySource::Inline(_) | KeySource::File(_) => None,
+        })
+    }
+}
+
 /// What becomes of `Server` in answers that pass through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ServerHeader {
@@ -289,6 +304,8 @@ pub enum HttpFilter {
     LocalRateLimit(Arc<LocalRateLimit>),
     /// Delay and abort.
     Fault(Arc<Fault>),
+    /// Whose token a request must bring. It stands before whatever asks what tokens say.
+    Jwt(Arc<JwtAuthn>),
     /// Who may do what (RBAC). There may be several; routes cannot override them.
     Access(Arc<AccessFilter>),
     /// Listed but not known: every request that would pass it is answered 500, and the reason says so.

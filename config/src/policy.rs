@@ -1,6 +1,7 @@
 //! What is applied to a request on its way: who may, retries, header edits, limits, faults.
 
 pub mod access;
+pub mod authn;
 mod fault;
 mod headers;
 mod overrides;
@@ -21,6 +22,8 @@ pub struct FilterOverrides {
     pub local_rate_limit: Option<Arc<LocalRateLimit>>,
     /// Instead of the listener's fault.
     pub fault: Option<Arc<Fault>>,
+    /// Instead of the listener's rules for tokens.
+    pub jwt: Option<authn::JwtOverride>,
 }
 
 /// Retry policy of a route (`route.v3.RetryPolicy`, gRFC A44).

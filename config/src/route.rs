@@ -15,7 +15,7 @@ pub use crate::policy::FilterOverrides;
 use crate::policy::{HeaderEdits, RetryPolicy};
 
 pub use matching::Mismatch;
-pub(crate) use matching::path_of;
+pub(crate) use matching::{path_of, split_path};
 pub(crate) use parse::string_match;
 pub use pattern::Pattern;
 pub use rewrite::{NormalizeError, normalize_path};
@@ -41,6 +41,12 @@ pub trait RequestHead {
             name => self.header(name),
         };
         value.map(test)
+    }
+    /// Gives each value of the header `name` (lower case) to `each`. Heads that can hold several show all of them.
+    fn each_value<'h>(&'h self, name: &str, each: &mut dyn FnMut(&'h [u8])) {
+        if let Some(value) = self.header(name) {
+            each(value);
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub mod xds;
 
 pub mod identity;
 
+pub mod jwks;
+
 pub mod dns;
 
 pub mod telemetry;

@@ -34,7 +34,7 @@ pub use listener::ListenerStats;
 pub use log::{ConnectionLog, DownstreamInfo, Protocol, RequestLog, Scope};
 pub use metrics::Metrics;
 pub use overload::OverloadStats;
-pub use policy::{AccessStats, FaultStats, RateLimitStats};
+pub use policy::{AccessStats, FaultStats, JwtStats, KeysStats, RateLimitStats};
 pub(crate) use scrape::resident_bytes;
 pub use tls::{RESULTS as TLS_RESULTS, TlsStats};
 pub use xds::{XdsStats, XdsType, XdsTypeStats};

@@ -18,6 +18,7 @@ pub mod pki;
 pub mod process;
 pub mod proxy;
 pub mod subscriber;
+pub mod tokens;
 pub mod upstream;
 pub mod weave;
 pub mod weft;

@@ -10,6 +10,7 @@ use weft_xds_proto::pb::google::protobuf::Any;
 use super::HttpFilter;
 use crate::diag::{Diagnostics, FieldPath};
 use crate::policy::access::{AccessFilter, HTTP_RBAC};
+use crate::policy::authn::{JWT_AUTHN, JwtAuthn};
 use crate::policy::{FAULT, Fault, LOCAL_RATE_LIMIT, LocalRateLimit};
 use crate::proto::{type_name, unpack};
 
@@ -94,6 +95,15 @@ impl HttpFilter {
                 let fault: HttpFault = unpack(config?, &at_config, diag)?;
                 let fault = Fault::parse(&fault, &at_config, diag);
                 Some(Self::Fault(Arc::new(fault)))
+            }
+            JWT_AUTHN if proto.disabled => {
+                diag.fault(at.field("disabled"), "is not supported for this filter");
+                None
+            }
+            JWT_AUTHN => {
+                let filter =
+                    JwtAuthn::parse(&unpack(config?, &at_config, diag)?, &at_config, diag)?;
+                Some(Self::Jwt(Arc::new(filter)))
             }
             HTTP_RBAC if proto.disabled => {
                 diag.fault(at.field("disabled"), "is not supported for this filter");

@@ -12,6 +12,8 @@ mod parse;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::listener::Cidr;
 use crate::route::{HeaderMatch, RequestHead, StringMatch};
 use crate::secret::SanKind;
@@ -127,7 +129,7 @@ pub struct Peer<'a> {
 
 /// What verified tokens say: the payload by the name that their provider puts it under (`payload_in_metadata`).
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Claims(pub Vec<(Arc<str>, Arc<serde_json::Value>)>);
+pub struct Claims(pub SmallVec<[(Arc<str>, Arc<serde_json::Value>); 1]>);
 
 /// What rules say of somebody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use weft_xds_proto::pb::envoy::extensions::filters::http::local_ratelimit::v3 as
 use weft_xds_proto::pb::google::protobuf::Any;
 
 use super::access::HTTP_RBAC;
+use super::authn::{JWT_AUTHN_NAME, JWT_PER_ROUTE, JwtOverride};
 use super::{Fault, FilterOverrides, LocalRateLimit};
 use crate::diag::{Diagnostics, FieldPath};
 use crate::proto::{type_name, unpack};
@@ -48,6 +49,7 @@ impl FilterOverrides {
         Self {
             local_rate_limit: either(&self.local_rate_limit, &others.local_rate_limit),
             fault: self.fault.clone().or_else(|| others.fault.clone()),
+            jwt: self.jwt.clone().or_else(|| others.jwt.clone()),
         }
     }
 
@@ -62,6 +64,11 @@ impl FilterOverrides {
             FAULT => {
                 if let Some(proto) = unpack::<HttpFault>(config, at, diag) {
                     self.fault = Some(Arc::new(Fault::parse(&proto, at, diag)));
+                }
+            }
+            JWT_PER_ROUTE => {
+                if let Some(proto) = unpack(config, at, diag) {
+                    self.jwt = JwtOverride::parse(&proto, at, diag);
                 }
             }
             FILTER_CONFIG => {
@@ -94,6 +101,7 @@ impl FilterOverrides {
                 self.local_rate_limit = Some(Arc::new(LocalRateLimit::off()));
             }
             (_, true) if name == FAULT_NAME => self.fault = Some(Arc::new(Fault::off())),
+            (_, true) if name == JWT_AUTHN_NAME => self.jwt = Some(JwtOverride::Off),
             (_, true) => diag.warn(at.clone(), "disables a filter that is not known"),
             // One level is what Envoy takes, and what keeps hostile input from nesting.
             (Some(config), false) if type_name(config) != FILTER_CONFIG => {

@@ -69,7 +69,7 @@ impl<'h, H: RequestHead> Request<'h, H> {
 }
 
 /// Cuts the query (without its `?`) and the fragment off a path.
-pub(super) fn split_path(path_and_query: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn split_path(path_and_query: &[u8]) -> (&[u8], &[u8]) {
     let end = memchr::memchr(b'#', path_and_query).unwrap_or(path_and_query.len());
     let whole = path_and_query.get(..end).unwrap_or_default();
     match memchr::memchr(b'?', whole) {

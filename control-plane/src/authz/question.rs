@@ -143,7 +143,9 @@ pub(super) fn claims(question: &Question) -> Claims {
         let keys: Vec<&str> = name.split('.').collect();
         put(&mut payload, &keys, value);
     }
-    Claims(vec![("payload".into(), Arc::new(payload.into()))])
+    let mut claims = Claims::default();
+    claims.put(&"payload".into(), &Arc::new(payload.into()));
+    claims
 }
 
 fn put(place: &mut Map<String, Value>, keys: &[&str], value: Value) {

@@ -25,6 +25,7 @@ use super::plan::Plan;
 use super::running::Handles;
 use crate::dns::{Followers, Resolver};
 use crate::drain::Drain;
+use crate::jwks;
 use crate::listener::{BindError, ListenerSet, Sharing, default_connections_max};
 use crate::overload::{Overload, Watcher};
 use crate::snapshot::{Builder, SnapshotStore};
@@ -204,7 +205,7 @@ impl Control {
         }
     }
 
-    async fn run(mut self, task: Task, up: &Up) {
+    async fn run(mut self, mut task: Task, up: &Up) {
         let handles = self.handles();
         if let Some((sockets, rooms)) = self.pages.take()
             && let Err(error) = sockets.serve(rooms)
@@ -219,6 +220,9 @@ impl Control {
         }
         let (secrets, metrics) = (self.rooms.secrets.clone(), self.rooms.metrics.clone());
         drop(spawn_local(watch_secrets(secrets, metrics)));
+        let keys = task.core.builder().keys().clone();
+        let (store, metrics) = (self.rooms.store.clone(), self.rooms.metrics.clone());
+        drop(spawn_local(jwks::keep(keys, store, metrics)));
         if let Some(keeping) = self.keeping.take() {
             drop(spawn_local(keeping.run()));
         }

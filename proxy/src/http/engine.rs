@@ -40,6 +40,7 @@ mod switching;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod tokens;
 mod turn;
 mod upstream;
 mod websocket;
@@ -69,6 +70,8 @@ use crate::http::codec::{Event, ReadBuf};
 use crate::http::head::HeadPool;
 use crate::listener::ConnectionFacts;
 use crate::overload::Overload;
+use crate::policy::Keys;
+use crate::policy::jwt::TokenCache;
 use crate::snapshot::{SnapshotStore, Ticket};
 use crate::telemetry::Scope;
 
@@ -116,6 +119,10 @@ pub(crate) struct Engine {
     bytes: Vec<u8>,
     draining: bool,
     naming: usize,
+    /// Requests that wait for keys.
+    keying: usize,
+    /// Tokens that hold.
+    tokens: TokenCache,
 }
 
 /// What the engine asks of the pump.
@@ -135,6 +142,13 @@ pub(crate) enum Action {
     Name {
         exchange: ExchangeId,
         ticket: Ticket,
+    },
+    /// Await keys that are newer than those that so many attempts had brought, and tell when they may be there.
+    Keys {
+        exchange: ExchangeId,
+        keys: Arc<Keys>,
+        seen: u64,
+        until: Instant,
     },
     /// Take both sockets and pass bytes between them. Everything pending was written.
     Switch(Box<Switched>),
@@ -164,6 +178,8 @@ impl Engine {
             bytes: Vec::new(),
             draining: false,
             naming: 0,
+            keying: 0,
+            tokens: TokenCache::default(),
         }
     }
 

@@ -336,6 +336,13 @@ impl RequestHead for Head {
         found
     }
 
+    fn each_value<'h>(&'h self, name: &str, each: &mut dyn FnMut(&'h [u8])) {
+        let named = |field: &FieldRef<'_>| field.name.eq_ignore_ascii_case(name.as_bytes());
+        for field in self.fields().filter(named) {
+            each(field.value);
+        }
+    }
+
     /// `:method`, `:authority` and `:path` are understood too, as matchers written for Envoy name them.
     fn header(&self, name: &str) -> Option<&[u8]> {
         let pseudo = match name {

@@ -197,6 +197,17 @@ impl Worker {
                     worker.turn(|state, now| state.engine.named(exchange, answer, now));
                 });
             }
+            Action::Keys {
+                exchange,
+                keys,
+                seen,
+                until,
+            } => {
+                spawn_local(async move {
+                    keys.newer_than(seen, until).await;
+                    worker.turn(|state, now| state.engine.keyed(exchange, now));
+                });
+            }
             Action::Switch(switched) => {
                 let down = state.sockets.remove(switched.down);
                 let up = state.sockets.remove(switched.up);

@@ -22,6 +22,7 @@ use super::refs::{NameChanges, RefCounts};
 use super::store::SnapshotStore;
 use super::views::{Map, Snapshot};
 use crate::balance::Cluster;
+use crate::policy::KeyRing;
 use crate::telemetry::Metrics;
 use crate::tls::Secrets;
 
@@ -38,6 +39,7 @@ pub struct Builder {
     store: Arc<SnapshotStore>,
     metrics: Arc<Metrics>,
     secrets: Arc<Secrets>,
+    keys: Arc<KeyRing>,
     next: Snapshot,
     clusters: Map<ClusterName, ClusterEntry>,
     endpoints: Map<Arc<str>, Arc<EndpointSet>>,
@@ -111,6 +113,7 @@ impl Builder {
             store,
             metrics,
             secrets,
+            keys: KeyRing::new(),
             next: Snapshot::default(),
             clusters: Map::default(),
             endpoints: Map::default(),
@@ -129,6 +132,11 @@ impl Builder {
             unknown: UnknownClusters::DoNotExist,
             to_resolve: Vec::new(),
         }
+    }
+
+    /// The keys that its listeners judge tokens by; somebody is to keep them ([`crate::jwks`]).
+    pub fn keys(&self) -> &Arc<KeyRing> {
+        &self.keys
     }
 
     /// Whom the workload trusts in its mesh from now on. Handshakes take it at once; no snapshot is needed.

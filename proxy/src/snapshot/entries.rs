@@ -84,12 +84,15 @@ impl Names {
         let mut names = Self::default();
         for chain in all_chains(listener) {
             match &chain.action {
-                ChainAction::Http(hcm) => match &hcm.routes {
-                    RouteSource::Rds(name) => drop(names.tables.insert(name.clone())),
-                    RouteSource::Inline(table) => {
-                        names.clusters.extend(Self::of_table(table).clusters);
+                ChainAction::Http(hcm) => {
+                    names.clusters.extend(hcm.key_clusters().cloned());
+                    match &hcm.routes {
+                        RouteSource::Rds(name) => drop(names.tables.insert(name.clone())),
+                        RouteSource::Inline(table) => {
+                            names.clusters.extend(Self::of_table(table).clusters);
+                        }
                     }
-                },
+                }
                 ChainAction::Tcp(proxy) => {
                     let clusters = proxy.clusters.iter().map(|(name, _)| name.clone());
                     names.clusters.extend(clusters);

@@ -11,6 +11,7 @@ use weft_config::listener::{
     TcpProxy,
 };
 use weft_config::policy::access::AccessFilter;
+use weft_config::policy::authn::JwtAuthn;
 use weft_config::policy::{Fault, LocalRateLimit};
 use weft_config::route::{FilterOverrides, Route, RouteAction, RouteTable, WeightedCluster};
 
@@ -20,7 +21,7 @@ use super::views::{
     TableView, TcpView,
 };
 use crate::balance::Cluster;
-use crate::policy::{AccessGate, FaultInjector, LocalRateLimiter};
+use crate::policy::{AccessGate, FaultInjector, JwtGate, KeyRing, LocalRateLimiter};
 use crate::telemetry::{Metrics, Scope};
 use crate::tls::Secrets;
 
@@ -30,6 +31,7 @@ pub(super) struct Lookup<'a> {
     pub(super) tables: &'a Map<Arc<str>, TableEntry>,
     pub(super) metrics: &'a Arc<Metrics>,
     pub(super) secrets: &'a Secrets,
+    pub(super) keys: &'a KeyRing,
 }
 
 impl Lookup<'_> {
@@ -128,7 +130,11 @@ impl Lookup<'_> {
         HttpView {
             hcm: hcm.clone(),
             table,
-            filters: hcm.filters.iter().map(|it| limiters.filter(it)).collect(),
+            filters: hcm
+                .filters
+                .iter()
+                .map(|it| limiters.filter(it, self.keys))
+                .collect(),
             scope: self.scope(listener, &hcm.access_log),
         }
     }
@@ -177,6 +183,7 @@ struct Limiters<'m> {
     metrics: &'m Metrics,
     rate_limits: Reuse<LocalRateLimit, LocalRateLimiter>,
     faults: Reuse<Fault, FaultInjector>,
+    jwt: Reuse<JwtAuthn, JwtGate>,
 }
 
 impl<'m> Limiters<'m> {
@@ -185,6 +192,7 @@ impl<'m> Limiters<'m> {
             metrics,
             rate_limits: Reuse::default(),
             faults: Reuse::default(),
+            jwt: Reuse::default(),
         }
     }
 
@@ -214,6 +222,9 @@ impl<'m> Limiters<'m> {
                 }
                 (HttpFilter::Fault(config), FilterView::Fault(injector)) => {
                     limiters.faults.note(config, injector);
+                }
+                (HttpFilter::Jwt(config), FilterView::Jwt(gate)) => {
+                    limiters.jwt.note(config, gate);
                 }
                 _ => {}
             }
@@ -259,8 +270,13 @@ impl<'m> Limiters<'m> {
         self.faults.take(config, make)
     }
 
-    fn filter(&mut self, filter: &HttpFilter) -> FilterView {
+    fn filter(&mut self, filter: &HttpFilter, keys: &KeyRing) -> FilterView {
         match filter {
+            HttpFilter::Jwt(config) => {
+                let metrics = self.metrics;
+                let make = |config| JwtGate::new(config, keys, metrics);
+                FilterView::Jwt(self.jwt.take(config, make))
+            }
             HttpFilter::LocalRateLimit(config) => {
                 FilterView::LocalRateLimit(self.rate_limit(config))
             }

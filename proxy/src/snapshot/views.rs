@@ -9,7 +9,7 @@ use weft_config::listener::{HttpConnectionManager, Listener, TcpProxy};
 use weft_config::route::{RouteId, RouteTable};
 
 use crate::balance::Cluster;
-use crate::policy::{AccessGate, FaultInjector, LocalRateLimiter};
+use crate::policy::{AccessGate, FaultInjector, JwtGate, LocalRateLimiter};
 use crate::snapshot::demand::{Demand, LastUse};
 use crate::telemetry::Scope;
 use crate::tls::ServerContext;
@@ -144,6 +144,8 @@ pub enum FilterView {
     LocalRateLimit(Arc<LocalRateLimiter>),
     /// Delay and abort; [`RouteView::fault`] takes its place where a route has its own.
     Fault(Arc<FaultInjector>),
+    /// Whose token a request must bring.
+    Jwt(Arc<JwtGate>),
     /// Who may do what.
     Access(Arc<AccessGate>),
     /// Listed but not known: what would pass it is answered 500.

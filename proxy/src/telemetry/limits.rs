@@ -59,6 +59,7 @@ limits! {
     DetectionBytes "detection_bytes" "A connection was taken for what its first bytes looked like: its first line was longer than the bound.";
     DetectionTime "detection_time" "A connection was taken as opaque: it stayed silent for the bound.";
     Names "names" "A name was not asked for because too many are in use or asked for.";
+    Keys "keys" "A request was refused because too many wait for the keys of tokens.";
     RateLimitKeys "rate_limit_keys" "A rate limit gave up a key's bucket because too many keys were there.";
     AccessLogBuffer "access_log_buffer" "An access log line was dropped because its file took no more.";
     MetricSeries "metric_series" "A cluster or listener is counted as `overflow` because there are too many series.";

@@ -13,7 +13,7 @@ use super::identity::IdentityStats;
 use super::limits::LimitStats;
 use super::listener::ListenerStats;
 use super::overload::OverloadStats;
-use super::policy::{AccessStats, FaultStats, RateLimitStats};
+use super::policy::{AccessStats, FaultStats, JwtStats, KeysStats, RateLimitStats};
 use super::xds::XdsStats;
 
 /// Every metric of the process. Handles are asked for when a snapshot is built and kept; the same name gives the
@@ -24,6 +24,8 @@ pub struct Metrics {
     listeners: Mutex<BTreeMap<Arc<str>, Weak<ListenerStats>>>,
     rate_limits: Mutex<BTreeMap<Arc<str>, Weak<RateLimitStats>>>,
     access: Mutex<BTreeMap<Arc<str>, Weak<AccessStats>>>,
+    jwt: Mutex<BTreeMap<Arc<str>, Weak<JwtStats>>>,
+    keys: Mutex<BTreeMap<Arc<str>, Weak<KeysStats>>>,
     no_cluster: Arc<ClusterStats>,
     /// Injected faults.
     pub faults: Arc<FaultStats>,
@@ -51,6 +53,8 @@ impl Metrics {
             listeners: Mutex::default(),
             rate_limits: Mutex::default(),
             access: Mutex::default(),
+            jwt: Mutex::default(),
+            keys: Mutex::default(),
             faults: Arc::default(),
             no_cluster: Arc::new(ClusterStats::new("-".into())),
             xds: Arc::default(),
@@ -104,6 +108,16 @@ impl Metrics {
         held(&self.access, name)
     }
 
+    /// The counts of the filter `name` that looks at tokens.
+    pub fn jwt(&self, name: &Arc<str>) -> Arc<JwtStats> {
+        held(&self.jwt, name)
+    }
+
+    /// The counts of the keys that come from `place`.
+    pub fn keys(&self, place: &Arc<str>) -> Arc<KeysStats> {
+        held(&self.keys, place)
+    }
+
     /// The scrape page in the OpenMetrics text format, at most 1 MiB.
     pub fn scrape(&self) -> String {
         super::scrape::page(self)
@@ -133,6 +147,16 @@ impl Metrics {
     /// Access rules in force, by name.
     pub(super) fn access_rules(&self) -> Vec<(Arc<str>, Arc<AccessStats>)> {
         living(&self.access)
+    }
+
+    /// Filters in force that look at tokens, by name.
+    pub(super) fn jwt_filters(&self) -> Vec<(Arc<str>, Arc<JwtStats>)> {
+        living(&self.jwt)
+    }
+
+    /// Keys in use, by where they come from.
+    pub(super) fn keys_in_use(&self) -> Vec<(Arc<str>, Arc<KeysStats>)> {
+        living(&self.keys)
     }
 
     /// When the process began, in Unix seconds.

@@ -78,6 +78,10 @@ names! {
     CERTIFICATE_EXPIRY Gauge "weft_tls_certificate_expiry_time" "seconds" ["secret"] "Unix time at which the first certificate of a secret in use expires.";
     IDENTITY Counter "weft_identity_requests" "" ["result"] "Requests for the workload's own certificate, by how they ended.";
     RBAC Counter "weft_rbac_requests" "" ["rules" "outcome"] "Requests and connections that access rules let through or not, or would have.";
+    JWT Counter "weft_jwt_requests" "" ["filter" "outcome"] "Requests whose tokens were looked at, and what came of it: allowed, or why not.";
+    JWT_TOKENS Counter "weft_jwt_tokens" "" ["filter" "outcome"] "Good tokens: verified now, or remembered.";
+    JWT_WAITED Counter "weft_jwt_waits" "" ["filter"] "Requests that waited for keys.";
+    JWKS Counter "weft_jwks_fetches" "" ["source" "result"] "Attempts to get keys that tokens are judged by, by how they ended.";
     RATE_LIMIT Counter "weft_rate_limit_requests" "" ["limit" "outcome"] "Requests allowed, denied, or over a limit that was not enforced.";
     FAULTS Counter "weft_fault_injected" "" ["fault"] "Requests delayed or aborted on purpose, or spared because too many were.";
     LIMITS Counter "weft_limit_hits" "" ["limit"] "How often a bound of the proxy was met.";

@@ -406,6 +406,7 @@ fn process(metrics: &Metrics, page: &mut Page) {
     samples.level(names::BUILD, one("version", env!("CARGO_PKG_VERSION")), 1.0);
     rate_limits(metrics, &mut samples);
     access_rules(metrics, &mut samples);
+    jwt(metrics, &mut samples);
     page.add(samples);
 }
 
@@ -474,12 +475,7 @@ fn rate_limits(metrics: &Metrics, samples: &mut Samples) {
 
 fn access_rules(metrics: &Metrics, samples: &mut Samples) {
     for (shown, (name, stats)) in metrics.access_rules().into_iter().enumerate() {
-        let name = match &*name {
-            _ if shown >= ACCESS_RULES_MAX => "overflow".to_owned(),
-            "" => "-".to_owned(),
-            name => label(name),
-        };
-        let of = Of(vec![("rules", name)]);
+        let of = Of(vec![("rules", shown_name(shown, &name))]);
         for (outcome, counter) in [
             ("allowed", &stats.allowed),
             ("denied", &stats.denied),
@@ -489,6 +485,43 @@ fn access_rules(metrics: &Metrics, samples: &mut Samples) {
             let labels = of.with(&[("outcome", outcome)]);
             samples.count(names::RBAC, labels, counter.get());
         }
+    }
+}
+
+fn jwt(metrics: &Metrics, samples: &mut Samples) {
+    for (shown, (name, stats)) in metrics.jwt_filters().into_iter().enumerate() {
+        let of = Of(vec![("filter", shown_name(shown, &name))]);
+        let allowed = std::iter::once(("allowed", stats.allowed.get()));
+        for (outcome, count) in allowed.chain(stats.refused()) {
+            samples.count(names::JWT, of.with(&[("outcome", outcome)]), count);
+        }
+        for (outcome, counter) in [
+            ("verified", &stats.verified),
+            ("remembered", &stats.remembered),
+        ] {
+            let labels = of.with(&[("outcome", outcome)]);
+            samples.count(names::JWT_TOKENS, labels, counter.get());
+        }
+        samples.count(names::JWT_WAITED, of.with(&[]), stats.waited.get());
+    }
+    for (shown, (name, stats)) in metrics.keys_in_use().into_iter().enumerate() {
+        let of = Of(vec![("source", shown_name(shown, &name))]);
+        for (result, counter) in [
+            ("fetched", &stats.fetched),
+            ("failed", &stats.failed),
+            ("unusable", &stats.unusable),
+        ] {
+            let labels = of.with(&[("result", result)]);
+            samples.count(names::JWKS, labels, counter.get());
+        }
+    }
+}
+
+fn shown_name(shown: usize, name: &str) -> String {
+    match name {
+        _ if shown >= ACCESS_RULES_MAX => "overflow".to_owned(),
+        "" => "-".to_owned(),
+        name => label(name),
     }
 }
 

@@ -102,11 +102,7 @@ fn filters_that_are_not_known_answer_500_unless_optional() {
 
 #[test]
 fn filters_that_decide_who_gets_in_are_refused_even_if_optional() {
-    for name in [
-        "rbac.v3.RBACPerRoute",
-        "jwt_authn.v3.JwtAuthentication",
-        "ext_authz.v3.ExtAuthz",
-    ] {
+    for name in ["rbac.v3.RBACPerRoute", "ext_authz.v3.ExtAuthz"] {
         let filter = json!({ "name": "f", "is_optional": true, "typed_config": { "@type": format!("{HTTP}.{name}") } });
         let (hcm, found) = http(json!({ "http_filters": [filter, router()] }));
         assert!(hcm.is_none());

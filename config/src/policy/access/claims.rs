@@ -6,10 +6,9 @@ use serde_json::Value;
 use weft_xds_proto::pb::envoy::r#type::matcher::v3 as pb;
 
 use super::Claims;
+use crate::policy::authn::JWT_AUTHN_NAME;
 use crate::route::{StringMatch, string_match};
 
-/// Under this name Envoy's `jwt_authn` filter leaves what tokens say: all that there is to ask for here.
-const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
 /// `or_match` and `list_match` within one another.
 const DEPTH_MAX: usize = 16;
 
@@ -50,9 +49,10 @@ pub enum ClaimValue {
 impl ClaimMatch {
     pub(super) fn parse(proto: &pb::MetadataMatcher) -> Result<Self, String> {
         use pb::metadata_matcher::path_segment::Segment;
-        if proto.filter != JWT_AUTHN {
+        // All that there is to ask for here.
+        if proto.filter != JWT_AUTHN_NAME {
             return Err(format!(
-                "nothing here writes metadata of {:?}; {JWT_AUTHN} is what there is",
+                "nothing here writes metadata of {:?}; {JWT_AUTHN_NAME} is what there is",
                 proto.filter
             ));
         }
@@ -81,6 +81,14 @@ impl ClaimMatch {
 }
 
 impl Claims {
+    /// Puts a payload under a name, instead of one that is there.
+    pub fn put(&mut self, name: &Arc<str>, payload: &Arc<Value>) {
+        match self.0.iter_mut().find(|(known, _)| known == name) {
+            Some((_, before)) => before.clone_from(payload),
+            None => self.0.push((name.clone(), payload.clone())),
+        }
+    }
+
     /// The value at a path, whose first part is the name that a payload was put under.
     fn at(&self, path: &[Arc<str>]) -> Option<&Value> {
         let (first, rest) = path.split_first()?;

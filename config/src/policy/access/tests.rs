@@ -69,7 +69,7 @@ fn request() -> Case {
             path: "/items?q=1",
             headers: vec![("x-team", "red")],
         }),
-        claims: Some(Claims(vec![(
+        claims: Some(Claims(smallvec::smallvec![(
             "payload".into(),
             Arc::new(
                 json!({ "iss": "https://issuer", "groups": ["dev", "ops"], "age": 41, "admin": true, "none": null }),

@@ -18,7 +18,8 @@ use crate::route::pattern::literal_prefix;
 use crate::route::{HeaderMatch, PathMatch, Pattern, QueryMatch, RouteMatch, StringMatch};
 
 impl RouteMatch {
-    pub(super) fn parse(proto: &pb::RouteMatch, at: &FieldPath, diag: &mut Diagnostics) -> Self {
+    /// Reads a condition. After a fault it is wider than it was meant.
+    pub(crate) fn parse(proto: &pb::RouteMatch, at: &FieldPath, diag: &mut Diagnostics) -> Self {
         let mut refuse = |name: &str, given: bool| {
             if given {
                 diag.fault(at.field(name), "is not supported yet");

@@ -9,8 +9,9 @@ use super::local_reply::{Body, LocalReply};
 use super::request::Refusal;
 use crate::http::head::{Head, Start};
 use crate::policy::access::{AccessGate, Denied, request};
+use crate::policy::jwt::TokenCache;
 use crate::policy::revoked::first_denial;
-use crate::snapshot::{ChainView, HttpView, Snapshot};
+use crate::snapshot::{ChainView, FilterView, HttpView, Snapshot};
 
 impl Engine {
     /// Cuts what is under way and no longer allowed, where the rules say so.
@@ -31,7 +32,7 @@ impl Engine {
 impl Exchange {
     /// Has a gate judge the request.
     pub(super) fn admit(&mut self, gate: &AccessGate) -> Result<(), Refusal> {
-        let asked = request(&self.facts, self.client, &self.head, None);
+        let asked = request(&self.facts, self.client, &self.head, Some(&self.claims));
         let admission = gate.admit(&asked);
         if let (Some(log), Some(shadow)) = (&mut self.log, &admission.shadow) {
             log.note(|| shadow.shadow_details());
@@ -49,9 +50,19 @@ impl Exchange {
     }
 
     /// What a request without a route hears: who may not know is not told that there is none.
-    pub(super) fn admit_astray(&mut self, view: &HttpView, otherwise: Refusal) -> Refusal {
-        let mut gates = view.gates();
-        let denied = gates.find_map(|gate| self.admit(gate).err());
+    pub(super) fn admit_astray(
+        &mut self,
+        view: &HttpView,
+        tokens: &mut TokenCache,
+        otherwise: Refusal,
+    ) -> Refusal {
+        let denied = view.filters.iter().find_map(|filter| match filter {
+            FilterView::Jwt(gate) => self.authenticate_astray(gate, tokens).err(),
+            FilterView::Access(gate) => self.admit(gate).err(),
+            FilterView::LocalRateLimit(_)
+            | FilterView::Fault(_)
+            | FilterView::Unsupported { .. } => None,
+        });
         denied.unwrap_or(otherwise)
     }
 
@@ -73,7 +84,7 @@ impl Exchange {
             head: &self.head,
             start: self.judged.unwrap_or(self.head.start()),
         };
-        let asked = request(&self.facts, self.client, &head, None);
+        let asked = request(&self.facts, self.client, &head, Some(&self.claims));
         let mut gates = chain.http()?.gates().filter(|gate| gate.cuts());
         gates.find_map(|gate| gate.admit_again(&asked).err())
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 use weft_config::listener::HttpLimits;
+use weft_config::policy::access::Claims;
 
 use super::arena::Key;
 use super::body::{AnswerRest, RequestBody};
@@ -42,6 +43,8 @@ pub(crate) struct Exchange {
     pub(super) retry: Option<RetryState>,
     /// What its caller asks for of time-outs and retries, where it may.
     pub(super) terms: Option<Box<CallerTerms>>,
+    /// What its tokens say.
+    pub(super) claims: Claims,
     /// A fault under way.
     pub(super) held: Option<Held>,
     /// Endpoints that failed this request.
@@ -72,7 +75,7 @@ pub(crate) struct Exchange {
 pub(crate) enum Phase {
     /// Its route is not found yet, because the control plane is being asked for the name.
     Naming,
-    /// Runs filters from this one on. Held by a fault while `Deadlines::wake_at` is set.
+    /// Runs filters from this one on. Held by a fault while `Deadlines::wake_at` is set, or until keys come.
     Filtering(usize),
     /// Waits for a connection of the pool.
     Pending,

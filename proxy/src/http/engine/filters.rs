@@ -10,7 +10,9 @@ use super::Engine;
 use super::exchange::{Exchange, ExchangeId};
 use super::local_reply::LocalReply;
 use super::request::{Refusal, refuse};
-use crate::policy::{AccessGate, FaultGuard, FaultInjector, LocalRateLimiter, RateDecision};
+use crate::policy::{
+    AccessGate, FaultGuard, FaultInjector, JwtGate, LocalRateLimiter, RateDecision,
+};
 use crate::route::Routed;
 use crate::snapshot::FilterView;
 
@@ -36,6 +38,7 @@ enum Step {
     Limit(Arc<LocalRateLimiter>),
     Fault(Arc<FaultInjector>),
     Access(Arc<AccessGate>),
+    Tokens(Arc<JwtGate>),
     Unsupported(String),
 }
 
@@ -64,6 +67,7 @@ impl Engine {
                 exchange.admit(&gate)?;
                 Ok(Verdict::Next)
             }
+            Some(Step::Tokens(gate)) => self.authenticate(id, &gate),
             Some(Step::Fault(injector)) => self.inject(id, &injector),
             Some(Step::Unsupported(reason)) => Err(refuse(500, ResponseFlag::NFCF, reason)),
         }
@@ -127,6 +131,7 @@ fn step(routed: &Routed, index: usize) -> Option<Step> {
             Step::Fault(drawn.or(routes).unwrap_or(listeners).clone())
         }
         FilterView::Access(gate) => Step::Access(gate.clone()),
+        FilterView::Jwt(gate) => Step::Tokens(gate.clone()),
         FilterView::Unsupported { name, type_url } => {
             Step::Unsupported(format!("filter {name} ({type_url}) is not supported"))
         }

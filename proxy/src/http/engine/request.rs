@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use weft_config::flag::ResponseFlag;
 use weft_config::listener::Direction;
+use weft_config::policy::access::Claims;
 use weft_config::route::{Route, RouteAction};
 
 use super::body::{AnswerRest, RequestBody};
@@ -131,6 +132,7 @@ impl Engine {
             attempt: Attempt::default(),
             retry: None,
             terms: None,
+            claims: Claims::default(),
             held: None,
             avoid: smallvec::SmallVec::new(),
             answer: Answer::default(),
@@ -286,7 +288,7 @@ impl Engine {
         route::find(view.clone(), &exchange.head, random, self.rng.u64(..))
             .map_err(|why| refuse(why.status(), ResponseFlag::NR, why.to_string()))
             .and_then(|routed| exchange.take_route(routed))
-            .map_err(|refusal| exchange.admit_astray(view, refusal))?;
+            .map_err(|refusal| exchange.admit_astray(view, &mut self.tokens, refusal))?;
         exchange.terms = CallerTerms::take(&mut exchange.head);
         exchange.bound_request(self.now);
         self.arm_exchange(id);

@@ -214,6 +214,7 @@ impl Builder {
             tables: &self.tables,
             metrics: &self.metrics,
             secrets: &self.secrets,
+            keys: &self.keys,
         }
     }
 

@@ -152,6 +152,7 @@ impl World {
                 self.relays.push(Relay::new(down, up, switched));
             }
             Action::Name { .. } => panic!("{action:?}, where all names are known"),
+            Action::Keys { .. } => panic!("{action:?}, where no tokens are judged"),
         }
     }
 }

@@ -3,8 +3,9 @@
 //! A run draws clients, origins and a configuration from its seed, and then lets whatever may happen next happen in a
 //! random order: a task looks at its socket, a peer moves a few bytes or goes away, a connection opens or fails, time
 //! passes, another snapshot comes into force, readers sleep and wake. The pump of a run does what [`Worker`](crate::http::pump::Worker) does, task by task, and wakes nobody whom
-//! that would not wake. `WEFT_SIM_SEED=17` replays a run, `WEFT_SIM_RUNS=20000` makes more, `WEFT_SIM_FROM=400` others.
+//! that would not wake. Some requests are gRPC calls, of which more is true (`calls`). `WEFT_SIM_SEED=17` replays a run, `WEFT_SIM_RUNS=20000` makes more, `WEFT_SIM_FROM=400` others.
 
+mod calls;
 mod changes;
 mod checks;
 mod client;

@@ -2,6 +2,7 @@
 
 use fastrand::Rng;
 
+use super::calls::{self, By};
 use super::message::{End, Message};
 use super::peer::Wish;
 use super::plan::{self, Answer, Kind, Manners, Request};
@@ -24,6 +25,8 @@ pub(super) struct Client {
     pub(super) heard: Vec<u16>,
     /// What the proxy said itself.
     pub(super) refusals: Vec<String>,
+    pub(super) calls_begun: u64,
+    pub(super) statuses: Vec<u32>,
     /// An answer said that it was the last.
     pub(super) told_last: bool,
     pub(super) reset: bool,
@@ -43,6 +46,8 @@ impl Client {
             tunnel: false,
             heard: Vec::new(),
             refusals: Vec::new(),
+            calls_begun: 0,
+            statuses: Vec::new(),
             told_last: false,
             reset: false,
         }
@@ -58,7 +63,9 @@ impl Client {
             && !self.told_last
             && (self.pipelines || self.begun == self.heard.len())
         {
-            self.out.extend(self.requests[self.begun].bytes(rng));
+            let request = &self.requests[self.begun];
+            self.out.extend(request.bytes(rng));
+            self.calls_begun += u64::from(request.call.is_some());
             self.begun += 1;
         }
         let until = match self.manners {
@@ -130,6 +137,7 @@ impl Client {
             End::Later => false,
             End::WithConnection => closed,
         };
+        let mut by = By::Origin;
         if message.status() >= 200 && (complete || closed) {
             let heard = Heard {
                 status: message.status(),
@@ -137,8 +145,12 @@ impl Client {
                 flag: message.field("x-weft-response-flag"),
                 body: &message.body,
                 trailer: message.sum(),
+                statuses: calls::statuses(&message.fields, &message.trailers),
             };
-            check(request, &heard, complete);
+            by = check(request, &heard, complete);
+            if complete {
+                self.statuses.extend(heard.status());
+            }
         }
         if !complete {
             return false;
@@ -151,9 +163,8 @@ impl Client {
                 || request.last
                 || request.old;
             self.heard.push(message.status());
-            if message.field("x-id").is_none() {
-                let said = String::from_utf8_lossy(&message.body);
-                self.refusals.push(said.into_owned());
+            if by == By::Proxy {
+                self.refusals.push(format!("{message:?}"));
             }
         }
         true
@@ -193,13 +204,27 @@ pub(super) struct Heard<'m> {
     pub(super) flag: Option<&'m str>,
     pub(super) body: &'m [u8],
     pub(super) trailer: Option<&'m str>,
+    /// What it says of how a call ended.
+    pub(super) statuses: Vec<&'m str>,
 }
 
-/// An answer is one of ours, or a true copy of what an origin said to this request.
-pub(super) fn check(request: &Request, heard: &Heard<'_>, complete: bool) {
+impl Heard<'_> {
+    /// The status of a call.
+    pub(super) fn status(&self) -> Option<u32> {
+        Some(self.statuses.first()?.parse().unwrap())
+    }
+}
+
+/// An answer is one of ours, or a true copy of what an origin said to this request. A call may have been ended by us behind
+/// what came.
+pub(super) fn check(request: &Request, heard: &Heard<'_>, complete: bool) -> By {
+    assert!(heard.statuses.len() <= 1, "{heard:?}");
     let Some(id) = heard.id else {
         assert!(heard.flag.is_some(), "an answer from nowhere: {heard:?}");
-        return;
+        if request.call.is_some() && complete {
+            calls::check_status(None, &heard.statuses, false);
+        }
+        return By::Proxy;
     };
     let (id, attempt) = id.split_once('.').unwrap();
     let attempt: usize = attempt.parse().unwrap();
@@ -207,14 +232,21 @@ pub(super) fn check(request: &Request, heard: &Heard<'_>, complete: bool) {
     let answer = request.answer(attempt);
     assert_eq!(heard.status, answer.status);
     if request.method == "HEAD" {
-        return;
+        return By::Origin;
     }
     let salt = Answer::salt(request.id, attempt);
     let told = plan::body(salt, answer.body);
     assert!(told.starts_with(heard.body), "another body");
+    if complete
+        && request.call.is_some()
+        && calls::check_status(Some(answer), &heard.statuses, heard.trailer.is_some()) == By::Proxy
+    {
+        return By::Proxy;
+    }
     if complete {
         assert_eq!(heard.body.len(), told.len(), "a cut answer looks complete");
         let sum = (answer.trailers && !request.old).then(|| plan::sum(salt));
         assert_eq!(heard.trailer, sum.as_deref(), "trailers of {}", request.id);
     }
+    By::Origin
 }

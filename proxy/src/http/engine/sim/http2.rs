@@ -13,6 +13,8 @@ pub(super) use self::origin::Origin;
 use self::end::{End, Settings};
 use fastrand::Rng;
 
+use super::calls::Pairs;
+
 /// How a peer deals with credit: how much may be under way on a stream and on the connection.
 #[derive(Clone, Copy, Debug)]
 struct Goals {
@@ -27,6 +29,12 @@ impl Goals {
             connection: *rng.choice(&[100, 20_000, 65_535, 1_000_000]).unwrap(),
         }
     }
+}
+
+/// Fields as frames take them.
+fn owned(pairs: Pairs) -> impl Iterator<Item = (String, String)> {
+    let pairs = pairs.into_iter();
+    pairs.map(|(name, value)| (name.to_owned(), value))
 }
 
 fn draw_settings(rng: &mut Rng) -> Settings {

@@ -78,6 +78,7 @@ impl Origin {
                     let told = request.trailers.then(|| plan::sum(id));
                     assert_eq!(message.sum(), told.as_deref(), "trailers of {id}");
                 }
+                request.check_told(|name| message.field(name));
                 book.tries[id].begun += 1;
                 self.out.extend(answer.bytes(rng, request, attempt));
                 self.answering = Some((answer.fate, answer.framing == Framing::Close));

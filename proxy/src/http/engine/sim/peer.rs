@@ -134,6 +134,15 @@ impl Peer {
         matches!(manners, Manners::Good | Manners::HalfCloses)
     }
 
+    /// Calls that it has begun to make, and the statuses of those that it has heard the end of.
+    pub(super) fn calls(&self) -> (u64, &[u32]) {
+        match self {
+            Self::Client(client) => (client.calls_begun, &client.statuses),
+            Self::Client2(client) => (client.calls_begun, &client.statuses),
+            Self::Origin(_) | Self::Origin2(_) => (0, &[]),
+        }
+    }
+
     /// What went otherwise than it should have, where nothing fails.
     pub(super) fn complaints(&self) -> Vec<String> {
         match self {

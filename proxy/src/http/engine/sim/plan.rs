@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use fastrand::Rng;
 
+use super::calls::{Call, Pairs, Told};
+
 /// How a body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
@@ -28,6 +30,8 @@ pub(super) enum Kind {
 pub(super) struct Request {
     pub(super) id: usize,
     pub(super) kind: Kind,
+    /// It is a gRPC call.
+    pub(super) call: Option<Call>,
     pub(super) method: &'static str,
     pub(super) old: bool,
     pub(super) last: bool,
@@ -52,6 +56,8 @@ pub(super) struct Answer {
     pub(super) interim: bool,
     /// Says that it is the last on its connection.
     pub(super) says_close: bool,
+    /// It is gRPC.
+    pub(super) told: Option<Told>,
     pub(super) fate: Fate,
 }
 
@@ -132,13 +138,7 @@ fn size(rng: &mut Rng) -> usize {
     }
 }
 
-fn frame(
-    rng: &mut Rng,
-    out: &mut Vec<u8>,
-    framing: Framing,
-    body: &[u8],
-    trailers: Option<String>,
-) {
+fn frame(rng: &mut Rng, out: &mut Vec<u8>, framing: Framing, body: &[u8], trailers: &Pairs) {
     if framing != Framing::Chunked {
         return out.extend_from_slice(body);
     }
@@ -151,10 +151,13 @@ fn frame(
         rest = behind;
     }
     out.extend_from_slice(b"0\r\n");
-    if let Some(sum) = trailers {
-        out.extend_from_slice(format!("X-Sum: {sum}\r\n").as_bytes());
-    }
+    out.extend_from_slice(lines(trailers).as_bytes());
     out.extend_from_slice(b"\r\n");
+}
+
+fn lines(fields: &Pairs) -> String {
+    let line = |(name, value): &(&str, String)| format!("{name}: {value}\r\n");
+    fields.iter().map(line).collect()
 }
 
 fn framing_fields(framing: Framing, len: usize) -> String {
@@ -180,6 +183,7 @@ impl Request {
         Self {
             id,
             kind: Kind::Plain,
+            call: None,
             method,
             old,
             last: last && !http2 && rng.bool(),
@@ -222,6 +226,7 @@ impl Request {
         Self {
             id,
             kind,
+            call: None,
             method,
             old: false,
             last: false,
@@ -244,14 +249,16 @@ impl Request {
         let version = if self.old { "1.0" } else { "1.1" };
         let mut head = format!("{} /{} HTTP/{version}\r\nHost: a\r\n", self.method, self.id);
         head += &framing_fields(self.framing, self.body);
+        head += &lines(&self.call_fields());
         if self.last {
             head += "Connection: close\r\n";
         }
         head += "\r\n";
         let mut out = head.into_bytes();
-        let trailers = self.trailers.then(|| sum(self.id));
+        let trailers = self.trailers.then(|| ("x-sum", sum(self.id)));
         let body = body(self.id, self.body);
-        frame(rng, &mut out, self.framing, &body, trailers);
+        let trailers = trailers.into_iter().collect();
+        frame(rng, &mut out, self.framing, &body, &trailers);
         out
     }
 
@@ -308,6 +315,7 @@ impl Answer {
             interim: rng.u8(..8) == 0,
             says_close: framing == Framing::Close
                 || (fate == Fate::Closed && (clean || rng.bool())),
+            told: None,
             fate,
         }
     }
@@ -325,6 +333,7 @@ impl Answer {
         )
         .unwrap();
         head += &framing_fields(self.framing, self.body);
+        head += &lines(&self.call_fields());
         if self.says_close {
             head += "Connection: close\r\n";
         }
@@ -332,14 +341,8 @@ impl Answer {
         let mut out = head.into_bytes();
         if request.method != "HEAD" {
             let salt = Self::salt(request.id, attempt);
-            let trailers = self.trailers.then(|| sum(salt));
-            frame(
-                rng,
-                &mut out,
-                self.framing,
-                &body(salt, self.body),
-                trailers,
-            );
+            let (body, trailers) = (body(salt, self.body), self.trailer_fields(salt));
+            frame(rng, &mut out, self.framing, &body, &trailers);
         }
         match self.fate {
             Fate::Cut(at) | Fate::Reset(at) | Fate::Stalled(at) => out.truncate(at),

@@ -8,8 +8,9 @@ use weft_config::cluster::{CircuitBreakers, Cluster, Discovery, UpstreamProtocol
 use weft_config::http2::{Http2Keepalive, Http2Options};
 use weft_config::listener::Listener;
 use weft_config::policy::{RetryOn, RetryPolicy};
-use weft_config::route::Forward;
+use weft_config::route::{Forward, GrpcTimeout, RouteTimeout};
 
+use super::calls::UNAVAILABLE;
 use crate::http::pump::tests::Setup;
 
 /// What is in force during a run.
@@ -19,6 +20,9 @@ pub(super) struct Terms {
     /// Nothing fails, so that every answer is to be whole.
     pub(super) clean: bool,
     pub(super) retries: bool,
+    /// Some requests are gRPC calls, and their deadlines are obeyed.
+    pub(super) calls: bool,
+    pub(super) obeys: bool,
     /// What may be under way on an HTTP/2 connection, downstream and upstream.
     pub(super) windows: (i64, i64),
     /// The same of a stream, which has the least of them before settings are acknowledged.
@@ -47,6 +51,12 @@ impl Terms {
         setup.upgrades = vec!["websocket".into()];
         setup.forward.terminate_connect = true;
         setup.connect = true;
+        let (calls, obeys) = (rng.u8(..3) > 0, rng.bool());
+        setup.forward.grpc_timeout = obeys.then_some(GrpcTimeout {
+            max: None,
+            offset: Duration::ZERO,
+            timeout: RouteTimeout::Holds,
+        });
         let retries = !clean && rng.bool();
         let body_limit_bytes = *rng.choice(&[0, 1000, 65_536]).unwrap();
         setup.forward.retry = retries.then(|| Arc::new(retry_policy(rng, body_limit_bytes)));
@@ -72,6 +82,8 @@ impl Terms {
             tunnels,
             clean,
             retries,
+            calls,
+            obeys,
             stream_windows: (
                 setup.limits.http2.stream_window_bytes.max(65_535).into(),
                 cluster.http2.stream_window_bytes.max(65_535).into(),
@@ -139,6 +151,11 @@ fn retry_policy(rng: &mut Rng, body_limit_bytes: usize) -> RetryPolicy {
             any_5xx: true,
             reset: rng.bool(),
             connect_failure: rng.bool(),
+            grpc_codes: if rng.bool() {
+                vec![UNAVAILABLE]
+            } else {
+                vec![]
+            },
             ..RetryOn::default()
         },
         retries_max: 2,

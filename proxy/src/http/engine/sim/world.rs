@@ -1,6 +1,7 @@
 //! One run: the engine, its pump, and everything around it.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -30,6 +31,7 @@ pub(super) struct World {
     pub(super) now: Instant,
     pub(super) engine: Engine,
     pub(super) changes: Changes,
+    pub(super) metrics: Arc<Metrics>,
     /// Exchanges that were seen to have a route.
     pub(super) routed: Vec<ExchangeId>,
     pub(super) links: Vec<Link>,
@@ -42,6 +44,8 @@ pub(super) struct World {
     /// Nothing fails, so that every answer is to be whole.
     pub(super) clean: bool,
     tunnels: bool,
+    calls: bool,
+    pub(super) obeys: bool,
     pub(super) retries: bool,
     pub(super) stash_max: usize,
     /// What may be under way on an HTTP/2 connection, downstream and upstream.
@@ -100,6 +104,9 @@ impl World {
             coming: Vec::new(),
             clean: terms.clean,
             tunnels: terms.tunnels,
+            calls: terms.calls,
+            obeys: terms.obeys,
+            metrics,
             retries: terms.retries,
             stash_max: terms.stash_max,
             windows: terms.windows,
@@ -121,6 +128,9 @@ impl World {
                 let rng = &mut self.rng;
                 let request = match self.tunnels && (last || http2) && rng.u8(..8) == 0 {
                     true => Request::draw_tunnel(rng, id, self.clean),
+                    false if self.calls && rng.bool() => {
+                        Request::draw_call(rng, id, last, self.clean, http2)
+                    }
                     false => Request::draw(rng, id, last, self.clean, http2),
                 };
                 self.book.requests.push(request.clone());
@@ -144,6 +154,7 @@ impl World {
             assert!(at < 400_000, "never comes to rest");
             self.check_bounds();
             self.check_routes();
+            self.check_deadlines(self.now);
             if let Some(step) = self.draw_step() {
                 self.take(step);
                 continue;
@@ -176,6 +187,7 @@ impl World {
             }
         }
         self.check_empty();
+        self.check_counted();
     }
 
     fn clients(&self) -> impl Iterator<Item = &Link> {
@@ -314,6 +326,7 @@ impl World {
             return false;
         };
         self.now = self.now.max(next);
+        self.check_deadlines(self.now);
         self.expire();
         true
     }

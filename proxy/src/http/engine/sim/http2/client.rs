@@ -2,13 +2,14 @@
 
 use fastrand::Rng;
 
+use super::super::calls::{self, By};
 use super::super::client::{Heard, check};
 use super::super::peer::Wish;
 use super::super::plan::{self, Framing, Kind, Manners, Request};
 use super::super::tunnel::{check_downward, upward};
 use super::end::{End, field};
 use super::frames;
-use super::{Fields, Goals, draw_settings};
+use super::{Fields, Goals, draw_settings, owned};
 
 /// A client with its requests, and what it has heard.
 pub(in super::super) struct Client {
@@ -25,6 +26,8 @@ pub(in super::super) struct Client {
     cancels: u8,
     bytes_sent: usize,
     bytes_got: usize,
+    pub(in super::super) calls_begun: u64,
+    pub(in super::super) statuses: Vec<u32>,
     pub(in super::super) reset: bool,
 }
 
@@ -76,6 +79,8 @@ impl Client {
             cancels: if clean { 0 } else { rng.u8(..4) / 2 },
             bytes_sent: 0,
             bytes_got: 0,
+            calls_begun: 0,
+            statuses: Vec::new(),
             reset: false,
         }
     }
@@ -208,16 +213,20 @@ impl Client {
             flag: field(head, "x-weft-response-flag"),
             body: &stream.body,
             trailer: stream.trailers.as_ref().and_then(|it| field(it, "x-sum")),
+            statuses: calls::statuses(head, stream.trailers.as_deref().unwrap_or_default()),
         };
-        check(&call.request, &heard, stream.ended);
+        let by = check(&call.request, &heard, stream.ended);
+        if stream.ended {
+            self.statuses.extend(heard.status());
+        }
         let length = field(head, "content-length").map(|length| length.parse().unwrap());
         if stream.ended && call.request.method != "HEAD" {
             assert!(length.is_none_or(|length: usize| length == stream.body.len()));
         }
-        call.state = match (stream.ended, heard.id) {
+        call.state = match (stream.ended, by) {
             (false, _) => State::Lost(stream.body.len(), stream.reset),
-            (true, Some(_)) => State::Answered,
-            (true, None) => State::Refused(String::from_utf8_lossy(&stream.body).into_owned()),
+            (true, By::Origin) => State::Answered,
+            (true, By::Proxy) => State::Refused(format!("{stream:?}")),
         };
     }
 
@@ -275,6 +284,7 @@ impl Client {
         let id = self.end.open_stream();
         let call = &mut self.calls[at];
         call.state = State::Runs(id);
+        self.calls_begun += u64::from(call.request.call.is_some());
         let tunnel = call.request.kind != Kind::Plain;
         let ends = !tunnel && call.request.body == 0 && !call.request.trailers && rng.bool()
             || !tunnel && call.request.framing == Framing::None;
@@ -360,5 +370,6 @@ fn head(request: &Request) -> Fields {
     if request.framing == Framing::Length {
         fields.push(("content-length".to_owned(), request.body.to_string()));
     }
+    fields.extend(owned(request.call_fields()));
     fields
 }

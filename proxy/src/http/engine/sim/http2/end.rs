@@ -69,7 +69,7 @@ pub(super) struct Ping {
 }
 
 /// One stream.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(in super::super) struct Stream {
     /// Heads that came, interim ones too.
     pub(in super::super) heads: Vec<Fields>,

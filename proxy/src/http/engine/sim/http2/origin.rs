@@ -9,7 +9,7 @@ use super::super::plan::{self, Answer, Book, Fate, Framing, Kind};
 use super::super::tunnel::{downward, upward};
 use super::end::{End, Stream, field};
 use super::frames;
-use super::{Fields, Goals, draw_settings};
+use super::{Fields, Goals, draw_settings, owned};
 
 /// An origin's end of one connection.
 pub(in super::super) struct Origin {
@@ -126,6 +126,7 @@ impl Origin {
         assert_eq!(field(head, ":protocol"), tunnel.then_some("websocket"));
         assert_eq!(field(head, ":authority"), Some("a"));
         let tries = &mut book.tries[at];
+        request.check_told(|name| field(head, name));
         let answer = request.answer(tries.begun).clone();
         let grants = tunnel && answer.status == 200;
         let asked = match (grants, tunnel) {
@@ -332,8 +333,9 @@ impl Origin {
             return true;
         }
         if at == body.len() && trailers {
-            let sum = plan::sum(Answer::salt(serve.request, serve.attempt));
-            self.end.head(rng, id, &vec![pair("x-sum", &sum)], true);
+            let salt = Answer::salt(serve.request, serve.attempt);
+            let fields = owned(answer.trailer_fields(salt)).collect();
+            self.end.head(rng, id, &fields, true);
         } else {
             let before = self.end.unsent().len();
             let n = self.end.data(rng, id, &body[at..], !trailers);
@@ -371,5 +373,6 @@ fn head(answer: &Answer, request: usize, attempt: usize) -> Fields {
     if answer.framing == Framing::Length {
         fields.push(pair("content-length", &answer.body.to_string()));
     }
+    fields.extend(owned(answer.call_fields()));
     fields
 }

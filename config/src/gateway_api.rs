@@ -7,6 +7,8 @@
 
 pub mod authentication_policy;
 pub mod authorization_policy;
+pub mod backend_tls_policy;
+pub mod config_map;
 pub mod document;
 pub mod endpoint_slice;
 pub mod fault_injection;
@@ -30,6 +32,8 @@ pub mod traffic_policy;
 
 pub use authentication_policy::{AuthenticationPolicy, MtlsMode};
 pub use authorization_policy::AuthorizationPolicy;
+pub use backend_tls_policy::BackendTlsPolicy;
+pub use config_map::ConfigMap;
 pub use document::{Document, Parsed, Source, parse, parse_json};
 pub use endpoint_slice::EndpointSlice;
 pub use fault_injection::FaultInjection;

@@ -8,6 +8,7 @@
 mod access;
 mod authentication;
 mod backend;
+mod backend_tls;
 mod cluster;
 mod concern;
 mod conditions;

@@ -58,10 +58,22 @@ impl Pki {
     /// # Errors
     /// If a file cannot be written.
     pub fn issue(&self, name: &str, uri: &str) -> anyhow::Result<()> {
+        self.issue_named(name, SanType::URI(uri.try_into()?))
+    }
+
+    /// The same with this DNS name.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn issue_for_host(&self, name: &str, host: &str) -> anyhow::Result<()> {
+        self.issue_named(name, SanType::DnsName(host.try_into()?))
+    }
+
+    fn issue_named(&self, name: &str, subject: SanType) -> anyhow::Result<()> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
-        params.subject_alt_names = vec![SanType::URI(uri.try_into()?)];
+        params.subject_alt_names = vec![subject];
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::object::{GATEWAY_GROUP, Kind, MESH_GROUP, Object, ObjectKey, Spec};
 use super::read::{
-    Fields, Item, Reader, authentication_policy, authorization_policy, http_route, mesh_service,
-    metadata, other_routes, policies, service, suggestion, traffic_policy,
+    Fields, Item, Reader, authentication_policy, authorization_policy, backend_tls_policy,
+    http_route, mesh_service, metadata, other_routes, policies, service, suggestion,
+    traffic_policy,
 };
 use crate::diag::{FieldPath, Finding, Location, Severity};
 use crate::yaml::{self, Node, shorten};
@@ -181,7 +182,7 @@ fn read_object(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<Object> {
         Some(item) => metadata::metadata(cx, &item, kind),
         None => {
             // What else is wrong is told all the same; an object without a name comes of none of it.
-            if kind != Kind::EndpointSlice
+            if !matches!(kind, Kind::EndpointSlice | Kind::ConfigMap)
                 && let Some(item) = fields.require(cx, "spec")
             {
                 read_spec(cx, &item, kind);
@@ -195,6 +196,7 @@ fn read_object(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<Object> {
         Kind::EndpointSlice => {
             service::endpoint_slice(cx, &mut fields, &metadata).map(Spec::EndpointSlice)
         }
+        Kind::ConfigMap => backend_tls_policy::config_map(cx, &mut fields).map(Spec::ConfigMap),
         _ => match fields.require(cx, "spec") {
             Some(item) => read_spec(cx, &item, kind),
             None => None,
@@ -230,7 +232,10 @@ fn read_spec(cx: &mut Reader<'_>, item: &Item<'_>, kind: Kind) -> Option<Spec> {
         Kind::AuthorizationPolicy => {
             authorization_policy::authorization_policy(cx, at).map(Spec::AuthorizationPolicy)
         }
-        Kind::EndpointSlice => None,
+        Kind::BackendTlsPolicy => {
+            backend_tls_policy::backend_tls_policy(cx, at).map(Spec::BackendTlsPolicy)
+        }
+        Kind::EndpointSlice | Kind::ConfigMap => None,
     };
     fields.finish(cx);
     spec
@@ -281,12 +286,6 @@ fn check_version(cx: &mut Reader<'_>, item: &Item<'_>, text: &str, kind: Kind) {
 }
 
 /// Kinds of ours and of the Gateway API that later versions will read.
-const NOT_YET: &[&str] = &[
-    "TLSRoute",
-    "UDPRoute",
-    "AuthenticationPolicy",
-    "TelemetryPolicy",
-    "Canary",
-];
+const NOT_YET: &[&str] = &["TLSRoute", "UDPRoute", "TelemetryPolicy", "Canary"];
 
 const LIST_ITEMS_MAX: usize = 100_000;

@@ -6,8 +6,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    AuthenticationPolicy, AuthorizationPolicy, EndpointSlice, FaultInjection, GrpcRoute, HttpRoute,
-    MeshService, Metadata, RateLimitPolicy, ReferenceGrant, Service, TcpRoute, TrafficPolicy,
+    AuthenticationPolicy, AuthorizationPolicy, BackendTlsPolicy, ConfigMap, EndpointSlice,
+    FaultInjection, GrpcRoute, HttpRoute, MeshService, Metadata, PolicyTarget, RateLimitPolicy,
+    ReferenceGrant, Service, TcpRoute, TrafficPolicy,
 };
 
 /// The group of our own kinds.
@@ -32,11 +33,13 @@ pub enum Kind {
     FaultInjection,
     AuthorizationPolicy,
     AuthenticationPolicy,
+    BackendTlsPolicy,
+    ConfigMap,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Service,
         Self::EndpointSlice,
         Self::MeshService,
@@ -49,6 +52,8 @@ impl Kind {
         Self::FaultInjection,
         Self::AuthorizationPolicy,
         Self::AuthenticationPolicy,
+        Self::BackendTlsPolicy,
+        Self::ConfigMap,
     ];
 
     /// As written in `kind`.
@@ -66,6 +71,8 @@ impl Kind {
             Self::FaultInjection => "FaultInjection",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::AuthenticationPolicy => "AuthenticationPolicy",
+            Self::BackendTlsPolicy => "BackendTLSPolicy",
+            Self::ConfigMap => "ConfigMap",
         }
     }
 
@@ -84,17 +91,21 @@ impl Kind {
             Self::FaultInjection => "faultinjections",
             Self::AuthorizationPolicy => "authorizationpolicies",
             Self::AuthenticationPolicy => "authenticationpolicies",
+            Self::BackendTlsPolicy => "backendtlspolicies",
+            Self::ConfigMap => "configmaps",
         }
     }
 
     /// Its API group; empty for the core.
     pub fn group(self) -> &'static str {
         match self {
-            Self::Service => "",
+            Self::Service | Self::ConfigMap => "",
             Self::EndpointSlice => "discovery.k8s.io",
-            Self::HttpRoute | Self::GrpcRoute | Self::TcpRoute | Self::ReferenceGrant => {
-                GATEWAY_GROUP
-            }
+            Self::HttpRoute
+            | Self::GrpcRoute
+            | Self::TcpRoute
+            | Self::ReferenceGrant
+            | Self::BackendTlsPolicy => GATEWAY_GROUP,
             Self::MeshService
             | Self::TrafficPolicy
             | Self::RateLimitPolicy
@@ -107,7 +118,8 @@ impl Kind {
     /// The versions that are read; the first is the one written.
     pub fn versions(self) -> &'static [&'static str] {
         match self {
-            Self::Service | Self::EndpointSlice | Self::GrpcRoute => &["v1"],
+            Self::Service | Self::EndpointSlice | Self::GrpcRoute | Self::ConfigMap => &["v1"],
+            Self::BackendTlsPolicy => &["v1", "v1alpha3"],
             Self::HttpRoute => &["v1", "v1beta1"],
             Self::TcpRoute => &["v1alpha2", "v1"],
             Self::ReferenceGrant => &["v1beta1", "v1"],
@@ -153,6 +165,7 @@ impl Kind {
                 | Self::FaultInjection
                 | Self::AuthorizationPolicy
                 | Self::AuthenticationPolicy
+                | Self::BackendTlsPolicy
         )
     }
 }
@@ -232,8 +245,9 @@ pub enum Spec {
     RateLimitPolicy(RateLimitPolicy),
     FaultInjection(FaultInjection),
     AuthorizationPolicy(AuthorizationPolicy),
-    /// See [`AuthenticationPolicy`].
     AuthenticationPolicy(AuthenticationPolicy),
+    BackendTlsPolicy(BackendTlsPolicy),
+    ConfigMap(ConfigMap),
 }
 
 impl Spec {
@@ -252,6 +266,20 @@ impl Spec {
             Self::FaultInjection(_) => Kind::FaultInjection,
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
             Self::AuthenticationPolicy(_) => Kind::AuthenticationPolicy,
+            Self::BackendTlsPolicy(_) => Kind::BackendTlsPolicy,
+            Self::ConfigMap(_) => Kind::ConfigMap,
+        }
+    }
+
+    /// What a policy attaches to; nothing for other kinds.
+    pub fn target_refs(&self) -> &[PolicyTarget] {
+        match self {
+            Self::TrafficPolicy(policy) => &policy.target_refs,
+            Self::RateLimitPolicy(policy) => &policy.target_refs,
+            Self::AuthorizationPolicy(policy) => &policy.target_refs,
+            Self::AuthenticationPolicy(policy) => &policy.target_refs,
+            Self::BackendTlsPolicy(policy) => &policy.target_refs,
+            _ => &[],
         }
     }
 }
@@ -278,7 +306,7 @@ impl Object {
         let spec = serde_json::to_value(&self.spec).expect("keys are strings, numbers are finite");
         if let Some(fields) = object.as_object_mut() {
             match (kind, spec) {
-                (Kind::EndpointSlice, Value::Object(own)) => fields.extend(own),
+                (Kind::EndpointSlice | Kind::ConfigMap, Value::Object(own)) => fields.extend(own),
                 (_, spec) => {
                     fields.insert("spec".to_owned(), spec);
                 }

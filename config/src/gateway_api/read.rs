@@ -5,6 +5,7 @@
 
 pub(crate) mod authentication_policy;
 pub(crate) mod authorization_policy;
+pub(crate) mod backend_tls_policy;
 pub(crate) mod check;
 pub(crate) mod filter;
 pub(crate) mod http_route;

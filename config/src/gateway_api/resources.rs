@@ -9,8 +9,8 @@ use super::reference::ServiceKind;
 use super::reference::ServiceRef;
 use super::service::AppProtocol;
 use super::{
-    AuthenticationPolicy, AuthorizationPolicy, EndpointSlice, GrpcRoute, HttpRoute, MeshService,
-    Metadata, ReferenceGrant, TcpRoute,
+    AuthenticationPolicy, AuthorizationPolicy, BackendTlsPolicy, ConfigMap, EndpointSlice,
+    GrpcRoute, HttpRoute, MeshService, Metadata, ReferenceGrant, TcpRoute,
 };
 use super::{FaultInjection, RateLimitPolicy, Service, TrafficPolicy};
 
@@ -197,4 +197,8 @@ typed! {
     authorization_policies: AuthorizationPolicy;
     /// All `AuthenticationPolicy`s.
     authentication_policies: AuthenticationPolicy;
+    /// All `BackendTLSPolicy`s.
+    backend_tls_policies: BackendTlsPolicy;
+    /// All `ConfigMap`s.
+    config_maps: ConfigMap;
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::diag::Severity;
 
+mod backend_tls;
 mod hostile;
 mod samples;
 

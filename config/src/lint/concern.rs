@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{parents_of, policies, references};
+use super::{parents_of, references};
 use crate::gateway_api::{Kind, Object, ObjectKey, Resources, Spec};
 
 /// The objects that a change of some others may concern.
@@ -52,7 +52,7 @@ impl Concern {
     }
 }
 
-/// What a route, a policy or a slice is attached to.
+/// What a route, a policy or a slice is attached to, or takes roots from.
 fn attached_to(object: &Object) -> impl Iterator<Item = ObjectKey> {
     let slice = match &object.spec {
         Spec::EndpointSlice(slice) => slice.service.as_ref(),
@@ -61,6 +61,11 @@ fn attached_to(object: &Object) -> impl Iterator<Item = ObjectKey> {
     let namespace = &object.metadata.namespace;
     let service = slice.map(|name| ObjectKey::new(Kind::Service, namespace, name));
     let parents = parents_of(object).iter().map(|it| it.service.key());
-    let targets = policies::targets_of(object).iter().map(|it| it.key());
-    parents.chain(targets).chain(service)
+    let targets = object.spec.target_refs().iter().map(|it| it.key());
+    let roots = match &object.spec {
+        Spec::BackendTlsPolicy(policy) => policy.validation.ca_refs.as_slice(),
+        _ => &[],
+    };
+    let roots = roots.iter().map(|it| it.key(namespace));
+    parents.chain(targets).chain(roots).chain(service)
 }

@@ -6,11 +6,11 @@ use crate::diag::FieldPath;
 use crate::gateway_api::mesh_service::MeshDiscovery;
 use crate::gateway_api::precedence::route_rank;
 use crate::gateway_api::{
-    Object, PolicyTarget, ServiceKind, ServiceName, ServiceRef, Spec, TargetKind,
+    BackendTlsPolicy, Object, PolicyTarget, ServiceKind, ServiceName, ServiceRef, Spec, TargetKind,
 };
 
 pub(super) fn check(found: &mut Remarks<'_>, object: &Object) {
-    for (index, target) in targets_of(object).iter().enumerate() {
+    for (index, target) in object.spec.target_refs().iter().enumerate() {
         let path = spec().field("targetRefs").index(index);
         let key = target.key();
         if !found.resources.contains(&key) {
@@ -27,6 +27,9 @@ pub(super) fn check(found: &mut Remarks<'_>, object: &Object) {
         }
         check_conflict(found, object, &path, target);
     }
+    if let Spec::BackendTlsPolicy(policy) = &object.spec {
+        check_roots(found, object, policy);
+    }
     if let Spec::FaultInjection(_) = &object.spec
         && !is_used(found, object)
         && !found.has_refused_route(&object.metadata.namespace)
@@ -35,16 +38,6 @@ pub(super) fn check(found: &mut Remarks<'_>, object: &Object) {
             "no rule of this namespace names it in an ExtensionRef filter, so it has no effect";
         let path = FieldPath::root().field("metadata").field("name");
         found.warn(object.key(), path, message.to_owned());
-    }
-}
-
-pub(super) fn targets_of(object: &Object) -> &[PolicyTarget] {
-    match &object.spec {
-        Spec::TrafficPolicy(policy) => &policy.target_refs,
-        Spec::RateLimitPolicy(policy) => &policy.target_refs,
-        Spec::AuthorizationPolicy(policy) => &policy.target_refs,
-        Spec::AuthenticationPolicy(policy) => &policy.target_refs,
-        _ => &[],
     }
 }
 
@@ -105,7 +98,7 @@ fn check_conflict(
     let winner = found
         .resources
         .of_kind(object.kind())
-        .filter(|other| targets_of(other).contains(target))
+        .filter(|other| other.spec.target_refs().contains(target))
         .min_by(|a, b| route_rank(&a.metadata).cmp(&route_rank(&b.metadata)));
     if let Some(winner) = winner
         && winner.key() != object.key()
@@ -115,6 +108,23 @@ fn check_conflict(
             winner.key()
         );
         found.warn(object.key(), path.clone(), message);
+    }
+}
+
+/// Without the roots that it names nobody is trusted.
+fn check_roots(found: &mut Remarks<'_>, object: &Object, policy: &BackendTlsPolicy) {
+    let refs = spec().field("validation").field("caCertificateRefs");
+    for (index, reference) in policy.validation.ca_refs.iter().enumerate() {
+        let key = reference.key(&object.metadata.namespace);
+        let path = refs.index(index).field("name");
+        match found.resources.get(&key).map(|it| &it.spec) {
+            Some(Spec::ConfigMap(map)) if map.data.ca.is_some() => {}
+            Some(_) => {
+                let message = format!("{key} has no `ca.crt`; calls fail");
+                found.warn(object.key(), path, message);
+            }
+            None => found.warn_missing(object.key(), path, &key, "; calls fail"),
+        }
     }
 }
 

@@ -59,6 +59,8 @@ fn what_a_change_brings_about_is_among_what_it_concerns() {
         policy("q"),
         grant.to_owned(),
         fault.to_owned(),
+        tls_policy("roots"),
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: roots}\n".to_owned(),
         SERVICES.to_owned(),
     ];
     let parsed = parse("f", &objects.join("---\n"));
@@ -79,6 +81,12 @@ fn what_a_change_brings_about_is_among_what_it_concerns() {
             }
         }
     }
+}
+
+fn tls_policy(roots: &str) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {{name: t}}\nspec:\n  targetRefs: [{{group: mesh.weft.dev, kind: MeshService, name: reviews}}]\n  validation: {{hostname: a.test, caCertificateRefs: [{{group: \"\", kind: ConfigMap, name: {roots}}}]}}\n"
+    )
 }
 
 fn route(name: &str, rule: &str) -> String {
@@ -107,6 +115,11 @@ fn what_dangles_is_named_with_the_near_name() {
         (
             route("r", "filters: [{type: ExtensionRef, extensionRef: {group: mesh.weft.dev, kind: FaultInjection, name: x}}]"),
             "there is no FaultInjection default/x",
+        ),
+        (tls_policy("roots"), "there is no ConfigMap default/roots; calls fail"),
+        (
+            tls_policy("roots") + "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: roots}\ndata: {other: a}",
+            "ConfigMap default/roots has no `ca.crt`; calls fail",
         ),
         (
             "apiVersion: mesh.weft.dev/v1alpha1\nkind: FaultInjection\nmetadata: {name: f}\nspec: {delay: {duration: 1s}}".to_owned(),

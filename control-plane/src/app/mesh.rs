@@ -356,11 +356,7 @@ fn parents(object: &Object) -> Vec<ServiceName> {
         Spec::HttpRoute(route) => routes(&route.parent_refs),
         Spec::GrpcRoute(route) => routes(&route.parent_refs),
         Spec::TcpRoute(route) => routes(&route.parent_refs),
-        Spec::TrafficPolicy(policy) => targets(&policy.target_refs),
-        Spec::RateLimitPolicy(policy) => targets(&policy.target_refs),
-        Spec::AuthorizationPolicy(policy) => targets(&policy.target_refs),
-        Spec::AuthenticationPolicy(policy) => targets(&policy.target_refs),
-        _ => Vec::new(),
+        spec => targets(spec.target_refs()),
     }
 }
 

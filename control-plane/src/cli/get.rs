@@ -16,12 +16,13 @@ use crate::api::model::{EndpointBody, ObjectName, ServiceBody};
 pub(super) const ROUTE_KINDS: [&str; 3] = ["HTTPRoute", "GRPCRoute", "TCPRoute"];
 
 /// Kinds of policies.
-pub(super) const POLICY_KINDS: [&str; 5] = [
+pub(super) const POLICY_KINDS: [&str; 6] = [
     "TrafficPolicy",
     "RateLimitPolicy",
     "FaultInjection",
     "AuthorizationPolicy",
     "AuthenticationPolicy",
+    "BackendTLSPolicy",
 ];
 
 /// Options of `weft get`.
@@ -49,7 +50,8 @@ enum What {
     /// HTTPRoute, GRPCRoute, TCPRoute.
     #[value(alias = "route")]
     Routes,
-    /// TrafficPolicy, RateLimitPolicy, FaultInjection, AuthorizationPolicy, AuthenticationPolicy.
+    /// TrafficPolicy, RateLimitPolicy, FaultInjection, AuthorizationPolicy, AuthenticationPolicy,
+    /// BackendTLSPolicy.
     #[value(alias = "policy")]
     Policies,
     /// Connected proxies.

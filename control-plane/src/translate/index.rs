@@ -45,7 +45,7 @@ impl Index {
                         slices.or_default().push(Arc::clone(object));
                     }
                 }
-                Spec::ReferenceGrant(_) | Spec::FaultInjection(_) => {}
+                Spec::ReferenceGrant(_) | Spec::FaultInjection(_) | Spec::ConfigMap(_) => {}
                 Spec::AuthorizationPolicy(_) => {
                     let access = index.access.entry(meta.namespace.clone()).or_default();
                     access.push(Arc::clone(object));
@@ -120,11 +120,12 @@ pub(crate) fn parents(spec: &Spec) -> &[ParentRef] {
     }
 }
 
-/// What a policy attaches to; nothing for other kinds.
+/// What a policy for those who call attaches to; nothing for other kinds.
 pub(crate) fn targets(spec: &Spec) -> &[PolicyTarget] {
     match spec {
-        Spec::TrafficPolicy(policy) => &policy.target_refs,
-        Spec::RateLimitPolicy(policy) => &policy.target_refs,
+        Spec::TrafficPolicy(_) | Spec::RateLimitPolicy(_) | Spec::BackendTlsPolicy(_) => {
+            spec.target_refs()
+        }
         _ => &[],
     }
 }

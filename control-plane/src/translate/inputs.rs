@@ -8,7 +8,7 @@ use weft_config::gateway_api::{Kind, Object, ObjectKey, Resources, ServiceName, 
 use weft_config::spiffe::{SpiffeId, TrustDomain};
 
 use super::index::{self, Index};
-use super::mesh_tls;
+use super::{backend_tls, mesh_tls};
 
 /// What the mesh is called.
 #[derive(Clone, Debug)]
@@ -99,7 +99,12 @@ impl UnitInputs {
     }
 
     fn find_policies(&mut self, index: &Index, target: &ObjectKey) {
-        self.policies.extend(index.policies(target).iter().cloned());
+        for policy in index.policies(target) {
+            self.policies.push(Arc::clone(policy));
+            for key in backend_tls::roots(policy) {
+                self.look_at(index, key);
+            }
+        }
     }
 
     /// The service's canonical host.

@@ -84,7 +84,8 @@ pub(crate) fn from_sidecars(alpn: &[&str]) -> TransportSocket {
     socket(any::pack(&context))
 }
 
-fn socket(context: weft_xds_proto::pb::google::protobuf::Any) -> TransportSocket {
+/// A transport socket with this TLS context.
+pub(super) fn socket(context: weft_xds_proto::pb::google::protobuf::Any) -> TransportSocket {
     TransportSocket {
         name: TLS.to_owned(),
         config_type: Some(ConfigType::TypedConfig(context)),

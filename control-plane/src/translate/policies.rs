@@ -1,7 +1,7 @@
 //! Which policy applies: the most specific that says something, field by field; among equals the oldest.
 
 use weft_config::gateway_api::traffic_policy::{Retry, TrafficPolicy};
-use weft_config::gateway_api::{Object, ObjectKey, RateLimitPolicy, Span, Spec};
+use weft_config::gateway_api::{BackendTlsPolicy, Object, ObjectKey, RateLimitPolicy, Span, Spec};
 use weft_xds_proto::pb::envoy::config::route::v3::{RetryPolicy, retry_policy::RetryBackOff};
 
 use super::index;
@@ -12,6 +12,7 @@ use crate::snapshot::proto::{duration, u32_value};
 #[derive(Debug)]
 pub(crate) struct RoutePolicy<'a> {
     traffic: Vec<&'a TrafficPolicy>,
+    tls: Option<(&'a Object, &'a BackendTlsPolicy)>,
     limit: Option<(&'a Object, &'a RateLimitPolicy)>,
 }
 
@@ -34,6 +35,7 @@ impl<'a> RoutePolicy<'a> {
     fn of(inputs: &'a UnitInputs, targets: &[(ObjectKey, Option<&str>)]) -> Self {
         let mut found = Self {
             traffic: Vec::new(),
+            tls: None,
             limit: None,
         };
         for (key, section) in targets {
@@ -56,6 +58,9 @@ impl<'a> RoutePolicy<'a> {
                 Spec::RateLimitPolicy(limit) if applies && self.limit.is_none() => {
                     self.limit = Some((policy, limit));
                 }
+                Spec::BackendTlsPolicy(tls) if applies && self.tls.is_none() => {
+                    self.tls = Some((policy, tls));
+                }
                 _ => {}
             }
         }
@@ -69,6 +74,11 @@ impl<'a> RoutePolicy<'a> {
     /// The rate limit, with the policy that it is from.
     pub(crate) fn rate_limit(&self) -> Option<(&'a Object, &'a RateLimitPolicy)> {
         self.limit
+    }
+
+    /// How endpoints outside of the mesh are spoken to, with the policy that says it.
+    pub(crate) fn backend_tls(&self) -> Option<(&'a Object, &'a BackendTlsPolicy)> {
+        self.tls
     }
 
     pub(crate) fn request_timeout(&self) -> Option<Span> {

@@ -15,7 +15,7 @@ use weft_xds_proto::pb::envoy::config::route::v3::Route;
 use super::inputs::UnitInputs;
 use super::policies::RoutePolicy;
 use super::rules::{self, Shares};
-use super::{cluster, filters, grpc, http, index, mesh_tls, tcp, template};
+use super::{backend_tls, cluster, filters, grpc, http, index, mesh_tls, tcp, template};
 use crate::snapshot::proto::{FAULT, FiltersUsed, LOCAL_RATE_LIMIT, rds_connection_manager};
 use crate::snapshot::{
     ListenerTemplate, Outbound, Resource, ResourceType, RouteUnit, encode_routes,
@@ -67,7 +67,10 @@ fn ports(inputs: &UnitInputs) -> Vec<PortView> {
 fn build_port(inputs: &UnitInputs, view: &PortView) -> PortParts {
     let name = inputs.resource_name(&inputs.service.name, view.port);
     let policy = RoutePolicy::of_service(inputs, view.name.as_deref());
-    let cluster = cluster::cluster(&name, view.app_protocol, &policy);
+    let cluster = Cluster {
+        transport_socket: backend_tls::towards(inputs, view.app_protocol, &policy),
+        ..cluster::cluster(&name, view.app_protocol, &policy)
+    };
     let encoded =
         |cluster: &Cluster| Arc::new(Resource::new(ResourceType::Cluster, name.as_str(), cluster));
     let mesh_cluster = (!inputs.identities.is_empty()).then(|| {

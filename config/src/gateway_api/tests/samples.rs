@@ -178,6 +178,32 @@ spec:
   targetRefs: [{group: "", kind: Service, name: web, sectionName: http}]
   mtls: {mode: STRICT}
 ---
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: web}
+spec:
+  targetRefs: [{group: "", kind: Service, name: web, sectionName: http}]
+  validation:
+    caCertificateRefs: [{group: "", kind: ConfigMap, name: roots}]
+    hostname: api.example.com
+    subjectAltNames: [{type: Hostname, hostname: www.example.com}, {type: URI, uri: "spiffe://td/api"}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: roots}
+data:
+  ca.crt: |
+    -----BEGIN CERTIFICATE-----
+    MIIBdTCCARugAwIBAgIUTCWrugDi9WuC8YbTf68Kt3r4ZtQwCgYIKoZIzj0EAwIw
+    DzENMAsGA1UEAwwEcm9vdDAgFw0yNjExMjIwNjAxMjlaGA8yMTI2MTAyOTA2MDEy
+    OVowDzENMAsGA1UEAwwEcm9vdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABBDH
+    uJhkr/Hferac9gftwDTa3mnWZGogIbHNQuUyWNrNSbrGbpzQyXBE2YLKjslLYGlb
+    fPOLB3sxrEkqDr+4NBGjUzBRMB0GA1UdDgQWBBR7ErAimAdmQJpknQbhltKdjdjq
+    QjAfBgNVHSMEGDAWgBR7ErAimAdmQJpknQbhltKdjdjqQjAPBgNVHRMBAf8EBTAD
+    AQH/MAoGCCqGSM49BAMCA0gAMEUCICB8S3Akm0sSUXUonSkQ7TQo1Y4HiEQjGbWB
+    qkv3UU5nAiEA0ACI3J3MF5hP4t4ZuoqSeTGFPCyvS+rL9hJIDmp975g=
+    -----END CERTIFICATE-----
+---
 apiVersion: mesh.weft.dev/v1alpha1
 kind: AuthorizationPolicy
 metadata: {name: web}

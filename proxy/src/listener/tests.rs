@@ -32,6 +32,7 @@ use crate::tunnel::TunnelLimits;
 use crate::worker::{Command, HttpConnection, ServeHttp, WorkerParts, Workers};
 
 mod detection;
+mod half_closed;
 mod sockets;
 
 /// Keeps HTTP connections open and tells of them.
@@ -64,6 +65,15 @@ impl Proxy {
     }
 
     fn start_with(workers: usize, connections_max: usize, beyond: Beyond) -> Self {
+        Self::start_from(workers, connections_max, beyond, TunnelLimits::default())
+    }
+
+    fn start_from(
+        workers: usize,
+        connections_max: usize,
+        beyond: Beyond,
+        tunnel: TunnelLimits,
+    ) -> Self {
         let (told, http) = mpsc::unbounded_channel();
         let metrics = Metrics::new();
         let overload = Overload::new(&metrics);
@@ -77,7 +87,7 @@ impl Proxy {
             connections_max,
             beyond,
             overload: overload.clone(),
-            tunnel: TunnelLimits::default(),
+            tunnel,
             http: Arc::new(move |_| {
                 Rc::new(Recorder {
                     told: told.clone(),

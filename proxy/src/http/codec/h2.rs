@@ -14,6 +14,7 @@
 mod content;
 mod control;
 mod emit;
+mod ending;
 mod error;
 mod frame;
 mod guard;
@@ -35,6 +36,7 @@ pub use self::error::ErrorCode;
 pub(in crate::http) use self::hpack::BlockReader;
 pub use self::limits::{H2Limits, Hit};
 
+use self::ending::Drain;
 use self::guard::Guard;
 use self::hpack::{Decoder, Encoder};
 use self::pending::Pending;
@@ -96,16 +98,6 @@ pub struct Conn {
 enum Role {
     Server,
     Client,
-}
-
-/// Where we are in our own orderly end (RFC 9113 §6.8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Drain {
-    No,
-    /// Told that an end comes; streams that are under way to us are still taken.
-    Announced,
-    /// Told which stream is the last.
-    Last(u32),
 }
 
 impl Conn {
@@ -237,13 +229,6 @@ impl Conn {
         self.credit(stream.0, u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
-    /// Takes nothing more from the peer, for a reason that only the caller knows.
-    pub fn refuse_input(&mut self) {
-        if !self.failed {
-            self.end(ErrorCode::NoError, "");
-        }
-    }
-
     /// A stream that the peer has just reset before its answer began was open for long: it does not count as a reset.
     pub fn forgive(&mut self) {
         self.guard.forgive();
@@ -269,31 +254,6 @@ impl Conn {
             return None;
         }
         self.streams.next_ready().map(StreamId)
-    }
-
-    /// Ends the connection in order (RFC 9113 §6.8): streams that are open run to their end, and a client begins no more.
-    ///
-    /// A server first only announces the end, lest streams be lost that are under way to it; it names the last one when the
-    /// peer has answered a PING, or at a second call, which the caller makes in time.
-    pub fn drain(&mut self, out: &mut Out) {
-        if !self.failed {
-            match (self.role, self.drain) {
-                (Role::Server, Drain::No) => {
-                    self.drain = Drain::Announced;
-                    self.pending.goaway(window::MAX, ErrorCode::NoError, "");
-                    self.pending.ping(pending::DRAIN_PING);
-                }
-                (Role::Server, Drain::Announced) | (Role::Client, Drain::No) => self.name_last(),
-                _ => {}
-            }
-        }
-        self.flush(out);
-    }
-
-    /// Says which stream is the last one that is answered.
-    fn name_last(&mut self) {
-        self.drain = Drain::Last(self.last_peer);
-        self.pending.goaway(self.last_peer, ErrorCode::NoError, "");
     }
 
     /// Asks the peer for a sign of life (RFC 9113 §6.7); the caller has the clock.
@@ -330,11 +290,6 @@ impl Conn {
     /// Whether the peer has yet to acknowledge our settings. The caller has the clock (RFC 9113 §6.5.3).
     pub fn awaits_settings(&self) -> bool {
         !self.settings_acked && !self.failed
-    }
-
-    /// The peer was too slow, as `error` says: as after an error of [`Self::next`].
-    pub fn time_out(&mut self, error: ProtocolError) {
-        self.fail(error);
     }
 
     /// Whether bytes from the peer can be used now: as long as nothing has failed.
@@ -395,22 +350,5 @@ impl Conn {
         if self.streams.get(id).is_some_and(|stream| stream.is_over()) {
             self.streams.remove(id);
         }
-    }
-
-    /// A rule was broken for which the connection ends: the peer is told why, and which stream was the last.
-    fn fail(&mut self, error: ProtocolError) {
-        self.hit(error);
-        self.end(ErrorCode::of(error), &error.to_string());
-    }
-
-    fn end(&mut self, code: ErrorCode, why: &str) {
-        self.failed = true;
-        self.partial = Vec::new();
-        self.block = None;
-        let last = match self.drain {
-            Drain::Last(last) => last,
-            _ => self.last_peer,
-        };
-        self.pending.goaway(last, code, why);
     }
 }

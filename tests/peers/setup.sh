@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the peers that tests and benches run against: Envoy, gRPC C-core, grpc-js, a go-control-plane server, nginx,
-# HAProxy, curl, wrk, nghttp2's tools, h2spec. Idempotent. Everything that is not a distribution package goes to $WEFT_PEERS, at the
+# HAProxy, curl, wrk, nghttp2's tools, h2spec, sslyze. Idempotent. Everything that is not a distribution package goes to $WEFT_PEERS, at the
 # versions of requirements.txt, package-lock.json and go.mod.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

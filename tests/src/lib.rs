@@ -5,6 +5,7 @@
 
 pub mod ads;
 pub mod bootstrap;
+pub mod ca_folder;
 pub mod client;
 pub mod clusters;
 pub mod content;

@@ -14,6 +14,8 @@ pub enum Peer {
     Envoy,
     /// Python with gRPC C-core and its xDS client.
     GrpcPython,
+    /// The scanner of TLS servers, on its own OpenSSL.
+    Sslyze,
     /// The ADS server made with go-control-plane.
     GoControlPlane,
     /// Node, for its own HTTP/2.
@@ -49,6 +51,7 @@ impl Peer {
         match self {
             Self::Envoy => Place::Folder("envoy"),
             Self::GrpcPython => Place::Folder("venv/bin/python"),
+            Self::Sslyze => Place::Folder("venv/bin/sslyze"),
             Self::GoControlPlane => Place::Folder("go-control-plane"),
             Self::Node => Place::System("node"),
             Self::GrpcNode => Place::Folder("node/node_modules/@grpc/grpc-js"),

@@ -58,7 +58,8 @@ impl Pki {
     /// # Errors
     /// If a file cannot be written.
     pub fn issue(&self, name: &str, uri: &str) -> anyhow::Result<()> {
-        self.issue_named(name, SanType::URI(uri.try_into()?))
+        let uri = SanType::URI(uri.try_into()?);
+        self.issue_with(name, |params| params.subject_alt_names = vec![uri])
     }
 
     /// The same with this DNS name.
@@ -66,18 +67,27 @@ impl Pki {
     /// # Errors
     /// If a file cannot be written.
     pub fn issue_for_host(&self, name: &str, host: &str) -> anyhow::Result<()> {
-        self.issue_named(name, SanType::DnsName(host.try_into()?))
+        let host = SanType::DnsName(host.try_into()?);
+        self.issue_with(name, |params| params.subject_alt_names = vec![host])
     }
 
-    fn issue_named(&self, name: &str, subject: SanType) -> anyhow::Result<()> {
+    /// The same as `say` has it.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn issue_with(
+        &self,
+        name: &str,
+        say: impl FnOnce(&mut CertificateParams),
+    ) -> anyhow::Result<()> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
-        params.subject_alt_names = vec![subject];
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
+        say(&mut params);
         let certificate = params.signed_by(&key, &self.issuer)?;
         self.replace(&format!("{name}.key"), &key.serialize_pem())?;
         self.replace(&format!("{name}.pem"), &certificate.pem())

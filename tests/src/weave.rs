@@ -226,10 +226,19 @@ impl Sidecar {
     /// # Errors
     /// If it has no page of metrics, or that does not answer.
     pub async fn metric(&self, line: &str) -> anyhow::Result<f64> {
+        self.metric_with(line, "").await
+    }
+
+    /// The sum of those of them that have this label too.
+    ///
+    /// # Errors
+    /// As [`Self::metric`].
+    pub async fn metric_with(&self, line: &str, label: &str) -> anyhow::Result<f64> {
         let page = self.proxy.metrics_address().context("no metrics page")?;
         let page = get(page, "localhost", "/metrics").await?;
         let page = String::from_utf8(page.into_body().to_vec())?;
-        let found = page.lines().filter_map(|it| it.strip_prefix(line));
+        let found = page.lines().filter(|it| it.contains(label));
+        let found = found.filter_map(|it| it.strip_prefix(line));
         found
             .filter_map(|it| it.split_whitespace().last())
             .map(|it| Ok(it.parse::<f64>()?))

@@ -3,8 +3,6 @@
 //! `WEFT_ROTATION_RPS` (200): requests a second of HTTP/1.1, and as many of HTTP/2.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use weft_control_plane::app::Config as ControlPlaneConfig;
 use weft_control_plane::identity::Lifetimes;
+use weft_tests::ca_folder::CaFolder;
 use weft_tests::client::{SteadyLoad, get};
 use weft_tests::eventually::eventually_within;
 use weft_tests::http2::{Exchange, Http2};
@@ -37,32 +36,6 @@ kind: AuthenticationPolicy
 metadata: {name: mtls}
 spec: {mtls: {mode: STRICT}}
 ";
-
-/// The folder of the mesh's authority.
-struct Authority(PathBuf);
-
-impl Authority {
-    /// Signs with this intermediate from now on.
-    fn sign_with(&self, [certificate, key]: &[String; 2]) -> anyhow::Result<()> {
-        self.replace("ca-key.pem", key)?;
-        self.replace("cert-chain.pem", certificate)?;
-        self.replace("ca-cert.pem", certificate)
-    }
-
-    fn trust(&self, roots: &[&Pki]) -> anyhow::Result<()> {
-        let read = |pki: &&Pki| std::fs::read_to_string(pki.folder().join("ca.pem"));
-        let roots: Vec<_> = roots.iter().map(read).collect::<Result<_, _>>()?;
-        self.replace("root-cert.pem", &roots.concat())
-    }
-
-    fn replace(&self, name: &str, content: &str) -> anyhow::Result<()> {
-        let next = self.0.join("next");
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        std::io::Write::write_all(&mut options.open(&next)?, content.as_bytes())?;
-        std::fs::rename(&next, self.0.join(name)).context("replacing a file")
-    }
-}
 
 async fn member(mesh: &Mesh, service: &str, app: Option<SocketAddr>) -> anyhow::Result<Sidecar> {
     let free = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
@@ -141,12 +114,9 @@ async fn renewed(sidecar: &Sidecar, times: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn start(authority: &Authority, first: &Pki) -> anyhow::Result<Mesh> {
-    std::fs::create_dir(&authority.0)?;
-    authority.trust(&[first])?;
-    authority.sign_with(&first.intermediate("first")?)?;
+async fn start(authority: &CaFolder) -> anyhow::Result<Mesh> {
     Mesh::start_with(ControlPlaneConfig {
-        ca_dir: Some(authority.0.clone()),
+        ca_dir: Some(authority.path().to_owned()),
         lifetimes: Lifetimes {
             default: LIFETIME,
             ..Lifetimes::default()
@@ -164,8 +134,8 @@ async fn certificates_of_every_level_are_replaced_and_nobody_notices() -> anyhow
     }
     let old = Pki::called(&folder.path().join("a"), "root a")?;
     let new = Pki::called(&folder.path().join("b"), "root b")?;
-    let authority = Authority(folder.path().join("ca"));
-    let mesh = start(&authority, &old).await?;
+    let authority = CaFolder::create(folder.path().join("ca"), &old)?;
+    let mesh = start(&authority).await?;
     let app = Upstream::http("web").await;
     let service = workload_service("web", 80, "app: web");
     mesh.apply(&(service + STRICT)).await?;

@@ -235,10 +235,16 @@ impl Control {
         let drain = self.rooms.drain.clone();
         let mut revisions = self.rooms.store.revisions();
         let mut done = std::pin::pin!(drain.run());
+        let status = self.rooms.status.clone();
+        let mut tables = std::pin::pin!(status.tables());
         loop {
             tokio::select! {
                 () = &mut done => break,
                 Ok(()) = revisions.changed() => drop(self.bind()),
+                () = &mut tables, if !status.is_ready() => {
+                    self.bind(); // whoever hears that we are ready may call at once
+                    status.ready();
+                }
             }
         }
         info!("drained");

@@ -377,7 +377,7 @@ impl Core {
         if told && !self.builder.any_waits() {
             self.ready = true;
             info!(revision = self.store.current().revision, "tables in force");
-            self.status.ready();
+            self.status.tables_in_force();
         }
     }
 }

@@ -18,6 +18,7 @@ const REFUSALS_MAX: usize = 1_000;
 #[derive(Debug)]
 pub struct Status {
     metrics: Arc<XdsStats>,
+    tables: watch::Sender<bool>,
     ready: watch::Sender<bool>,
     state: Mutex<State>,
 }
@@ -52,6 +53,7 @@ impl Status {
     pub fn new(metrics: &Metrics) -> Arc<Self> {
         Arc::new(Self {
             metrics: metrics.xds.clone(),
+            tables: watch::Sender::new(false),
             ready: watch::Sender::new(false),
             state: Mutex::default(),
         })
@@ -72,12 +74,12 @@ impl Status {
         }
     }
 
-    /// Whether the first tables are in force.
+    /// Whether the first tables are in force and their listeners listen.
     pub fn is_ready(&self) -> bool {
         *self.ready.borrow()
     }
 
-    /// For those who wait until the first tables are in force.
+    /// For those who wait until that is so.
     pub fn watch_ready(&self) -> watch::Receiver<bool> {
         self.ready.subscribe()
     }
@@ -86,7 +88,19 @@ impl Status {
         &self.metrics
     }
 
-    pub(super) fn ready(&self) {
+    pub(super) fn tables_in_force(&self) {
+        self.tables.send_replace(true);
+    }
+
+    /// Returns when the first tables are in force.
+    pub async fn tables(&self) {
+        let mut tables = self.tables.subscribe();
+        // The sender is ours: there is no error.
+        drop(tables.wait_for(|tables| *tables).await);
+    }
+
+    /// The first tables are in force, and their listeners listen.
+    pub fn ready(&self) {
         self.ready.send_replace(true);
     }
 

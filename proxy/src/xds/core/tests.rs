@@ -518,7 +518,9 @@ async fn a_restart_serves_what_was_saved_and_resumes_by_version() {
 
     let mut after = Client::mesh();
     after.core.restore(saved, after.now);
-    assert!(after.core.status.is_ready(), "without a server");
+    let tables = after.core.status.tables();
+    let soon = tokio::time::timeout(std::time::Duration::from_secs(1), tables);
+    soon.await.expect("without a server");
     assert!(matches!(
         after.demand.clone().unwrap().want("a:80"),
         Wanted::Ready(_)

@@ -65,7 +65,7 @@ impl Engine {
             exchange.limits.buffer_bytes_max,
         );
         let sayable = |down: &Connection| !down.codec.ends_with_connection();
-        if !exchange.answer.grpc
+        if !exchange.answer.ends_in_status
             || exchange.rest.waiting() > 0
             || !self.wires.get(to.0).is_some_and(sayable)
         {

@@ -160,8 +160,8 @@ pub(crate) struct Answer {
     /// The final head is on its way; from here there is no other answer.
     pub(super) begun: bool,
     pub(super) ended: bool,
-    /// It is gRPC, so that its trailers say how it ends.
-    pub(super) grpc: bool,
+    /// It is gRPC, and its trailers are to say how it ends.
+    pub(super) ends_in_status: bool,
     pub(super) bytes: u64,
     /// When the upstream's head came.
     pub(super) head_at: Option<Instant>,

@@ -284,7 +284,9 @@ impl Exchange {
     pub(super) fn begin_answer(&mut self, head: &Head) {
         self.answer.begun = true;
         self.answer.status = head.status();
-        self.answer.grpc = self.asks.grpc && head.get(Known::ContentType).is_some_and(is_grpc);
+        let grpc = self.asks.grpc && head.get(Known::ContentType).is_some_and(is_grpc);
+        // A call whose status stands in its head has no other, whatever becomes of the rest.
+        self.answer.ends_in_status = grpc && head.get(Known::GrpcStatus).is_none();
         self.deadlines.attempt = None;
         self.body.forget();
         if let Some(log) = &mut self.log {

@@ -116,6 +116,19 @@ fn an_answer_that_breaks_off_ends_with_a_status_that_says_why() {
 }
 
 #[test]
+fn a_call_whose_head_has_told_its_status_is_told_no_other() {
+    in_each_pairing(async || {
+        let said = cut().replacen("\r\n\r\n", "\r\nGrpc-Status: 5\r\n\r\n", 1);
+        let rig = Setup::to([answers(vec![said]).await]).start().await;
+        let heard = call(&rig).await.to_lowercase();
+        assert_eq!(heard.matches("grpc-status: ").count(), 1, "{heard}");
+        assert_eq!(field(&heard, "grpc-status"), "5", "{heard}");
+        assert!(heard.ends_with("ok\r\n"), "{heard}");
+        assert_eq!(counted(&rig).await, (vec![("NOT_FOUND".to_owned(), 1)], 1));
+    });
+}
+
+#[test]
 fn a_stream_whose_time_is_over_ends_with_that_status() {
     in_each_pairing(async || {
         let endless = origin(|_, mut peer| async move {

@@ -21,6 +21,8 @@ pub(in super::super) struct Client {
     /// Does not wait for the proxy's settings.
     hasty: bool,
     goals: Goals,
+    /// Nothing is to fail.
+    clean: bool,
     /// How often it says what nobody needs, and gives a request up.
     whims: u8,
     cancels: u8,
@@ -74,6 +76,7 @@ impl Client {
             calls: calls.collect(),
             at_once: *rng.choice(&[1, 2, 5, 100]).unwrap(),
             hasty: rng.bool(),
+            clean,
             goals: Goals::draw(rng),
             whims: rng.u8(..6),
             cancels: if clean { 0 } else { rng.u8(..4) / 2 },
@@ -139,7 +142,9 @@ impl Client {
         self.bytes_got += bytes.len();
         self.end.received(bytes);
         if let Some((last, code)) = self.end.goaway {
-            assert_eq!(code, frames::NO_ERROR, "the proxy blames us");
+            // Where time passes by itself, an acknowledgement may be under way for too long.
+            let late = !self.clean && code == frames::SETTINGS_TIMEOUT;
+            assert!(late || code == frames::NO_ERROR, "we are blamed: {code}");
             for call in &mut self.calls {
                 if matches!(call.state, State::Runs(id) if id > last) {
                     call.state = State::Waits;

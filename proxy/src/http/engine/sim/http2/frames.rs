@@ -18,6 +18,7 @@ pub(super) const PADDED: u8 = 8;
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub(in super::super) const NO_ERROR: u32 = 0;
+pub(in super::super) const SETTINGS_TIMEOUT: u32 = 4;
 pub(in super::super) const REFUSED_STREAM: u32 = 7;
 pub(in super::super) const CANCEL: u32 = 8;
 

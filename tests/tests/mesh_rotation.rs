@@ -158,12 +158,12 @@ async fn certificates_of_every_level_are_replaced_and_nobody_notices() -> anyhow
         http2.push(steady_http2(client, rate.div_ceil(4), stop.clone()));
     }
     let client = Http2::connect(outbound).await?;
-    let mut calls = Vec::new();
+    let mut lasting = Vec::new();
     for _ in 0..CALLS {
         let call = client.open("web", "/echo", Some("application/grpc"));
-        calls.push(call.await?);
+        lasting.push(call.await?);
     }
-    let calls = &mut calls[..];
+    let calls = &mut lasting[..];
     echo_all(calls, "began").await?;
     let shaken = "weft_listener_tls_handshakes_total{";
     let handshakes = web.metric(shaken).await?;
@@ -209,6 +209,7 @@ async fn certificates_of_every_level_are_replaced_and_nobody_notices() -> anyhow
     assert_eq!(web.metric(shaken).await?, handshakes);
     let fresh = get(outbound, "web", "/").await?;
     assert_eq!(fresh.status(), 200);
+    drop((lasting, client)); // a sidecar that ends waits for them
     for sidecar in [caller, web] {
         sidecar.stop().await;
     }

@@ -18,6 +18,8 @@ need h2load nghttp2-client
 need nghttpd nghttp2-server
 need node nodejs
 need npm npm
+need ip iproute2
+need unshare util-linux
 if [ ${#packages[@]} -gt 0 ]; then
   sudo=""; [ "$(id -u)" = 0 ] || sudo=sudo
   $sudo apt-get update -q

@@ -82,13 +82,36 @@ pub fn find(peer: Peer) -> Option<PathBuf> {
     if program.is_some() {
         return program;
     }
-    let missing = format!("{peer:?} is not there ({sought}): run tests/peers/setup.sh");
-    assert!(
-        std::env::var_os("WEFT_REQUIRE_PEERS").is_none(),
-        "{missing}"
-    );
-    eprintln!("skipped: {missing}");
+    missing(&format!(
+        "{peer:?} is not there ({sought}): run tests/peers/setup.sh"
+    ));
     None
+}
+
+/// Says that a test is skipped, and why.
+fn missing(what: &str) {
+    assert!(std::env::var_os("WEFT_REQUIRE_PEERS").is_none(), "{what}");
+    eprintln!("skipped: {what}");
+}
+
+/// The Python script `name` in a network namespace of its own; `None`, after saying so, where we may not have one.
+///
+/// # Panics
+/// If we may not and `WEFT_REQUIRE_PEERS` is set.
+pub async fn python_in_namespace(name: &str) -> Option<Command> {
+    let python = python(name)?;
+    let own = ["--net", "--", "ip", "link", "set", "lo", "up"];
+    let tried = Command::new("unshare").args(own).output().await;
+    if !tried.is_ok_and(|tried| tried.status.success()) {
+        missing("network namespaces: they need root, `unshare` and `ip`");
+        return None;
+    }
+    let mut command = Command::new("unshare");
+    command
+        .args(["--net", "--"])
+        .arg(python.as_std().get_program())
+        .args(python.as_std().get_args());
+    Some(command)
 }
 
 /// A program on the path, or among the daemons, which are not on everybody's.

@@ -30,7 +30,7 @@ pub mod service;
 pub mod tcp_route;
 pub mod traffic_policy;
 
-pub use authentication_policy::{AuthenticationPolicy, MtlsMode};
+pub use authentication_policy::{AuthenticationPolicy, JwtAuthentication, JwtProvider, MtlsMode};
 pub use authorization_policy::AuthorizationPolicy;
 pub use backend_tls_policy::BackendTlsPolicy;
 pub use config_map::ConfigMap;

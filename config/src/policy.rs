@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::grpc::GrpcStatus;
 
+pub(crate) use headers::editable_name;
 pub(crate) use overrides::{FAULT, LOCAL_RATE_LIMIT};
 
 /// Per-route filter configuration; `None`: the listener's.

@@ -10,6 +10,7 @@ use weft_config::diag::{Diagnostics, FieldPath};
 use weft_config::gateway_api::{AppProtocol, Object, ServiceName, ServiceRef};
 use weft_config::listener::{ChainAction, FilterChain, HttpFilter, Listener};
 use weft_config::policy::access::{AccessFilter, Asked, Peer};
+use weft_config::policy::authn::{JwtAuthn, Requirement};
 use weft_config::route::normalize_path;
 use weft_xds_proto::pb::envoy::config::listener::v3 as pb;
 
@@ -106,12 +107,16 @@ pub fn check(
         destination: SocketAddr::from(([127, 0, 0, 1], app)),
         server_name: "",
         head: head.as_ref().map(|head| head as _),
-        claims: Some(&claims),
+        // Where nobody looks at tokens, nobody knows what they say.
+        claims: Some(&claims).filter(|_| looked_at(chain).is_some()),
     };
     let judged = match &head {
         Some(head) => head.to_string(),
         None => format!("connection to {}:{port}", question.to),
     };
+    if question.claims.is_empty() && looked_at(chain).is_some_and(demands) {
+        return Ok(Verdict::nobody_stays_out(judged));
+    }
     let mut verdict = Verdict::everybody(judged);
     for filter in filters {
         if !verdict.pass(filter, &asked, &book) {
@@ -194,6 +199,25 @@ fn chain(listener: &Listener, app: u16, protocol: AppProtocol, proves: bool) -> 
         (None, Some(_)) => Way::Closed,
         (None, None) => Way::Nowhere,
     }
+}
+
+/// What looks at the tokens of requests on a chain.
+fn looked_at(chain: &FilterChain) -> Option<&JwtAuthn> {
+    let ChainAction::Http(hcm) = &chain.action else {
+        return None;
+    };
+    hcm.filters.iter().find_map(|filter| match filter {
+        HttpFilter::Jwt(filter) => Some(&**filter),
+        _ => None,
+    })
+}
+
+/// Whether a request must bring a token, as the control plane has it: one rule for all.
+fn demands(filter: &JwtAuthn) -> bool {
+    filter.rules.iter().any(|rule| match rule.requires {
+        Some(Requirement::Provider { .. } | Requirement::Any(_) | Requirement::All(_)) => true,
+        Some(Requirement::AllowMissing(_) | Requirement::AllowMissingOrFailed(_)) | None => false,
+    })
 }
 
 /// What judges on a chain, in order, and the head that it judges; `None` for a connection.

@@ -4,6 +4,7 @@
 //! its bytes, so an equal resource is never sent twice, not even by a control plane that was restarted in between.
 
 pub(crate) mod encode;
+mod keys;
 mod names;
 pub(crate) mod proto;
 mod resource;
@@ -16,11 +17,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use prost::Message;
 use weft_config::gateway_api::AppProtocol;
 use weft_config::secret::ROOT_CA;
 use weft_config::spiffe::SpiffeId;
+use weft_xds_proto::pb::envoy::config::cluster::v3::Cluster;
 
 pub use self::encode::{encode_routes, encode_virtual_host};
+pub use self::keys::keys_cluster_name;
 pub use self::names::{AskedName, Host};
 pub use self::resource::{Resource, ResourceType, Version, content_hash};
 pub use self::secret::root_ca;
@@ -139,6 +143,9 @@ impl Snapshot {
             ResourceType::Cluster if name.starts_with(INBOUND_CLUSTER_PREFIX) => {
                 inbound_cluster(name)
             }
+            ResourceType::Cluster if name.starts_with(keys::PREFIX) => {
+                self.keys_cluster(name, node)
+            }
             ResourceType::Cluster => self.port(name).map(|port| Arc::clone(port.cluster(node))),
             ResourceType::Endpoint => self.port(name).map(|port| Arc::clone(&port.endpoints)),
         }
@@ -188,6 +195,25 @@ impl Snapshot {
             _ => &outbound.listener,
         };
         Some(listener.named(name))
+    }
+
+    /// The cluster that keys of tokens are fetched from: of a service of the mesh where that is one, else of whoever has the name.
+    fn keys_cluster(&self, name: &str, node: &NodeView) -> Option<Arc<Resource>> {
+        let place = keys::KeysHost::parse(name)?;
+        let asked = AskedName::parse(&format!("{}:{}", place.host, place.port));
+        let service = asked
+            .filter(|_| place.may_be_service())
+            .and_then(|asked| self.resolve(&asked, &node.namespace));
+        let of_service = service.and_then(|(_, port)| {
+            let cluster = Cluster::decode(port.cluster(node).value()).ok()?;
+            Some(keys::of_service(cluster, name))
+        });
+        let cluster = of_service.unwrap_or_else(|| place.cluster(name));
+        Some(Arc::new(Resource::new(
+            ResourceType::Cluster,
+            name,
+            &cluster,
+        )))
     }
 
     fn port(&self, name: &str) -> Option<&PortUnit> {

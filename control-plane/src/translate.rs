@@ -27,6 +27,7 @@ mod refused;
 mod rules;
 mod tcp;
 mod template;
+mod tokens;
 mod translator;
 mod unit;
 

@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -29,14 +29,13 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// A key called `name` for ES256, RS256 or EdDSA.
+    /// A key called `name` for ES256 or RS256.
     ///
     /// # Errors
     /// If none is made.
     pub fn new(name: &str, algorithm: Algorithm) -> anyhow::Result<Self> {
         let pair = match algorithm {
             Algorithm::RS256 => &PKCS_RSA_SHA256,
-            Algorithm::EdDSA => &PKCS_ED25519,
             _ => &PKCS_ECDSA_P256_SHA256,
         };
         let pair = KeyPair::generate_for(pair)?;
@@ -44,7 +43,6 @@ impl Signer {
         let key = match algorithm {
             // PKCS #8 puts 26 bytes before the PKCS #1 form that is asked for here.
             Algorithm::RS256 => EncodingKey::from_rsa_der(der.get(26..).unwrap_or_default()),
-            Algorithm::EdDSA => EncodingKey::from_ed_der(&der),
             _ => EncodingKey::from_ec_der(&der),
         };
         Ok(Self {

@@ -29,7 +29,8 @@ pub struct Upstream {
 impl Upstream {
     /// An HTTP/1.1 server whose answers name it: status 200, header `x-served-by`, body `NAME METHOD PATH`; a request
     /// body is echoed after that. Below `/stream`, and of gRPC, the body is echoed alone and as it comes. A path that ends in
-    /// `/bytes/N` is so much of [`content`]; one that ends in `/check` answers how much of it came.
+    /// `/bytes/N` is so much of [`content`]; one that ends in `/check` answers how much of it came, and in
+    /// `/head` what was asked, field by field.
     pub async fn http(name: &str) -> Self {
         let name: Arc<str> = name.into();
         Self::start(move |stream, served| {
@@ -190,6 +191,13 @@ async fn echo(
         body.boxed_unsync()
     } else if let Some(bytes) = head.uri.path().split_once("/bytes/").map(|(_, it)| it) {
         StreamBody::new(content::pieces(bytes.parse().unwrap_or(0))).boxed_unsync()
+    } else if head.uri.path().ends_with("/head") {
+        let lines = head.headers.iter().map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            format!("{name}: {value}\n")
+        });
+        let whole = Full::from(format!("{}\n{}", head.uri, lines.collect::<String>()));
+        whole.map_err(|never| match never {}).boxed_unsync()
     } else if head.uri.path().ends_with("/check") {
         let found = check(body).await;
         let found = found.unwrap_or_else(|error| format!("{error:#}"));

@@ -1,14 +1,19 @@
-//! `AuthenticationPolicy`: how workloads prove to one another who they are.
+//! `AuthenticationPolicy`: how workloads prove to one another who they are, and whose tokens requests bring.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::policy_target::PolicyTarget;
 
-/// What services, or single ports of them, take: TLS of the mesh, or anything else as well.
+mod jwt;
+
+pub use jwt::{ClaimToHeader, JwtAuthentication, JwtHeader, JwtProvider, Keys};
+
+/// What services, or single ports of them, take: TLS of the mesh, or anything else as well; and whose tokens.
 ///
 /// What says it of a port goes before what says it of a service, that before what says it of its namespace, and that before a policy
-/// without targets in [`ROOT_NAMESPACE`](crate::spiffe::ROOT_NAMESPACE), which holds for the whole mesh. Of those that say it of the same the strictest counts.
+/// without targets in [`ROOT_NAMESPACE`](crate::spiffe::ROOT_NAMESPACE), which holds for the whole mesh. Of those that say it of the same the strictest counts,
+/// and of tokens all of them together. TLS and tokens are each looked for by themselves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthenticationPolicy {
@@ -17,7 +22,11 @@ pub struct AuthenticationPolicy {
     #[schemars(default)]
     pub target_refs: Vec<PolicyTarget>,
     /// What they take.
-    pub mtls: Mtls,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtls: Option<Mtls>,
+    /// Whose tokens requests may bring, or must.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwt: Option<JwtAuthentication>,
 }
 
 /// TLS between sidecars.

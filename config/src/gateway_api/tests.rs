@@ -920,10 +920,6 @@ fn bad_authorization_policies_are_refused() {
             "the rule `a` stands twice",
         ),
         (
-            "{action: Deny, rules: [{when: [{claim: iss, values: [a]}]}]}",
-            "would keep nobody out",
-        ),
-        (
             "{targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: r}], rules: []}",
             "attaches to a Service or MeshService",
         ),
@@ -935,5 +931,62 @@ fn bad_authorization_policies_are_refused() {
         let found = findings(&text);
         assert_eq!(found.len(), 1, "{spec}: {found:#?}");
         assert!(found[0].contains(message), "{spec}: {found:#?}");
+    }
+}
+
+#[test]
+fn what_an_authentication_policy_cannot_mean_is_refused_with_its_place() {
+    let keys = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    let provider = |more: &str| format!("{{jwt: {{providers: [{{issuer: i, {more}}}]}}}}");
+    let with_keys = |more: &str| provider(&format!("jwks: '{keys}', {more}"));
+    for (spec, message) in [
+        ("{}".to_owned(), "must have mtls or jwt"),
+        (
+            "{jwt: {providers: []}}".to_owned(),
+            "must have from 1 to 16 entries",
+        ),
+        (
+            "{jwt: {providers: [{jwksUri: 'http://a/'}]}}".to_owned(),
+            "spec.jwt.providers[0].issuer: is required",
+        ),
+        (provider(""), "must have either jwksUri or jwks"),
+        (
+            with_keys("jwksUri: 'http://a/'"),
+            "must have either jwksUri or jwks",
+        ),
+        (
+            provider("jwksUri: 'ftp://a/'"),
+            "must begin with http:// or https://",
+        ),
+        (provider("jwks: '{}'"), "is no JSON Web Key Set"),
+        (
+            provider("jwks: '{\"keys\":[{\"kty\":\"oct\",\"k\":\"eA\"}]}'"),
+            "is a shared secret (oct)",
+        ),
+        (
+            with_keys("fromHeaders: [{name: 'a b'}]"),
+            "is not a header name",
+        ),
+        (with_keys("outputPayloadToHeader: Host"), "cannot be edited"),
+        (
+            with_keys("outputClaimToHeaders: [{header: x-a, claim: a..b}]"),
+            "must be a claim's name",
+        ),
+        (with_keys("audience: x"), "unknown field"),
+        (
+            format!(
+                "{{jwt: {{providers: [{{issuer: i, jwks: '{keys}'}}, {{issuer: i, jwks: '{keys}'}}]}}}}"
+            ),
+            "the issuer `i` stands twice",
+        ),
+    ] {
+        let text = format!(
+            "apiVersion: mesh.weft.dev/v1alpha1\nkind: AuthenticationPolicy\nmetadata: {{name: p}}\nspec: {spec}\n"
+        );
+        let found = findings(&text);
+        assert!(
+            found.iter().any(|it| it.contains(message)),
+            "{spec}: {found:#?}"
+        );
     }
 }

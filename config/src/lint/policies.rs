@@ -8,6 +8,7 @@ use crate::gateway_api::precedence::route_rank;
 use crate::gateway_api::{
     BackendTlsPolicy, Object, PolicyTarget, ServiceKind, ServiceName, ServiceRef, Spec, TargetKind,
 };
+use crate::spiffe::ROOT_NAMESPACE;
 
 pub(super) fn check(found: &mut Remarks<'_>, object: &Object) {
     for (index, target) in object.spec.target_refs().iter().enumerate() {
@@ -30,6 +31,7 @@ pub(super) fn check(found: &mut Remarks<'_>, object: &Object) {
     if let Spec::BackendTlsPolicy(policy) = &object.spec {
         check_roots(found, object, policy);
     }
+    check_claims(found, object);
     if let Spec::FaultInjection(_) = &object.spec
         && !is_used(found, object)
         && !found.has_refused_route(&object.metadata.namespace)
@@ -147,6 +149,28 @@ fn check_enforced(
             target.key()
         );
         found.warn(object.key(), path.field("name"), message);
+    }
+}
+
+/// What tokens say is known where somebody says whose tokens count.
+fn check_claims(found: &mut Remarks<'_>, object: &Object) {
+    let Spec::AuthorizationPolicy(policy) = &object.spec else {
+        return;
+    };
+    let here = &object.metadata.namespace;
+    let mut said = found.resources.authentication_policies();
+    let known = said.any(|(meta, said)| {
+        let about = meta.namespace == *here || meta.namespace == ROOT_NAMESPACE;
+        about && said.jwt.is_some()
+    });
+    for (index, _) in (0..)
+        .zip(&policy.rules)
+        .filter(|(_, rule)| !known && !rule.when.is_empty())
+    {
+        let message =
+            "no AuthenticationPolicy here names an issuer of tokens (jwt), so this matches nobody";
+        let path = spec().field("rules").index(index).field("when");
+        found.warn(object.key(), path, message.to_owned());
     }
 }
 

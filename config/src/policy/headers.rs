@@ -141,7 +141,7 @@ impl HeaderAction {
 }
 
 /// A field name (RFC 9110 section 5.1) that may be edited.
-pub(super) fn editable_name(name: &str) -> Result<&str, String> {
+pub(crate) fn editable_name(name: &str) -> Result<&str, String> {
     if name.starts_with(':') {
         return Err(format!("{name:?}: pseudo-headers cannot be edited"));
     }

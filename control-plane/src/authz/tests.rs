@@ -174,3 +174,35 @@ fn what_a_caller_shows_counts_where_it_is_taken_and_is_demanded_where_it_is_stri
         assert_eq!(allowed(&known), known_gets_in, "{mode}");
     }
 }
+
+#[test]
+fn claims_count_where_tokens_are_looked_at_and_a_token_is_needed_where_it_is_demanded() {
+    let keys = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    let tokens = |jwt: &str| {
+        format!(
+            "{MESH}---\napiVersion: mesh.weft.dev/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {{name: admins}}\nspec: {{targetRefs: [{{group: \
+             mesh.weft.dev, kind: MeshService, name: db, sectionName: http}}], rules: [{{when: [{{claim: realm.role, values: [admin]}}]}}]}}\n{jwt}"
+        )
+        .replace("{port: 80, appProtocol: http}", "{port: 80, name: http, appProtocol: http}")
+    };
+    let jwt = |required: bool| {
+        format!(
+            "---\napiVersion: mesh.weft.dev/v1alpha1\nkind: AuthenticationPolicy\nmetadata: {{name: users}}\nspec: {{jwt: {{required: {required}, \
+             providers: [{{issuer: i, jwks: '{keys}'}}]}}}}\n"
+        )
+    };
+    let admin = serde_json::json!({ "from": {}, "to": "db", "port": 80, "claims": { "realm.role": ["admin"] } });
+    let user = serde_json::json!({ "from": {}, "to": "db", "port": 80, "claims": { "realm.role": ["user"] } });
+    let nobody = serde_json::json!({ "from": {}, "to": "db", "port": 80 });
+    for (mesh, allowed) in [
+        (tokens(""), [false, false, false]),
+        (tokens(&jwt(false)), [true, false, false]),
+        (tokens(&jwt(true)), [true, false, false]),
+    ] {
+        let asked =
+            [&admin, &user, &nobody].map(|it| ask_of(&mesh, it).expect("a verdict").allowed);
+        assert_eq!(asked, allowed, "{mesh}");
+    }
+    let verdict = ask_of(&tokens(&jwt(true)), &nobody).expect("a verdict");
+    assert!(verdict.reason.contains("demands a token"), "{verdict:?}");
+}

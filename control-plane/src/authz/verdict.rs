@@ -63,6 +63,16 @@ impl Verdict {
         }
     }
 
+    /// Of a call without a token to where one is demanded.
+    pub(super) fn nobody_stays_out(judged: String) -> Self {
+        Self {
+            allowed: false,
+            reason: "an AuthenticationPolicy demands a token, and the call brings none (--claim)"
+                .to_owned(),
+            ..Self::everybody(judged)
+        }
+    }
+
     /// Has a filter judge a call that was let through so far; whether it goes on.
     pub(super) fn pass(
         &mut self,

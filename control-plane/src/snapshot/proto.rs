@@ -130,9 +130,13 @@ pub(crate) fn http_filters(used: FiltersUsed) -> Vec<hcm::HttpFilter> {
 }
 
 pub(crate) fn http_filter<M: Name>(name: &str, config: &M) -> hcm::HttpFilter {
+    packed_http_filter(name, any::pack(config))
+}
+
+pub(crate) fn packed_http_filter(name: &str, config: Any) -> hcm::HttpFilter {
     hcm::HttpFilter {
         name: name.to_owned(),
-        config_type: Some(hcm::http_filter::ConfigType::TypedConfig(any::pack(config))),
+        config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
         ..hcm::HttpFilter::default()
     }
 }

@@ -15,6 +15,7 @@ use weft_config::gateway_api::{
     TargetKind,
 };
 use weft_xds_proto::pb::envoy::config::listener::v3::FilterChain;
+use weft_xds_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
 
 use self::filters::Gate;
 use super::discovered::{Registration, Workload};
@@ -53,6 +54,25 @@ pub(crate) fn protect(
     for chain in chains {
         filters::insert(chain, |layer| gates(&applied, layer), &name);
     }
+}
+
+/// Puts `filter` before all others of a chain where requests are told apart.
+pub(super) fn insert_http(chain: &mut FilterChain, filter: &HttpFilter) {
+    filters::insert_http(chain, filter);
+}
+
+/// Lets nobody in where bytes are passed on.
+pub(super) fn close_to_bytes(chain: &mut FilterChain, service: &str) {
+    let nobody = |layer| match layer {
+        Layer::Tcp => vec![Gate {
+            action: Action::Allow,
+            rules: Some(Vec::new()),
+            shadow: None,
+            on_revoke: OnRevoke::Keep,
+        }],
+        Layer::Http => Vec::new(),
+    };
+    filters::insert(chain, nobody, service);
 }
 
 /// The gates of one policy alone, to see whether proxies take them.

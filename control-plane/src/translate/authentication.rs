@@ -1,8 +1,10 @@
-//! What a port takes: the `AuthenticationPolicy` that says it most closely.
+//! What a port takes: the `AuthenticationPolicy` that says it most closely, of TLS and of tokens each.
 
 use std::sync::Arc;
 
-use weft_config::gateway_api::{AuthenticationPolicy, MtlsMode, Object, ServiceName, Spec};
+use weft_config::gateway_api::{
+    AuthenticationPolicy, JwtAuthentication, MtlsMode, Object, ServiceName, Spec,
+};
 use weft_config::spiffe::ROOT_NAMESPACE;
 
 use super::access::ports_of_target;
@@ -25,17 +27,49 @@ pub(crate) fn mode(
     members: &[Arc<Registration>],
     port: u16,
 ) -> MtlsMode {
-    let about = |object: &Arc<Object>| {
-        let Spec::AuthenticationPolicy(policy) = &object.spec else {
-            return None;
-        };
-        let closeness = closeness(index, policy, object, service, members, port)?;
-        Some((closeness, policy.mtls.mode))
-    };
+    let said = policies(index, service).filter_map(|(object, policy)| {
+        let mode = policy.mtls.as_ref()?.mode;
+        Some((
+            closeness(index, policy, object, service, members, port)?,
+            mode,
+        ))
+    });
+    said.max().map_or_else(MtlsMode::default, |(_, mode)| mode)
+}
+
+/// What is said of tokens for `port`: by all policies that say it most closely.
+pub(crate) fn tokens<'a>(
+    index: &'a Index,
+    service: &ServiceName,
+    members: &[Arc<Registration>],
+    port: u16,
+) -> Vec<(&'a Object, &'a JwtAuthentication)> {
+    let said = policies(index, service).filter_map(|(object, policy)| {
+        let jwt = policy.jwt.as_ref()?;
+        Some((
+            closeness(index, policy, object, service, members, port)?,
+            object,
+            jwt,
+        ))
+    });
+    let said: Vec<_> = said.collect();
+    let closest = said.iter().map(|(closeness, ..)| *closeness).max();
+    let closest = said.into_iter().filter(|(it, ..)| Some(*it) == closest);
+    closest.map(|(_, object, jwt)| (object, jwt)).collect()
+}
+
+/// Those of the namespace, and those of the mesh, each once.
+fn policies<'a>(
+    index: &'a Index,
+    service: &ServiceName,
+) -> impl Iterator<Item = (&'a Object, &'a AuthenticationPolicy)> {
     let own = index.authentication(&service.namespace).iter();
     let mesh = index.authentication(ROOT_NAMESPACE).iter();
-    let said = own.chain(mesh).filter_map(about).max();
-    said.map_or_else(MtlsMode::default, |(_, mode)| mode)
+    let mesh = mesh.filter(|object| object.metadata.namespace != service.namespace);
+    own.chain(mesh).filter_map(|object| match &object.spec {
+        Spec::AuthenticationPolicy(policy) => Some((&**object, policy)),
+        _ => None,
+    })
 }
 
 /// `None`: it is about others.

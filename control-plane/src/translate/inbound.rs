@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_config::gateway_api::{AppProtocol, MtlsMode, Object, ServiceName, ServiceRef};
+use weft_config::gateway_api::{AppProtocol, MtlsMode, Object, ServiceName, ServiceRef, Spec};
 use weft_xds_proto::pb::envoy::config::core::v3::TrafficDirection;
 use weft_xds_proto::pb::envoy::config::listener::v3::Listener;
 use weft_xds_proto::pb::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
@@ -22,6 +22,7 @@ use super::endpoints::{is_member, likely_member};
 use super::index::Index;
 use super::leads::leads_to;
 use super::refused::{Refused, check};
+use super::tokens;
 use super::translator::reaches;
 use crate::snapshot::proto::{address, duration, listener_filter};
 use crate::snapshot::{INBOUND_PREFIX, Resource, ResourceType};
@@ -185,6 +186,7 @@ fn listener(
         detects |= protocol == AppProtocol::Detect;
         let mut chains = chains(*port, protocol, single, mode);
         access::protect(&mut chains, index, service, members, *port);
+        tokens::demand(&mut chains, index, service, members, *port);
         filter_chains.extend(chains);
     }
     let mut listener_filters = vec![listener_filter(
@@ -273,6 +275,11 @@ pub(crate) fn trial(policy: &Object) -> Option<Refused> {
     let mut filter_chains = chains(1, AppProtocol::Detect, true, MtlsMode::Disable);
     for chain in &mut filter_chains {
         access::protect_by(policy, chain);
+        if let Spec::AuthenticationPolicy(said) = &policy.spec
+            && let Some(jwt) = &said.jwt
+        {
+            tokens::demand_by(policy, jwt, chain);
+        }
     }
     let listener = Listener {
         name: "trial".to_owned(),

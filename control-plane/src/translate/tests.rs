@@ -5,6 +5,7 @@ mod consumers;
 mod incremental;
 mod kinds;
 mod refused;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

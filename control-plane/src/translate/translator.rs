@@ -118,7 +118,8 @@ impl Translator {
                 let of_namespace = access.entry(namespace).or_default();
                 of_namespace.push(difference.key.clone());
             }
-            if difference.key.kind == Kind::AuthorizationPolicy
+            let judged = [Kind::AuthorizationPolicy, Kind::AuthenticationPolicy];
+            if judged.contains(&difference.key.kind)
                 && let Some(refused) = difference.after.as_deref().and_then(inbound::trial)
             {
                 let causes = vec![difference.key.clone()];

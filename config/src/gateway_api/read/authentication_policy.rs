@@ -1,5 +1,7 @@
 //! Reading `AuthenticationPolicy`.
 
+mod jwt;
+
 use super::authorization_policy::targets;
 use super::{Fields, Item, Reader};
 use crate::gateway_api::authentication_policy::{AuthenticationPolicy, Mtls, MtlsMode};
@@ -16,16 +18,16 @@ pub(crate) fn authentication_policy(
     fields: &mut Fields<'_>,
 ) -> Option<AuthenticationPolicy> {
     let target_refs = targets(cx, fields, "AuthenticationPolicy");
-    if let Some(item) = fields.get("jwt") {
-        item.fault(
-            cx,
-            "is not built yet: no sidecar of this version verifies tokens",
-        );
+    let (mtls_item, jwt_item) = (fields.get("mtls"), fields.get("jwt"));
+    if mtls_item.is_none() && jwt_item.is_none() {
+        fields.fault(cx, "must have mtls or jwt: it says nothing otherwise");
     }
-    let mtls = fields.require(cx, "mtls").and_then(|item| mtls(cx, &item));
+    let mtls = mtls_item.map(|item| mtls(cx, &item));
+    let jwt = jwt_item.map(|item| jwt::jwt(cx, &item));
     Some(AuthenticationPolicy {
         target_refs,
-        mtls: mtls?,
+        mtls: mtls.map_or(Some(None), |it| it.map(Some))?,
+        jwt: jwt.map_or(Some(None), |it| it.map(Some))?,
     })
 }
 

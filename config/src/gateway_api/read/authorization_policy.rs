@@ -32,7 +32,7 @@ pub(crate) fn authorization_policy(
         .and_then(|item| item.choice(cx, &[("Keep", OnRevoke::Keep), ("Close", OnRevoke::Close)]));
     let action = action.unwrap_or_default();
     let rules = fields.require(cx, "rules").map(|list| {
-        let rules = list.each(cx, 0, RULES_MAX, |cx, item| rule(cx, item, action));
+        let rules = list.each(cx, 0, RULES_MAX, rule);
         check::unique(cx, &list, &rules, "the rule", |rule| rule.name.clone());
         if rules.is_empty() && action == Action::Deny && !cx.has_faults() {
             list.fault(
@@ -73,7 +73,7 @@ pub(super) fn targets(
     targets
 }
 
-fn rule(cx: &mut Reader<'_>, item: &Item<'_>, action: Action) -> Option<AccessRule> {
+fn rule(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<AccessRule> {
     let mut fields = item.fields(cx)?;
     let name = fields
         .get("name")
@@ -82,15 +82,9 @@ fn rule(cx: &mut Reader<'_>, item: &Item<'_>, action: Action) -> Option<AccessRu
     let from = from.map(|list| list.each(cx, 1, PARTS_MAX, source));
     let to = fields.get("to");
     let to = to.map(|list| list.each(cx, 1, PARTS_MAX, operation));
-    let when = fields.get("when").map(|list| {
-        let claims = list.each(cx, 1, CONDITIONS_MAX, claim);
-        let why = "no sidecar of this version verifies tokens, so";
-        match action {
-            Action::Allow => list.warn(cx, format!("{why} this rule lets nobody in")),
-            Action::Deny => list.fault(cx, format!("{why} this rule would keep nobody out")),
-        }
-        claims
-    });
+    let when = fields
+        .get("when")
+        .map(|list| list.each(cx, 1, CONDITIONS_MAX, claim));
     fields.finish(cx);
     Some(AccessRule {
         name,

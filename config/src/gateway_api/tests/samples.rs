@@ -177,6 +177,20 @@ metadata: {name: web}
 spec:
   targetRefs: [{group: "", kind: Service, name: web, sectionName: http}]
   mtls: {mode: STRICT}
+  jwt:
+    required: true
+    providers:
+    - issuer: https://idp.example
+      audiences: [web, api]
+      jwksUri: https://idp.example/jwks.json
+      fromHeaders: [{name: x-token, prefix: "Token "}, {name: x-bare}]
+      fromParams: [token]
+      fromCookies: [session]
+      forwardOriginalToken: true
+      outputPayloadToHeader: x-payload
+      outputClaimToHeaders: [{header: x-user, claim: sub}, {header: x-role, claim: realm.role}]
+    - issuer: other
+      jwks: '{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}'
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: BackendTLSPolicy

@@ -32,7 +32,7 @@ impl RemoteKeys {
             diag.fault(at_uri, "is missing");
             return None;
         };
-        let place = diag.keep(at_uri.field("uri"), authority_and_path(&uri.uri));
+        let place = diag.keep(at_uri.field("uri"), Self::authority_and_path(&uri.uri));
         let cluster = match &uri.http_upstream_type {
             Some(core::http_uri::HttpUpstreamType::Cluster(name)) if !name.is_empty() => {
                 Ok(Arc::from(name.as_str()))
@@ -74,6 +74,31 @@ impl RemoteKeys {
             backoff_max: retry.longest,
             failed_pause: failed_pause.unwrap_or(FAILED_PAUSE).max(FAILED_PAUSE_MIN),
         })
+    }
+
+    /// `Host`, and path with query, of `http://` or `https://`; which of both is the cluster's to decide.
+    ///
+    /// # Errors
+    /// If it is no such address.
+    pub fn authority_and_path(uri: &str) -> Result<(Arc<str>, Arc<str>), String> {
+        if uri.len() > URI_BYTES_MAX {
+            return Err(format!("must be at most {URI_BYTES_MAX} bytes"));
+        }
+        let rest = ["http://", "https://"]
+            .iter()
+            .find_map(|scheme| uri.strip_prefix(scheme))
+            .ok_or_else(|| format!("must begin with http:// or https://, got {uri:?}"))?;
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
+        let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        if authority.is_empty() || authority.contains('@') || !visible(rest) || rest.contains('#') {
+            return Err(format!("is no address of keys: {uri:?}"));
+        }
+        let path = match path.starts_with('/') {
+            true => path.to_owned(),
+            false => format!("/{path}"),
+        };
+        Ok((authority.into(), path.into()))
     }
 }
 
@@ -120,26 +145,4 @@ impl Retry {
         }
         Self { max, base, longest }
     }
-}
-
-/// `Host`, and path with query, of `http://` or `https://`; which of both is the cluster's to decide.
-fn authority_and_path(uri: &str) -> Result<(Arc<str>, Arc<str>), String> {
-    if uri.len() > URI_BYTES_MAX {
-        return Err(format!("must be at most {URI_BYTES_MAX} bytes"));
-    }
-    let rest = ["http://", "https://"]
-        .iter()
-        .find_map(|scheme| uri.strip_prefix(scheme))
-        .ok_or_else(|| format!("must begin with http:// or https://, got {uri:?}"))?;
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
-    let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-    if authority.is_empty() || authority.contains('@') || !visible(rest) || rest.contains('#') {
-        return Err(format!("is no address of keys: {uri:?}"));
-    }
-    let path = match path.starts_with('/') {
-        true => path.to_owned(),
-        false => format!("/{path}"),
-    };
-    Ok((authority.into(), path.into()))
 }

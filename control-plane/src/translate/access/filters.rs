@@ -126,6 +126,16 @@ pub(super) fn insert(chain: &mut FilterChain, gates: impl Fn(Layer) -> Vec<Gate>
     }
 }
 
+/// Puts `filter` before all others of a chain where requests are told apart.
+pub(super) fn insert_http(chain: &mut FilterChain, filter: &HttpFilter) {
+    if let Some(last) = chain.filters.last_mut()
+        && let Some(mut manager) = manager(last)
+    {
+        manager.http_filters.insert(0, filter.clone());
+        *last = network_filter(HCM, &manager);
+    }
+}
+
 fn manager(filter: &Filter) -> Option<HttpConnectionManager> {
     match &filter.config_type {
         Some(ConfigType::TypedConfig(config)) => any::unpack(config).ok(),

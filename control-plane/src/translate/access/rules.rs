@@ -5,6 +5,7 @@ use weft_config::gateway_api::authorization_policy::{
     AccessOperation, AccessRule, AccessSource, Action, AddressRange, AuthorizationPolicy,
     ClaimCondition, HeaderCondition, Wildcard,
 };
+use weft_config::policy::authn::JWT_AUTHN_NAME;
 use weft_xds_proto::pb::envoy::config::core::v3::CidrRange;
 use weft_xds_proto::pb::envoy::config::rbac::v3 as pb;
 use weft_xds_proto::pb::envoy::config::rbac::v3::permission::{self, Rule};
@@ -18,12 +19,10 @@ use weft_xds_proto::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern
 use super::Layer;
 use super::filters::Policies;
 use crate::snapshot::proto::u32_value;
+use crate::translate::tokens::PAYLOAD;
 
 /// What every identity begins with.
 const SPIFFE: &str = "spiffe://";
-const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
-/// Where the payload of a token lies.
-const PAYLOAD: &str = "payload";
 
 /// The rules of `policy` that may match on a port that the service calls one of `ports`, each with its name.
 pub(super) fn policies(
@@ -321,7 +320,7 @@ fn claim(condition: &ClaimCondition) -> pb::Principal {
         value_matchers: either.collect(),
     };
     let metadata = matcher::MetadataMatcher {
-        filter: JWT_AUTHN.to_owned(),
+        filter: JWT_AUTHN_NAME.to_owned(),
         path: path.collect(),
         value: Some(value(matcher::value_matcher::MatchPattern::OrMatch(either))),
         ..matcher::MetadataMatcher::default()

@@ -64,9 +64,28 @@ impl ProxyProcess {
             }
             [] => Command::new(program),
         };
+        command.arg("--bootstrap").arg(&file);
+        Self::run(command, arguments, folder).await
+    }
+
+    /// Starts a sidecar with these arguments: the one that Cargo built beside this test.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    ///
+    /// # Panics
+    /// As there.
+    pub async fn sidecar(arguments: &[&str]) -> anyhow::Result<Self> {
+        let command = Command::new(built("weft-proxy")?);
+        Self::run(command, arguments, tempfile::tempdir()?).await
+    }
+
+    async fn run(
+        mut command: Command,
+        arguments: &[&str],
+        folder: TempDir,
+    ) -> anyhow::Result<Self> {
         let mut process = command
-            .arg("--bootstrap")
-            .arg(&file)
             .args(["--log-format", "json", "--admin-listen", "127.0.0.1:0"])
             .args(["--metrics-listen", "127.0.0.1:0"])
             .args(arguments)

@@ -75,10 +75,24 @@ pub(crate) fn host_range(ip: IpAddr) -> core::CidrRange {
 }
 
 pub(crate) fn network_filter<M: Name>(name: &str, config: &M) -> listener::Filter {
+    packed_network_filter(name, any::pack(config))
+}
+
+pub(crate) fn packed_network_filter(name: &str, config: Any) -> listener::Filter {
     listener::Filter {
         name: name.to_owned(),
-        config_type: Some(listener::filter::ConfigType::TypedConfig(any::pack(config))),
+        config_type: Some(listener::filter::ConfigType::TypedConfig(config)),
     }
+}
+
+/// Packs `whole` and then `parts`, which add to it: a map of several entries has no order of its own, and equal messages must be
+/// equal bytes. Messages that come twice are merged (protobuf, "Last One Wins").
+pub(crate) fn pack_in_order<M: Name>(whole: &M, parts: impl IntoIterator<Item = M>) -> Any {
+    let mut packed = any::pack(whole);
+    for part in parts {
+        packed.value.extend(part.encode_to_vec());
+    }
+    packed
 }
 
 pub(crate) fn listener_filter<M: Name>(name: &str, config: &M) -> listener::ListenerFilter {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use prost::{Message, Name};
 use weft_config::gateway_api::authentication_policy::{JwtAuthentication, JwtProvider, Keys};
 use weft_config::gateway_api::{Object, ServiceName};
 use weft_config::policy::authn::JWT_AUTHN_NAME;
@@ -22,7 +21,7 @@ use super::authentication;
 use super::discovered::Registration;
 use super::index::Index;
 use crate::snapshot::keys_cluster_name;
-use crate::snapshot::proto::{duration, packed_http_filter};
+use crate::snapshot::proto::{duration, pack_in_order, packed_http_filter};
 
 /// Where rules look for what a token says.
 pub(super) const PAYLOAD: &str = "payload";
@@ -102,19 +101,11 @@ fn filter(said: &[Said<'_>], required: bool, service: &str) -> Any {
         stat_prefix: service.to_owned(),
         ..pb::JwtAuthentication::default()
     };
-    // One after the other, for a map has no order, and equal listeners must be equal bytes.
-    let mut value = rest.encode_to_vec();
-    for provider in providers {
-        let one = pb::JwtAuthentication {
-            providers: [provider].into(),
-            ..pb::JwtAuthentication::default()
-        };
-        value.extend(one.encode_to_vec());
-    }
-    Any {
-        type_url: pb::JwtAuthentication::type_url(),
-        value,
-    }
+    let one = |provider| pb::JwtAuthentication {
+        providers: [provider].into(),
+        ..pb::JwtAuthentication::default()
+    };
+    pack_in_order(&rest, providers.into_iter().map(one))
 }
 
 fn requirement(of: RequiresType) -> pb::JwtRequirement {

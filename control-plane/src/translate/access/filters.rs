@@ -14,7 +14,9 @@ use weft_xds_proto::pb::envoy::extensions::filters::network::rbac::v3::{
 };
 
 use super::Layer;
-use crate::snapshot::proto::{HCM, bool_value, http_filter, network_filter};
+use crate::snapshot::proto::{
+    HCM, bool_value, network_filter, pack_in_order, packed_http_filter, packed_network_filter,
+};
 
 /// Policies of RBAC with their names.
 pub(super) type Policies = Vec<(String, pb::Policy)>;
@@ -41,14 +43,14 @@ impl Gate {
         })
     }
 
-    fn rbac(&self, policies: &Option<Policies>) -> Option<pb::Rbac> {
+    /// Rules without their policies; `None`: there are none.
+    fn frame(&self, policies: &Option<Policies>) -> Option<pb::Rbac> {
         let action = match self.action {
             Action::Allow => pb::rbac::Action::Allow,
             Action::Deny => pb::rbac::Action::Deny,
         };
-        Some(pb::Rbac {
+        policies.as_ref().map(|_| pb::Rbac {
             action: action.into(),
-            policies: policies.as_ref()?.iter().cloned().collect(),
             ..pb::Rbac::default()
         })
     }
@@ -71,13 +73,22 @@ impl Gate {
     fn http(&self, service: &str) -> HttpFilter {
         let prefix = format!("{service}.{}", self.word());
         let rbac = HttpRbac {
-            rules: self.rbac(&self.rules),
-            shadow_rules: self.rbac(&self.shadow),
+            rules: self.frame(&self.rules),
+            shadow_rules: self.frame(&self.shadow),
             shadow_rules_stat_prefix: prefix.clone(),
             rules_stat_prefix: prefix,
             ..HttpRbac::default()
         };
-        http_filter(&self.filter_name(), &rbac)
+        let rules = each(&self.rules).map(|rules| HttpRbac {
+            rules,
+            ..HttpRbac::default()
+        });
+        let shadow = each(&self.shadow).map(|shadow_rules| HttpRbac {
+            shadow_rules,
+            ..HttpRbac::default()
+        });
+        let packed = pack_in_order(&rbac, rules.chain(shadow));
+        packed_http_filter(&self.filter_name(), packed)
     }
 
     fn network(&self, service: &str) -> Filter {
@@ -87,15 +98,35 @@ impl Gate {
             OnRevoke::Close => EnforcementType::Continuous,
         };
         let rbac = NetworkRbac {
-            rules: self.rbac(&self.rules),
-            shadow_rules: self.rbac(&self.shadow),
+            rules: self.frame(&self.rules),
+            shadow_rules: self.frame(&self.shadow),
             shadow_rules_stat_prefix: prefix.clone(),
             stat_prefix: prefix,
             enforcement_type: enforcement.into(),
             ..NetworkRbac::default()
         };
-        network_filter(&self.filter_name(), &rbac)
+        let rules = each(&self.rules).map(|rules| NetworkRbac {
+            rules,
+            ..NetworkRbac::default()
+        });
+        let shadow = each(&self.shadow).map(|shadow_rules| NetworkRbac {
+            shadow_rules,
+            ..NetworkRbac::default()
+        });
+        let packed = pack_in_order(&rbac, rules.chain(shadow));
+        packed_network_filter(&self.filter_name(), packed)
     }
+}
+
+/// Rules of one policy each, which add to the frame: its action is not said again, and so stays.
+fn each(policies: &Option<Policies>) -> impl Iterator<Item = Option<pb::Rbac>> {
+    let policies = policies.iter().flatten().cloned();
+    policies.map(|policy| {
+        Some(pb::Rbac {
+            policies: [policy].into(),
+            ..pb::Rbac::default()
+        })
+    })
 }
 
 /// Puts the gates that `gates` makes for the layer of `chain` before what the chain does. `service` names them in metrics.

@@ -481,3 +481,32 @@ fn what_proxies_would_refuse_is_found_before_it_is_stored() {
             .is_empty()
     );
 }
+
+#[test]
+fn equal_policies_make_equal_bytes() {
+    let rules: Vec<String> = (0..16)
+        .map(|it| format!("{{to: [{{paths: ['/{it}']}}]}}"))
+        .collect();
+    let spec = |action: &str| format!("{{action: {action}, rules: [{}]}}", rules.join(", "));
+    let yaml = service("reviews", "app: reviews")
+        + &policy("a", &spec("Allow"))
+        + &policy("d", &spec("Deny"));
+    let version = || {
+        let snapshot = snapshot(&yaml, vec![workload("reviews", "v1", 1)]);
+        let name = "inbound/default/reviews/8080";
+        let found = snapshot.find(ResourceType::Listener, name, &NodeView::default());
+        found.map(|it| it.version.clone())
+    };
+    let first = version();
+    assert!(first.is_some());
+    for _ in 0..10 {
+        assert_eq!(version(), first);
+    }
+    let listener = inbound(&yaml, vec![workload("reviews", "v1", 1)]);
+    let gates = filters(&listener.filter_chains[0]);
+    let sizes: Vec<_> = gates
+        .iter()
+        .filter_map(|it| Some(it.rules.as_ref()?.policies.len()))
+        .collect();
+    assert_eq!(sizes, [16, 16]);
+}

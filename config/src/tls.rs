@@ -144,6 +144,8 @@ pub mod mesh_alpn {
     pub const MESH: &str = "weft";
     /// HTTP is spoken inside; offered beside `h2` or `http/1.1`, which is what is agreed on.
     pub const HTTP: &str = "weft-http";
+    /// HTTP/2 of sidecars that tell one another how names were spelled in heads that came over HTTP/1; agreed on before `h2`.
+    pub const HTTP2: &str = "weft-h2";
     /// Bytes that nobody looks into.
     pub const TCP: &str = "weft-tcp";
 }

@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::tls::TlsStream;
+use crate::tls::{TlsFacts, TlsStream};
 
 /// A connection, to an endpoint or from a downstream.
 #[derive(Debug)]
@@ -80,6 +80,14 @@ impl Stream {
             Self::Plain(Plain::Tcp(stream)) => stream.poll_read_ready(cx).map(drop),
             Self::Plain(Plain::Unix(stream)) => stream.poll_read_ready(cx).map(drop),
             Self::Tls(stream) => stream.poll_heard(cx),
+        }
+    }
+
+    /// What its handshake has shown; `None`: it is not encrypted.
+    pub fn tls(&self) -> Option<&TlsFacts> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => Some(stream.facts()),
         }
     }
 

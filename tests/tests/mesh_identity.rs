@@ -222,6 +222,40 @@ async fn forged(address: SocketAddr) -> anyhow::Result<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn heads_of_http_1_keep_case_and_order_between_sidecars() -> anyhow::Result<()> {
+    let (app, _app) = mirror().await?;
+    let mesh = Mesh::start().await?;
+    mesh.apply(&workload_service("web", 80, "app: web")).await?;
+    let web = member(&mesh, "web", Some(app)).await?;
+    let caller = member(&mesh, "caller", None).await?;
+    let sent = "X-First: 1\r\nHOST: web\r\nuser-AGENT: a\r\nETag: b\r\nx-last: c\r\n";
+    eventually("the workload hears what was sent", || async {
+        let mut stream = TcpStream::connect(caller.outbound()).await?;
+        let request = format!("GET / HTTP/1.1\r\n{sent}Connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        ensure!(
+            answer.contains(&format!("GET / HTTP/1.1\r\n{sent}")),
+            "{answer}"
+        );
+        ensure!(!answer.contains("spelling"), "{answer}");
+        Ok(())
+    })
+    .await;
+    // It was HTTP/2 all the same: one connection, however many requests.
+    assert_eq!(
+        web.metric("weft_listener_tls_handshakes_total{").await?,
+        1.0
+    );
+    for sidecar in [caller, web] {
+        sidecar.stop().await;
+    }
+    mesh.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_application_hears_who_calls_and_nobody_can_say_it_for_himself() -> anyhow::Result<()> {
     let (app, _app) = mirror().await?;
     let mesh = Mesh::start().await?;

@@ -220,7 +220,7 @@ impl Worker {
 
     async fn carry_upstream(self: Rc<Self>, attempt: AttemptId, stream: Stream) {
         let id = self.turn(|state, now| {
-            let id = state.engine.connected(attempt, now)?;
+            let id = state.engine.connected(attempt, stream.tls(), now)?;
             state.sockets.insert(id, stream);
             Some(id)
         });

@@ -6,6 +6,7 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 use weft_config::flag::ResponseFlag;
 use weft_config::listener::DownstreamCodec;
+use weft_config::tls::mesh_alpn;
 
 use super::serve::Arrived;
 use crate::detect::{Protocol, classify_http};
@@ -56,7 +57,7 @@ pub(super) async fn accept(
 async fn inside(codec: DownstreamCodec, stream: &mut TlsStream, bytes: &mut Vec<u8>) -> Protocol {
     match (codec, stream.facts().alpn.as_deref()) {
         (DownstreamCodec::Http1, _) => return Protocol::Http1,
-        (DownstreamCodec::Http2, _) | (_, Some("h2")) => return Protocol::Http2,
+        (DownstreamCodec::Http2, _) | (_, Some("h2" | mesh_alpn::HTTP2)) => return Protocol::Http2,
         (_, Some("http/1.1" | "http/1.0")) => return Protocol::Http1,
         _ => {}
     }

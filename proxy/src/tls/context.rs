@@ -227,7 +227,7 @@ impl ClientContext {
         };
         Ok(Clients {
             http1: offering(&[mesh_alpn::HTTP, "http/1.1"]),
-            http2: offering(&[mesh_alpn::HTTP, "h2"]),
+            http2: offering(&[mesh_alpn::HTTP, mesh_alpn::HTTP2, "h2"]),
             bytes: offering(&[mesh_alpn::TCP]),
         })
     }

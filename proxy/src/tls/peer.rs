@@ -7,6 +7,7 @@ use rustls::ProtocolVersion;
 use rustls_pki_types::CertificateDer;
 use weft_config::secret::SanKind;
 use weft_config::spiffe::SpiffeId;
+use weft_config::tls::mesh_alpn;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -30,6 +31,11 @@ pub struct TlsFacts {
 }
 
 impl TlsFacts {
+    /// Whether both sides tell how names were spelled in heads that came over HTTP/1.
+    pub fn tells_spelling(&self) -> bool {
+        self.alpn.as_deref() == Some(mesh_alpn::HTTP2)
+    }
+
     /// How the handshake ended, as it is counted.
     pub fn result(&self) -> &'static str {
         match self.resumed {

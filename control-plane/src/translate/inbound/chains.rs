@@ -105,7 +105,7 @@ fn from_sidecars(port: Port, mode: MtlsMode) -> Vec<FilterChain> {
 }
 
 /// What HTTP is called inside of TLS (ALPN).
-const HTTP_INSIDE_TLS: [&str; 2] = ["h2", "http/1.1"];
+const HTTP_INSIDE_TLS: [&str; 3] = [mesh_alpn::HTTP2, "h2", "http/1.1"];
 
 fn over_tls(chain: FilterChain, alpn: &[&str]) -> FilterChain {
     let mut matches = chain.filter_chain_match.unwrap_or_default();

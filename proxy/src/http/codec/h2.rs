@@ -25,6 +25,7 @@ mod messages;
 mod pending;
 mod read;
 mod settings;
+mod spelling;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -66,6 +67,8 @@ pub struct Conn {
     frames: u32,
     decoder: Decoder,
     encoder: Encoder,
+    /// Whether the peer is told how names were spelled, and tells it; memory to write it in.
+    spelling: Option<Vec<u8>>,
     streams: Streams,
     pending: Pending,
     guard: Guard,
@@ -125,6 +128,7 @@ impl Conn {
             frames: 0,
             decoder: Decoder::new(),
             encoder: Encoder::new(),
+            spelling: None,
             streams: Streams::default(),
             pending: Pending::default(),
             guard: Guard::default(),
@@ -178,6 +182,11 @@ impl Conn {
         if !self.peer_told {
             self.peer.streams_max = streams;
         }
+    }
+
+    /// Both ends tell how names were spelled in heads that came over HTTP/1, and spell them so again. They have agreed on it.
+    pub fn tell_spelling(&mut self) {
+        self.spelling = Some(Vec::new());
     }
 
     /// How many streams the peer takes at once; `None` while it has not said.

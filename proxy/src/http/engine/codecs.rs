@@ -11,6 +11,7 @@ use crate::http::codec::h2::{self, H2Limits, Hit};
 use crate::http::codec::{Codec, ProtocolError};
 use crate::listener::ConnectionFacts;
 use crate::telemetry::Limit;
+use crate::tls::TlsFacts;
 
 /// The codec of a connection from a peer, by what its first bytes said.
 pub(super) fn of_downstream(
@@ -21,11 +22,17 @@ pub(super) fn of_downstream(
     let header_bytes_max = u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX);
     let header_count_max = u32::try_from(limits.header_count_max).unwrap_or(u32::MAX);
     match facts.protocol {
-        Some(Protocol::Http2) => Codec::H2(Box::new(h2::Conn::server(H2Limits {
-            header_bytes_max,
-            header_count_max,
-            ..h2_limits(&limits.http2, bounds)
-        }))),
+        Some(Protocol::Http2) => {
+            let mut conn = h2::Conn::server(H2Limits {
+                header_bytes_max,
+                header_count_max,
+                ..h2_limits(&limits.http2, bounds)
+            });
+            if facts.tls.as_ref().is_some_and(|tls| tls.tells_spelling()) {
+                conn.tell_spelling();
+            }
+            Codec::H2(Box::new(conn))
+        }
         _ => Codec::H1(h1::Conn::server(H1Limits {
             header_bytes_max,
             header_count_max,
@@ -40,6 +47,7 @@ pub(super) fn of_downstream(
 pub(super) fn of_upstream(
     http2: bool,
     streams: usize,
+    tls: Option<&TlsFacts>,
     cluster: &config::Cluster,
     bounds: &Bounds,
 ) -> Codec {
@@ -47,6 +55,9 @@ pub(super) fn of_upstream(
         let limits = h2_limits(&cluster.http2, bounds);
         let mut conn = h2::Conn::client(limits);
         conn.expect_streams(u32::try_from(streams).unwrap_or(u32::MAX));
+        if tls.is_some_and(TlsFacts::tells_spelling) {
+            conn.tell_spelling();
+        }
         Codec::H2(Box::new(conn))
     } else {
         Codec::H1(h1::Conn::client(h1_limits(bounds)))

@@ -22,7 +22,7 @@ use crate::balance::{BreakerGuard, Cluster, EndpointId, EndpointState, Outcome};
 use crate::endpoint::ConnectError;
 use crate::http::codec::Codec;
 use crate::route::Routed;
-use crate::tls::Inside;
+use crate::tls::{Inside, TlsFacts};
 
 /// The name of a connection in the making.
 pub(crate) type AttemptId = Key<ConnectAttempt>;
@@ -246,8 +246,13 @@ impl Engine {
         }
     }
 
-    /// A connection was opened. `None`: nobody knows the attempt any more, the socket is to be dropped.
-    pub(crate) fn connected(&mut self, attempt: AttemptId, now: Instant) -> Option<ConnId> {
+    /// A connection was opened, by a handshake of TLS where there are `tls`. `None`: nobody knows the attempt any more, the socket is to be dropped.
+    pub(crate) fn connected(
+        &mut self,
+        attempt: AttemptId,
+        tls: Option<&TlsFacts>,
+        now: Instant,
+    ) -> Option<ConnId> {
         self.now = now;
         let made = self.pools.attempts.remove(attempt)?;
         let key = made.pool;
@@ -257,7 +262,7 @@ impl Engine {
             pool.open += 1;
             streams = pool.streams;
         }
-        let codec = codecs::of_upstream(key.http2, streams, &made.config, &self.bounds);
+        let codec = codecs::of_upstream(key.http2, streams, tls, &made.config, &self.bounds);
         let keepalive = Keepalive::of(&made.config.http2, &codec, now, &mut self.rng);
         let upstream = Upstream {
             cluster: made.cluster,

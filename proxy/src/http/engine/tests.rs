@@ -93,7 +93,7 @@ fn last_streams(engine: &mut Engine, id: ConnId, now: Instant) -> Vec<u32> {
 fn connected(engine: &mut Engine, now: Instant) -> ConnId {
     while let Some(action) = engine.next_action() {
         if let Action::Connect { attempt, .. } = action {
-            return engine.connected(attempt, now).unwrap();
+            return engine.connected(attempt, None, now).unwrap();
         }
     }
     panic!("no connection is asked for");

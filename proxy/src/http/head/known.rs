@@ -95,6 +95,8 @@ known_names! {
     XForwardedHost = "x-forwarded-host",
     XForwardedProto = "x-forwarded-proto",
     XRequestId = "x-request-id",
+    /// Between sidecars alone: how the names of a head were spelled.
+    XWeftSpelling = "x-weft-spelling",
 }
 
 impl Known {

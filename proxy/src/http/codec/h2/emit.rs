@@ -1,6 +1,7 @@
 //! Writing heads as field blocks.
 
 use super::hpack::{Encoder, Indexing};
+use super::spelling;
 use crate::http::codec::{Refused, chars};
 use crate::http::head::{FieldRef, Flags, Head, Known, Method, Scheme, Start};
 
@@ -42,17 +43,17 @@ pub(super) fn check(head: &Head) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Whether `head` is as small as the peer wants heads to be (RFC 9113 §10.5.1).
-pub(super) fn check_size(head: &Head, max: u32) -> Result<(), Refused> {
+/// Whether `head` is as small as the peer wants heads to be (RFC 9113 §10.5.1); `true`: with room for its spelling, too.
+pub(super) fn check_size(head: &Head, max: u32) -> Result<bool, Refused> {
     // What is not written counts here too, and names in full.
     let at_most =
         head.bytes.len() + (head.fields.len() + PSEUDO_FIELDS) * (FIELD_BYTES + NAME_BYTES);
     if at_most <= max as usize {
-        return Ok(());
+        return Ok(true);
     }
     let bytes = size_of(head);
     match bytes <= max as usize {
-        true => Ok(()),
+        true => Ok(false),
         false => Err(Refused::HeadTooLarge { bytes, max }),
     }
 }
@@ -184,16 +185,24 @@ pub(super) fn request(
     head: &Head,
     target: Target<'_>,
     hop: Hop,
+    spelling: Option<&mut Vec<u8>>,
     encoder: &mut Encoder,
     out: &mut Vec<u8>,
 ) {
     encoder.begin(out);
     target.write(encoder, out);
     fields(head, hop, encoder, out);
+    spell(head, hop, spelling, encoder, out);
 }
 
 /// A response's block.
-pub(super) fn response(head: &Head, hop: Hop, encoder: &mut Encoder, out: &mut Vec<u8>) {
+pub(super) fn response(
+    head: &Head,
+    hop: Hop,
+    spelling: Option<&mut Vec<u8>>,
+    encoder: &mut Encoder,
+    out: &mut Vec<u8>,
+) {
     encoder.begin(out);
     // RFC 8441 §4: what is a 101 on HTTP/1 is a 200 here.
     let status = if hop.extended { 200 } else { head.status() };
@@ -212,6 +221,7 @@ pub(super) fn response(head: &Head, hop: Hop, encoder: &mut Encoder, out: &mut V
         }
     }
     fields(head, hop, encoder, out);
+    spell(head, hop, spelling, encoder, out);
 }
 
 /// A block of trailers.
@@ -240,10 +250,26 @@ fn fields(head: &Head, hop: Hop, encoder: &mut Encoder, out: &mut Vec<u8>) {
     }
 }
 
+/// How the names of the fields that went on are spelled, where that is told; `Host` is among them.
+fn spell(
+    head: &Head,
+    hop: Hop,
+    spelling: Option<&mut Vec<u8>>,
+    encoder: &mut Encoder,
+    out: &mut Vec<u8>,
+) {
+    if let Some(scratch) = spelling {
+        let all = head.forwarded();
+        let told = all.filter(|it| it.known == Known::Host || !is_left_out(it, hop));
+        spelling::write(head, told, scratch, encoder, out);
+    }
+}
+
 /// RFC 9113 §8.2.2: no field of a connection of HTTP/1; §8.3.1: the authority stands for `Host`.
 fn is_left_out(field: &FieldRef<'_>, hop: Hop) -> bool {
     match field.known {
-        Known::Host => true,
+        // What an application says of spelling is for nobody.
+        Known::Host | Known::XWeftSpelling => true,
         Known::ContentLength => hop.without_length,
         // The codec that read it let it through for its member `trailers`.
         Known::Te => false,

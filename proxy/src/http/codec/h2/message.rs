@@ -2,6 +2,7 @@
 
 use super::H2Limits;
 use super::hpack::{Decoded, Fields, Kind};
+use super::spelling;
 use crate::http::codec::{ProtocolError, chars};
 use crate::http::head::{Field, Flags, Head, Known, Method, Scheme, Span, Start, Version};
 
@@ -26,6 +27,8 @@ pub(super) struct Reader {
     /// Whether there was a field that is no pseudo-field.
     in_fields: bool,
     cookies: u32,
+    /// Whether the spelling of names may be told.
+    spelled: bool,
     host: Option<Span>,
     length: Option<u64>,
     pseudo: Pseudo,
@@ -88,10 +91,16 @@ impl Reader {
             fault: None,
             in_fields: false,
             cookies: 0,
+            spelled: false,
             host: None,
             length: None,
             pseudo: Pseudo::default(),
         }
+    }
+
+    /// The peer may tell how names were spelled.
+    pub(super) fn expect_spelling(&mut self) {
+        self.spelled = matches!(self.expected, Expected::Request | Expected::Response);
     }
 
     fn take(&mut self, field: Decoded) -> Result<(), ProtocolError> {
@@ -110,7 +119,8 @@ impl Reader {
             Kind::NoToken => return Err(ProtocolError::BadFieldName),
             kind => return self.pseudo(kind, field),
         }
-        let left = self.fields_left.checked_sub(1);
+        let is_ours = self.spelled && field.is.known == Known::XWeftSpelling;
+        let left = self.fields_left.checked_sub(u32::from(!is_ours));
         self.fields_left = left.ok_or_else(|| self.over(ProtocolError::TooManyFields))?;
         if !field.good_value {
             return Err(ProtocolError::BadFieldValue);
@@ -226,6 +236,9 @@ impl Reader {
                 };
             }
             Expected::Trailers | Expected::Nothing => {}
+        }
+        if self.spelled {
+            spelling::apply(&mut self.head);
         }
         if self.cookies > 1 {
             join_cookies(&mut self.head);

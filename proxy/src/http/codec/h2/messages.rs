@@ -143,6 +143,9 @@ impl Conn {
         heads: &mut HeadPool,
     ) -> Result<Message, ProtocolError> {
         let mut reader = Reader::new(heads.take(), expected, &self.limits);
+        if self.spelling.is_some() {
+            reader.expect_spelling();
+        }
         self.decoder.decode(block, &mut reader)?;
         Ok(match reader.finish(self.limits.connect_protocol) {
             Ok((head, _)) if expected == Expected::Nothing => {

@@ -6,6 +6,7 @@ mod flow;
 mod frames;
 mod messages;
 mod responses;
+mod spelling;
 mod split;
 mod tunnels;
 mod writing;

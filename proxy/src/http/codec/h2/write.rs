@@ -43,10 +43,27 @@ impl Conn {
             return Err(Refused::OutOfTurn);
         }
         emit::check(head)?;
-        emit::check_size(head, self.peer.header_bytes_max)?;
+        let roomy = emit::check_size(head, self.peer.header_bytes_max)?;
+        // Taken out while the head is written, so that there is one.
+        let mut spelling = self.spelling.take_if(|_| roomy);
+        let written = self.write_head(stream, head, end, &mut spelling, out);
+        if spelling.is_some() {
+            self.spelling = spelling;
+        }
+        written
+    }
+
+    fn write_head(
+        &mut self,
+        stream: StreamId,
+        head: &Head,
+        end: bool,
+        spelling: &mut Option<Vec<u8>>,
+        out: &mut Out,
+    ) -> Result<(), Refused> {
         match self.role {
-            Role::Client => self.request_head(stream.0, head, end, out),
-            Role::Server => self.response_head(stream.0, head, end, out),
+            Role::Client => self.request_head(stream.0, head, end, spelling, out),
+            Role::Server => self.response_head(stream.0, head, end, spelling, out),
         }
     }
 
@@ -55,6 +72,7 @@ impl Conn {
         id: u32,
         head: &Head,
         end: bool,
+        spelling: &mut Option<Vec<u8>>,
         out: &mut Out,
     ) -> Result<(), Refused> {
         // RFC 9113 §5.1.1: a new stream's number is above all before.
@@ -91,7 +109,7 @@ impl Conn {
         }
         self.last_sent = id;
         self.block(id, end, out, |encoder, tail| {
-            emit::request(head, target, hop, encoder, tail);
+            emit::request(head, target, hop, spelling.as_mut(), encoder, tail);
         });
         self.head_written(id, plan);
         Ok(())
@@ -102,12 +120,13 @@ impl Conn {
         id: u32,
         head: &Head,
         end: bool,
+        spelling: &mut Option<Vec<u8>>,
         out: &mut Out,
     ) -> Result<(), Refused> {
         let stream = self.streams.get(id).ok_or(Refused::OutOfTurn)?;
         let plan = plan_response(stream, head, end)?;
         self.block(id, plan.end, out, |encoder, tail| {
-            emit::response(head, plan.hop, encoder, tail);
+            emit::response(head, plan.hop, spelling.as_mut(), encoder, tail);
         });
         self.head_written(id, plan);
         Ok(())

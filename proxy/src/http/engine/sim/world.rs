@@ -360,7 +360,7 @@ impl World {
     fn connect(&mut self, at: usize) {
         let Connecting { attempt, ok, .. } = self.connects.swap_remove(at);
         if ok {
-            if let Some(id) = self.engine.connected(attempt, self.now) {
+            if let Some(id) = self.engine.connected(attempt, None, self.now) {
                 let peer = self.new_origin(id);
                 self.links.push(Link::new(&mut self.rng, id, peer));
             }

@@ -26,8 +26,10 @@ impl End {
             payload.extend_from_slice(&name.to_be_bytes());
             payload.extend_from_slice(&u32::try_from(value).unwrap().to_be_bytes());
         };
-        if self.origin && settings.streams_max != usize::MAX {
-            put(3, settings.streams_max);
+        let bounded = |settings: &Settings| settings.streams_max != usize::MAX;
+        // A bound that was told holds until another is.
+        if self.origin && (bounded(&settings) || self.told.iter().any(bounded)) {
+            put(3, settings.streams_max.min(u32::MAX as usize));
         }
         if self.origin {
             put(8, 1);

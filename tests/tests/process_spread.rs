@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -56,6 +56,8 @@ impl Backend {
         let (calls, told) = (begun.clone(), going.clone());
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
+            // Closed before the connections are: a call that came over in between would die of a second one.
+            let listener = listener;
             while let Ok((stream, _)) = listener.accept().await {
                 connections.spawn(serve(stream, calls.clone(), told.subscribe()));
             }
@@ -280,8 +282,12 @@ async fn call(client: &Http2, number: u64, safe: bool) -> anyhow::Result<()> {
     };
     let answer = client.begin(request.body(whole(message.clone()))?).await?;
     let status = answer.headers().get("grpc-status").cloned();
-    ensure!(answer.status() == 200 && status.is_none(), "{answer:?}");
+    let head = format!("{answer:?}");
+    let good = answer.status() == 200 && status.is_none();
     let body = answer.into_body().collect().await?;
+    if !good {
+        bail!("{head}: {}", String::from_utf8_lossy(&body.to_bytes()));
+    }
     let told = body
         .trailers()
         .and_then(|it| it.get("grpc-status"))

@@ -270,6 +270,18 @@ spec:
     )
 }
 
+/// An `AuthenticationPolicy` of the whole namespace with this mode of mTLS.
+pub fn mtls(mode: &str) -> String {
+    format!(
+        "---
+apiVersion: mesh.weft.dev/v1alpha1
+kind: AuthenticationPolicy
+metadata: {{name: mtls}}
+spec: {{mtls: {{mode: {mode}}}}}
+"
+    )
+}
+
 /// A `MeshService` whose endpoints are the workloads of this label.
 pub fn workload_service(name: &str, port: u16, selector: &str) -> String {
     format!(

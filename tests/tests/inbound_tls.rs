@@ -18,17 +18,10 @@ use weft_tests::eventually::eventually_within;
 use weft_tests::peers::{Peer, find};
 use weft_tests::pki::Pki;
 use weft_tests::upstream::Upstream;
-use weft_tests::weave::{Mesh, Sidecar, workload_service};
+use weft_tests::weave::{Mesh, Sidecar, mtls, workload_service};
 use weft_tests::workload::key_exchange_with;
 
 const SOON: Duration = Duration::from_secs(15);
-
-const STRICT: &str = "---
-apiVersion: mesh.weft.dev/v1alpha1
-kind: AuthenticationPolicy
-metadata: {name: mtls}
-spec: {mtls: {mode: STRICT}}
-";
 
 /// A sidecar that takes TLS of its mesh alone, whose authority is at hand.
 struct Scene {
@@ -52,7 +45,7 @@ impl Scene {
         })
         .await?;
         let app = Upstream::http("web").await;
-        mesh.apply(&(workload_service("web", 80, "app: web") + STRICT))
+        mesh.apply(&(workload_service("web", 80, "app: web") + &mtls("STRICT")))
             .await?;
         let mut config = mesh.member_config("web", "v1", Some(app.address())).await?;
         config.metrics = Some(SocketAddr::from(([127, 0, 0, 1], 0)));

@@ -14,7 +14,7 @@ use weft_tests::client::{get, served_by};
 use weft_tests::eventually;
 use weft_tests::pki::Pki;
 use weft_tests::upstream::Upstream;
-use weft_tests::weave::{Mesh, Sidecar, workload_service};
+use weft_tests::weave::{Mesh, Sidecar, mtls, workload_service};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sidecar_joins_by_its_token_and_renews_by_its_certificate() -> anyhow::Result<()> {
@@ -103,17 +103,11 @@ async fn sidecars_speak_tls_to_one_another_and_plain_text_is_still_taken() -> an
     Ok(())
 }
 
-fn policy(mode: &str) -> String {
-    format!(
-        "---\napiVersion: mesh.weft.dev/v1alpha1\nkind: AuthenticationPolicy\nmetadata: {{name: mtls}}\nspec: {{mtls: {{mode: {mode}}}}}\n"
-    )
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_says_whether_who_is_nobody_gets_in() -> anyhow::Result<()> {
     let app = Upstream::http("web").await;
     let mesh = Mesh::start().await?;
-    let services = workload_service("web", 80, "app: web") + &policy("STRICT");
+    let services = workload_service("web", 80, "app: web") + &mtls("STRICT");
     mesh.apply(&services).await?;
     let web = member(&mesh, "web", Some(app.address())).await?;
     let caller = member(&mesh, "caller", None).await?;
@@ -125,7 +119,7 @@ async fn a_policy_says_whether_who_is_nobody_gets_in() -> anyhow::Result<()> {
     let answer = get(nobody.outbound(), "web", "/").await?;
     assert_eq!(answer.status(), 503, "{answer:?}");
 
-    mesh.apply(&policy("DISABLE")).await?;
+    mesh.apply(&mtls("DISABLE")).await?;
     eventually("without TLS everybody gets in", || {
         expect_served(&nobody, "web", "web")
     })
@@ -148,7 +142,7 @@ async fn a_new_root_is_trusted_beside_the_old_one() -> anyhow::Result<()> {
     })
     .await?;
     let app = Upstream::http("web").await;
-    let services = workload_service("web", 80, "app: web") + &policy("STRICT");
+    let services = workload_service("web", 80, "app: web") + &mtls("STRICT");
     mesh.apply(&services).await?;
     let web = member(&mesh, "web", Some(app.address())).await?;
     let mut config = mesh.member_config("caller", "v1", None).await?;

@@ -17,7 +17,7 @@ use weft_tests::client::Http1;
 use weft_tests::eventually::{eventually, eventually_within};
 use weft_tests::tokens::{KeyServer, Signer, key_set};
 use weft_tests::upstream::Upstream;
-use weft_tests::weave::{Mesh, Sidecar, workload_service};
+use weft_tests::weave::{Mesh, Sidecar, mtls, workload_service};
 
 const ISSUER: &str = "https://idp.test";
 
@@ -265,7 +265,7 @@ async fn keys_of_a_service_of_the_mesh_are_fetched_through_its_sidecar() -> anyh
     let keys = KeyServer::start(key_set(&[&signer])?).await?;
     let idp = mesh.member("idp", "v1", Some(keys.address())).await?;
     let uri = "http://idp:8080/keys";
-    let strict = "---\napiVersion: mesh.weft.dev/v1alpha1\nkind: AuthenticationPolicy\nmetadata: {name: strict}\nspec: {mtls: {mode: STRICT}}\n";
+    let strict = mtls("STRICT");
     let jwt = policy(&format!(
         "{{required: true, providers: [{{issuer: '{ISSUER}', jwksUri: '{uri}'}}]}}"
     ));

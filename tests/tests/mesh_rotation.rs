@@ -19,7 +19,7 @@ use weft_tests::eventually::eventually_within;
 use weft_tests::http2::{Exchange, Http2};
 use weft_tests::pki::Pki;
 use weft_tests::upstream::Upstream;
-use weft_tests::weave::{Mesh, Sidecar, workload_service};
+use weft_tests::weave::{Mesh, Sidecar, mtls, workload_service};
 
 /// A certificate lives so long, and is renewed at half of that.
 const LIFETIME: Duration = Duration::from_secs(4);
@@ -29,13 +29,6 @@ const CALLS: usize = 20;
 
 /// Longest wait for one step of a rotation.
 const SOON: Duration = Duration::from_secs(30);
-
-const STRICT: &str = "---
-apiVersion: mesh.weft.dev/v1alpha1
-kind: AuthenticationPolicy
-metadata: {name: mtls}
-spec: {mtls: {mode: STRICT}}
-";
 
 async fn member(mesh: &Mesh, service: &str, app: Option<SocketAddr>) -> anyhow::Result<Sidecar> {
     let free = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
@@ -138,7 +131,7 @@ async fn certificates_of_every_level_are_replaced_and_nobody_notices() -> anyhow
     let mesh = start(&authority).await?;
     let app = Upstream::http("web").await;
     let service = workload_service("web", 80, "app: web");
-    mesh.apply(&(service + STRICT)).await?;
+    mesh.apply(&(service + &mtls("STRICT"))).await?;
     let web = member(&mesh, "web", Some(app.address())).await?;
     let caller = member(&mesh, "caller", None).await?;
     let outbound = caller.outbound();

@@ -3,27 +3,23 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use weft_xds_proto::any;
 use weft_xds_proto::pb::envoy::config::cluster::v3::Cluster;
 use weft_xds_proto::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, EdsClusterConfig,
 };
 use weft_xds_proto::pb::envoy::config::core::v3::{
     Address, SocketAddress, TransportSocket, address, socket_address::PortSpecifier,
-    transport_socket::ConfigType,
 };
 use weft_xds_proto::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use weft_xds_proto::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
 };
 use weft_xds_proto::pb::envoy::extensions::transport_sockets::tls::v3::{
-    CertificateValidationContext, CommonTlsContext, SubjectAltNameMatcher, UpstreamTlsContext,
-    certificate_validation_context::SystemRootCerts, common_tls_context::ValidationContextType,
-    subject_alt_name_matcher::SanType,
+    CertificateValidationContext, CommonTlsContext, UpstreamTlsContext,
+    common_tls_context::ValidationContextType, subject_alt_name_matcher::SanType,
 };
-use weft_xds_proto::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 
-use super::proto::{ads, u32_value};
+use super::proto::{ads, exact_name, system_roots, tls_socket, u32_value};
 
 /// What the names of these clusters begin with: `jwks|https|HOST|PORT`.
 pub(super) const PREFIX: &str = "jwks|";
@@ -124,34 +120,22 @@ impl KeysHost {
 
     /// By the roots of the sidecar's machine, and by name.
     fn tls(&self, ip: Option<IpAddr>) -> TransportSocket {
-        let name = SubjectAltNameMatcher {
-            san_type: match ip {
-                Some(_) => SanType::IpAddress.into(),
-                None => SanType::Dns.into(),
-            },
-            matcher: Some(StringMatcher {
-                match_pattern: Some(MatchPattern::Exact(self.host.clone())),
-                ..StringMatcher::default()
-            }),
-            ..SubjectAltNameMatcher::default()
+        let kind = match ip {
+            Some(_) => SanType::IpAddress,
+            None => SanType::Dns,
         };
         let validation = CertificateValidationContext {
-            system_root_certs: Some(SystemRootCerts {}),
-            match_typed_subject_alt_names: vec![name],
-            ..CertificateValidationContext::default()
+            match_typed_subject_alt_names: vec![exact_name(kind, self.host.clone())],
+            ..system_roots()
         };
-        let context = UpstreamTlsContext {
+        tls_socket(&UpstreamTlsContext {
             common_tls_context: Some(CommonTlsContext {
                 validation_context_type: Some(ValidationContextType::ValidationContext(validation)),
                 ..CommonTlsContext::default()
             }),
             sni: ip.map_or_else(|| self.host.clone(), |_| String::new()),
             ..UpstreamTlsContext::default()
-        };
-        TransportSocket {
-            name: "envoy.transport_sockets.tls".to_owned(),
-            config_type: Some(ConfigType::TypedConfig(any::pack(&context))),
-        }
+        })
     }
 }
 

@@ -21,11 +21,14 @@ use weft_xds_proto::pb::envoy::extensions::filters::http::local_ratelimit::v3::L
 use weft_xds_proto::pb::envoy::extensions::filters::http::router::v3::Router;
 use weft_xds_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use weft_xds_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager as hcm_parts;
+use weft_xds_proto::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
+use weft_xds_proto::pb::envoy::extensions::transport_sockets::tls::v3::subject_alt_name_matcher::SanType;
 use weft_xds_proto::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use weft_xds_proto::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
     ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig,
     explicit_http_config::ProtocolConfig,
 };
+use weft_xds_proto::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use weft_xds_proto::pb::google::protobuf;
 use weft_xds_proto::pb::google::protobuf::Any;
 
@@ -38,6 +41,36 @@ pub(crate) fn duration(value: Duration) -> protobuf::Duration {
 
 pub(crate) fn u32_value(value: u32) -> protobuf::UInt32Value {
     protobuf::UInt32Value { value }
+}
+
+/// A transport socket of this TLS context.
+pub(crate) fn tls_socket<M: Name>(context: &M) -> core::TransportSocket {
+    core::TransportSocket {
+        name: "envoy.transport_sockets.tls".to_owned(),
+        config_type: Some(core::transport_socket::ConfigType::TypedConfig(any::pack(
+            context,
+        ))),
+    }
+}
+
+/// A name that a certificate must have exactly.
+pub(crate) fn exact_name(kind: SanType, name: String) -> tls::SubjectAltNameMatcher {
+    tls::SubjectAltNameMatcher {
+        san_type: kind.into(),
+        matcher: Some(StringMatcher {
+            match_pattern: Some(MatchPattern::Exact(name)),
+            ..StringMatcher::default()
+        }),
+        ..tls::SubjectAltNameMatcher::default()
+    }
+}
+
+/// Trust in the roots of the machine that the proxy runs on.
+pub(crate) fn system_roots() -> tls::CertificateValidationContext {
+    tls::CertificateValidationContext {
+        system_root_certs: Some(tls::certificate_validation_context::SystemRootCerts::default()),
+        ..tls::CertificateValidationContext::default()
+    }
 }
 
 /// Where everything but the first resource comes from: the stream that this one came on.

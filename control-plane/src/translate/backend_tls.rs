@@ -4,20 +4,17 @@ use weft_config::gateway_api::backend_tls_policy::{
     BackendTlsPolicy, BackendValidation, SubjectAltName,
 };
 use weft_config::gateway_api::{AppProtocol, Object, ObjectKey, Spec};
-use weft_xds_proto::any;
 use weft_xds_proto::pb::envoy::config::core::v3::{
     DataSource, TransportSocket, data_source::Specifier,
 };
 use weft_xds_proto::pb::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, CommonTlsContext, SubjectAltNameMatcher, UpstreamTlsContext,
-    certificate_validation_context::SystemRootCerts, common_tls_context::ValidationContextType,
-    subject_alt_name_matcher::SanType,
+    common_tls_context::ValidationContextType, subject_alt_name_matcher::SanType,
 };
-use weft_xds_proto::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 
 use super::inputs::UnitInputs;
-use super::mesh_tls::socket;
 use super::policies::RoutePolicy;
+use crate::snapshot::proto::{exact_name, system_roots, tls_socket};
 
 /// Where the roots are that a policy names; nothing for other kinds.
 pub(crate) fn roots(policy: &Object) -> Vec<ObjectKey> {
@@ -55,7 +52,7 @@ pub(super) fn towards(
         }),
         ..UpstreamTlsContext::default()
     };
-    Some(socket(any::pack(&context)))
+    Some(tls_socket(&context))
 }
 
 /// Whom to trust: the system's roots, those of all `keys`, or, where one of these is not there, nobody.
@@ -64,12 +61,8 @@ fn trust(
     validation: &BackendValidation,
     keys: &[ObjectKey],
 ) -> CertificateValidationContext {
-    let system = CertificateValidationContext {
-        system_root_certs: Some(SystemRootCerts::default()),
-        ..CertificateValidationContext::default()
-    };
     if validation.well_known.is_some() {
-        return system;
+        return system_roots();
     }
     let pem = |key: &ObjectKey| match &inputs.objects.get(key)?.spec {
         Spec::ConfigMap(map) => map.data.ca.clone(),
@@ -85,7 +78,7 @@ fn trust(
         },
         _ => CertificateValidationContext {
             verify_certificate_hash: vec![NOBODY.to_owned()],
-            ..system
+            ..system_roots()
         },
     }
 }
@@ -102,16 +95,8 @@ fn alpn(protocol: AppProtocol) -> &'static [&'static str] {
 }
 
 fn matcher(name: &SubjectAltName) -> SubjectAltNameMatcher {
-    let (kind, exact) = match name {
-        SubjectAltName::Hostname { hostname } => (SanType::Dns, hostname),
-        SubjectAltName::Uri { uri } => (SanType::Uri, uri),
-    };
-    SubjectAltNameMatcher {
-        san_type: kind.into(),
-        matcher: Some(StringMatcher {
-            match_pattern: Some(MatchPattern::Exact(exact.clone())),
-            ..StringMatcher::default()
-        }),
-        ..SubjectAltNameMatcher::default()
+    match name {
+        SubjectAltName::Hostname { hostname } => exact_name(SanType::Dns, hostname.clone()),
+        SubjectAltName::Uri { uri } => exact_name(SanType::Uri, uri.clone()),
     }
 }

@@ -9,27 +9,23 @@ use weft_config::gateway_api::mesh_service::MeshDiscovery;
 use weft_config::gateway_api::{MeshService, ServiceRef, Spec};
 use weft_config::spiffe::{SpiffeId, TrustDomain};
 use weft_config::tls::{WORKLOAD_PROVIDER, mesh_alpn};
-use weft_xds_proto::any;
 use weft_xds_proto::pb::envoy::config::cluster::v3::cluster::TransportSocketMatch;
-use weft_xds_proto::pb::envoy::config::core::v3::{
-    Metadata, TransportSocket, transport_socket::ConfigType,
-};
+use weft_xds_proto::pb::envoy::config::core::v3::{Metadata, TransportSocket};
 use weft_xds_proto::pb::envoy::extensions::transport_sockets::tls::v3::{
     CertificateProviderPluginInstance, CertificateValidationContext, CommonTlsContext,
     DownstreamTlsContext, SubjectAltNameMatcher, TlsParameters, UpstreamTlsContext,
     common_tls_context::ValidationContextType, subject_alt_name_matcher::SanType,
     tls_parameters::TlsProtocol,
 };
-use weft_xds_proto::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use weft_xds_proto::pb::google::protobuf::{BoolValue, Struct, Value, value::Kind};
 
 use super::index::Index;
+use crate::snapshot::proto::{exact_name, tls_socket, u32_value};
 
 /// The label of endpoints that are sidecars with an identity.
 const LABEL: (&str, &str) = ("weft", "mesh");
 /// Where clusters look for it.
 const LABELS: &str = "envoy.transport_socket_match";
-const TLS: &str = "envoy.transport_sockets.tls";
 
 /// Sessions that a sidecar keeps of each service, so that connections after the first are cheap.
 const SESSIONS: u32 = 16;
@@ -54,23 +50,17 @@ fn label_fields() -> Struct {
 
 /// How sidecars that may be any of `accounts` in the service's namespace are spoken to.
 pub(crate) fn towards(identities: &[SpiffeId]) -> TransportSocketMatch {
-    let names = identities.iter().map(|id| SubjectAltNameMatcher {
-        san_type: SanType::Uri.into(),
-        matcher: Some(StringMatcher {
-            match_pattern: Some(MatchPattern::Exact(id.to_string())),
-            ..StringMatcher::default()
-        }),
-        ..SubjectAltNameMatcher::default()
-    });
+    let names = identities.iter();
+    let names = names.map(|id| exact_name(SanType::Uri, id.to_string()));
     let context = UpstreamTlsContext {
         common_tls_context: Some(common(&[mesh_alpn::MESH], names.collect())),
-        max_session_keys: Some(crate::snapshot::proto::u32_value(SESSIONS)),
+        max_session_keys: Some(u32_value(SESSIONS)),
         ..UpstreamTlsContext::default()
     };
     TransportSocketMatch {
         name: "mesh".to_owned(),
         r#match: Some(label_fields()),
-        transport_socket: Some(socket(any::pack(&context))),
+        transport_socket: Some(tls_socket(&context)),
     }
 }
 
@@ -81,15 +71,7 @@ pub(crate) fn from_sidecars(alpn: &[&str]) -> TransportSocket {
         require_client_certificate: Some(BoolValue { value: true }),
         ..DownstreamTlsContext::default()
     };
-    socket(any::pack(&context))
-}
-
-/// A transport socket with this TLS context.
-pub(super) fn socket(context: weft_xds_proto::pb::google::protobuf::Any) -> TransportSocket {
-    TransportSocket {
-        name: TLS.to_owned(),
-        config_type: Some(ConfigType::TypedConfig(context)),
-    }
+    tls_socket(&context)
 }
 
 fn common(alpn: &[&str], names: Vec<SubjectAltNameMatcher>) -> CommonTlsContext {

@@ -127,7 +127,7 @@ fn keys_stay_while_their_source_is_away_or_talks_nonsense() {
     run(async {
         let mut case = Case::new(
             ok(KEYS),
-            json!({ "cache_duration": "1s", "async_fetch": { "failed_refetch_duration": "0.1s" } }),
+            json!({ "cache_duration": "1s", "async_fetch": { "fast_listener": true, "failed_refetch_duration": "0.1s" } }),
         )
         .await;
         case.next().await;

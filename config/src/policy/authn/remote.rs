@@ -58,6 +58,10 @@ impl RemoteKeys {
         }
         let at_fetch = at.field("async_fetch");
         let failed_pause = proto.async_fetch.as_ref().and_then(|fetch| {
+            if !fetch.fast_listener {
+                let why = "false is not supported: requests wait for keys, and listeners never do";
+                diag.warn(at_fetch.field("fast_listener"), why);
+            }
             let field = "failed_refetch_duration";
             positive_duration(&fetch.failed_refetch_duration, &at_fetch, field, diag)
         });

@@ -12,6 +12,8 @@ pub(super) struct Hop {
     pub(super) extended: bool,
     /// Whether a `Content-Length` is left out: none may stand in a 1xx, a 204 or before a tunnel (RFC 9110 §8.6).
     pub(super) without_length: bool,
+    /// Whether there is room to tell how names are spelled.
+    pub(super) spelled: bool,
 }
 
 /// The one `Content-Length` of `head`, among the fields that go on.
@@ -258,7 +260,7 @@ fn spell(
     encoder: &mut Encoder,
     out: &mut Vec<u8>,
 ) {
-    if let Some(scratch) = spelling {
+    if let Some(scratch) = spelling.filter(|_| hop.spelled) {
         let all = head.forwarded();
         let told = all.filter(|it| it.known == Known::Host || !is_left_out(it, hop));
         spelling::write(head, told, scratch, encoder, out);

@@ -44,26 +44,9 @@ impl Conn {
         }
         emit::check(head)?;
         let roomy = emit::check_size(head, self.peer.header_bytes_max)?;
-        // Taken out while the head is written, so that there is one.
-        let mut spelling = self.spelling.take_if(|_| roomy);
-        let written = self.write_head(stream, head, end, &mut spelling, out);
-        if spelling.is_some() {
-            self.spelling = spelling;
-        }
-        written
-    }
-
-    fn write_head(
-        &mut self,
-        stream: StreamId,
-        head: &Head,
-        end: bool,
-        spelling: &mut Option<Vec<u8>>,
-        out: &mut Out,
-    ) -> Result<(), Refused> {
         match self.role {
-            Role::Client => self.request_head(stream.0, head, end, spelling, out),
-            Role::Server => self.response_head(stream.0, head, end, spelling, out),
+            Role::Client => self.request_head(stream.0, head, end, roomy, out),
+            Role::Server => self.response_head(stream.0, head, end, roomy, out),
         }
     }
 
@@ -72,7 +55,7 @@ impl Conn {
         id: u32,
         head: &Head,
         end: bool,
-        spelling: &mut Option<Vec<u8>>,
+        roomy: bool,
         out: &mut Out,
     ) -> Result<(), Refused> {
         // RFC 9113 §5.1.1: a new stream's number is above all before.
@@ -88,6 +71,7 @@ impl Conn {
         let hop = Hop {
             extended,
             without_length: tunnel,
+            spelled: roomy,
         };
         let length = if tunnel { None } else { emit::length_of(head)? };
         if end && !matches!(length, None | Some(0)) {
@@ -108,8 +92,8 @@ impl Conn {
             }
         }
         self.last_sent = id;
-        self.block(id, end, out, |encoder, tail| {
-            emit::request(head, target, hop, spelling.as_mut(), encoder, tail);
+        self.block(id, end, out, |encoder, spelling, tail| {
+            emit::request(head, target, hop, spelling, encoder, tail);
         });
         self.head_written(id, plan);
         Ok(())
@@ -120,13 +104,14 @@ impl Conn {
         id: u32,
         head: &Head,
         end: bool,
-        spelling: &mut Option<Vec<u8>>,
+        roomy: bool,
         out: &mut Out,
     ) -> Result<(), Refused> {
         let stream = self.streams.get(id).ok_or(Refused::OutOfTurn)?;
-        let plan = plan_response(stream, head, end)?;
-        self.block(id, plan.end, out, |encoder, tail| {
-            emit::response(head, plan.hop, spelling.as_mut(), encoder, tail);
+        let mut plan = plan_response(stream, head, end)?;
+        plan.hop.spelled = roomy;
+        self.block(id, plan.end, out, |encoder, spelling, tail| {
+            emit::response(head, plan.hop, spelling, encoder, tail);
         });
         self.head_written(id, plan);
         Ok(())
@@ -147,13 +132,13 @@ impl Conn {
         id: u32,
         end: bool,
         out: &mut Out,
-        write: impl FnOnce(&mut Encoder, &mut Vec<u8>),
+        write: impl FnOnce(&mut Encoder, Option<&mut Vec<u8>>, &mut Vec<u8>),
     ) {
         self.pending.write_all(out);
         let tail = out.tail();
         let start = tail.len();
         tail.extend_from_slice(&[0; HEADER_BYTES]);
-        write(&mut self.encoder, tail);
+        write(&mut self.encoder, self.spelling.as_mut(), tail);
         let len = tail.len() - start - HEADER_BYTES;
         let frame_max = self.peer.frame_bytes_max as usize;
         let rest = match len > frame_max {
@@ -293,7 +278,7 @@ impl Conn {
             return Err(Refused::TooShort);
         }
         emit::check(head)?;
-        self.block(id, true, out, |encoder, tail| {
+        self.block(id, true, out, |encoder, _, tail| {
             emit::trailers(head, encoder, tail);
         });
         if let Some(stream) = self.streams.get(id) {

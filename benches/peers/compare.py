@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the same work through weft-proxy, Envoy, HAProxy and nginx, one worker each, and prints CPU time per request.
 
-    benches/peers/compare.py [--seconds 10] [--only weft,envoy] [--cases http1,connect,h2,grpc,mtls,tcp,idle,idle-h2] [--json FILE]
+    benches/peers/compare.py [--seconds 10] [--only weft,envoy] [--cases http1,h2,…] [--json FILE]
 
 weft-proxy and Envoy run the same bootstrap file. In the cases of HTTP/2 and gRPC both sides speak HTTP/2 without TLS; nginx
 can do so upstream by its gRPC module alone, which is used for both. Needs `cargo build --release` and `tests/peers/setup.sh`. CPU time is
@@ -58,15 +58,19 @@ def http2_case(start, folder, seconds, grpc):
     return {"value": spent / max(requests, 1) * 1e6, "requests": requests, "busy": spent / seconds, "errors": errors}
 
 
-def pair_case(start, folder, seconds):
+def pair_case(pairs_of, kind, start, folder, seconds):
     """CPU microseconds per request of two proxies with mTLS between them, both together."""
-    server, upstream = origin(folder)
+    load = Http2Load(folder, grpc=False) if kind == "h2" else None
+    server, upstream = http2_origin(folder) if load else origin(folder)
+    run = load.run if load else lambda port, seconds: wrk(port, seconds, {})
     try:
-        pair, port = pairs.PAIRS[start.__name__](folder, upstream)
+        pair, port = pairs_of[start.__name__](folder, kind, upstream)
         try:
-            wrk(port, 1, {})
+            if load:
+                load.check(port)
+            run(port, 1)
             before = pair.cpu_seconds()
-            requests, errors = wrk(port, seconds, {})
+            requests, errors = run(port, seconds)
             spent = pair.cpu_seconds() - before
         finally:
             pair.stop()
@@ -126,7 +130,18 @@ CASES = {
     "connect": ("CPU µs per request on a new connection", lambda s, f, t: http_case(s, f, t, {"connection": "close"})),
     "h2": ("CPU µs per HTTP/2 request, 8 connections of 32 streams", lambda s, f, t: http2_case(s, f, t, grpc=False)),
     "grpc": ("CPU µs per unary gRPC call, 8 connections of 32 streams", lambda s, f, t: http2_case(s, f, t, grpc=True)),
-    "mtls": ("CPU µs per HTTP/1.1 request through two proxies, HTTP/2 over mTLS between them", pair_case),
+    "mtls": (
+        "CPU µs per HTTP/1.1 request through two proxies, HTTP/2 over mTLS between them",
+        lambda s, f, t: pair_case(pairs.PAIRS, "http", s, f, t),
+    ),
+    "sidecars": (
+        "CPU µs per HTTP/1.1 request through two proxies as above, of Weft with heads that keep their spelling",
+        lambda s, f, t: pair_case(pairs.MESH, "http", s, f, t),
+    ),
+    "mtls-h2": (
+        "CPU µs per HTTP/2 request through two proxies, HTTP/2 over mTLS between them",
+        lambda s, f, t: pair_case(pairs.PAIRS, "h2", s, f, t),
+    ),
     "tcp": ("GB per CPU second, plain TCP", tcp_case),
     "idle": ("KiB per idle connection", lambda s, f, t: idle_case(s, f, "http", 2000)),
     "idle-h2": ("KiB per idle HTTP/2 connection", lambda s, f, t: idle_case(s, f, "h2", 1000)),
@@ -137,7 +152,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=10, choices=range(1, 121), metavar="1..120")
     parser.add_argument("--only", default=",".join(PROXIES))
-    parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--cases", default=",".join(CASES), help="which of %(default)s")
     parser.add_argument("--json")
     options = parser.parse_args()
     results = {}

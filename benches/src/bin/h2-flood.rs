@@ -1,8 +1,9 @@
 //! Requests through `weft-proxy` at rest and while HTTP/2 clients, or an origin, flood it.
 //!
 //! `h2-flood PATH/TO/weft-proxy [SECONDS [ROUNDS [NAME]]]`. The proxy is a process of its own with one worker on the first
-//! core; the load, the origins and whoever floods share the others, the latter with the lowest priority. Rest and flood take
-//! turns, so that a machine with others on it disturbs both alike.
+//! core; the load and the origins share the others. Run with real-time priority (`chrt -r 10 taskset -c 1 h2-flood …`) it measures the
+//! proxy alone: whoever floods is an ordinary process all the same. Rest and flood take turns, so that a machine with others on it
+//! disturbs both alike.
 #![expect(
     clippy::disallowed_methods,
     reason = "a load runs for as long as it is asked to"
@@ -166,8 +167,8 @@ async fn one_flood(
     honest: &Upstream,
     (seconds, rounds): (u64, u32),
 ) -> anyhow::Result<u64> {
-    let mut command = Command::new("nice");
-    command.args(["-n", "19"]).arg(std::env::current_exe()?);
+    let mut command = Command::new("chrt");
+    command.args(["--other", "0"]).arg(std::env::current_exe()?);
     command.args(["attack", word_of(side), flood.name]);
     let mut attacker = Talker::start(command)?;
     let line = attacker.line().await?;

@@ -263,6 +263,13 @@ impl Engine {
             .map_or(&[], |connection| connection.out.pending())
     }
 
+    /// Whether what waits to be written may wait for more of other exchanges.
+    pub(crate) fn gathers(&self, id: ConnId) -> bool {
+        self.wires.get(id).is_some_and(|connection| {
+            connection.codec.is_multiplexed() && connection.closing == Closing::No
+        })
+    }
+
     /// Whether the connection is still there; if not, its socket is to be dropped.
     pub(crate) fn is_open(&self, id: ConnId) -> bool {
         self.wires.get(id).is_some()

@@ -2,9 +2,11 @@
 //!
 //! One task per connection; a request costs another only where it waits for a connection to open or for a name. A task that finds its socket readable reads once into a borrowed buffer,
 //! the engine works, and at the end of that turn everything that became writable is written at once, whichever
-//! connection it belongs to. Other tasks are woken only when their socket would not take all, when they may read again,
-//! and when their connection is over.
+//! connection it belongs to. What goes out on a connection that several exchanges share is gathered until all tasks had their turn whose
+//! sockets were found readable together: one call, and one record of TLS, for the requests of many. Other tasks are woken only when their
+//! socket would not take all, when they may read again, and when their connection is over.
 
+mod gathering;
 mod side;
 mod socket;
 #[cfg(test)]
@@ -22,6 +24,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, sleep_until};
 
+use self::gathering::Gathered;
 pub use self::side::{HttpParts, factory};
 use self::socket::Sockets;
 use self::tunnels::Tunnel;
@@ -71,6 +74,7 @@ pub struct Worker {
 struct State {
     engine: Engine,
     sockets: Sockets,
+    gathered: Gathered,
     tunnels: Vec<Tunnel>,
     /// When the task of [`Worker::run`] wakes by itself.
     wakes_at: Option<Instant>,
@@ -93,6 +97,7 @@ impl Worker {
             state: RefCell::new(State {
                 engine,
                 sockets: Sockets::default(),
+                gathered: Gathered::default(),
                 tunnels: Vec::new(),
                 wakes_at: None,
             }),
@@ -111,6 +116,7 @@ impl Worker {
 
     /// Keeps time for all connections of this worker, watches for new snapshots and for a drain. Never returns.
     pub async fn run(self: Rc<Self>) {
+        spawn_local(self.clone().write_gathered());
         let mut revisions = self.snapshots.revisions();
         let mut drain = self.drain.clone();
         let mut relief = self.relief.clone();
@@ -152,7 +158,9 @@ impl Worker {
     fn end_turn(self: &Rc<Self>, state: &mut State, now: Instant) {
         loop {
             while let Some(id) = state.engine.next_dirty() {
-                state.write(id, now);
+                if !state.gather(id) {
+                    state.write(id, now);
+                }
             }
             let Some(action) = state.engine.next_action() else {
                 break;

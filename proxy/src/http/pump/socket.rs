@@ -22,6 +22,8 @@ pub(super) struct Socket {
     task: Option<Waker>,
     /// It did not take everything, and nothing more is tried until it says that it can.
     blocked: bool,
+    /// What waits for it is written when everybody had a turn.
+    gathers: bool,
 }
 
 impl Sockets {
@@ -37,6 +39,7 @@ impl Sockets {
                     stream,
                     task: None,
                     blocked: false,
+                    gathers: false,
                 },
             ));
         }
@@ -91,6 +94,16 @@ impl Socket {
 
     pub(super) fn is_blocked(&self) -> bool {
         self.blocked
+    }
+
+    /// What waits for it is to be gathered; whether that is new.
+    pub(super) fn gather(&mut self) -> bool {
+        !std::mem::replace(&mut self.gathers, true)
+    }
+
+    /// What was gathered is about to be written.
+    pub(super) fn gathered(&mut self) {
+        self.gathers = false;
     }
 
     /// Reads once. A read that does not fill `into` tells the runtime that the socket is drained, without another call.

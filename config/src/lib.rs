@@ -17,6 +17,7 @@ pub mod endpoint;
 pub mod flag;
 pub mod gateway_api;
 pub mod grpc;
+mod grpc_servers;
 pub mod http2;
 pub mod jwt;
 pub mod lint;

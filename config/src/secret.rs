@@ -9,7 +9,7 @@ mod validation;
 
 use std::sync::Arc;
 
-pub use self::data::{DataSource, SecretBytes};
+pub use self::data::{DataSource, SecretBytes, pem_fault};
 use crate::route::StringMatch;
 use crate::spiffe::TrustDomain;
 

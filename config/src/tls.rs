@@ -1,12 +1,17 @@
 //! TLS contexts: how we present ourselves and whom we let in (xDS `DownstreamTlsContext`, `UpstreamTlsContext`).
 
+mod contexts;
+mod named;
 mod parameters;
 mod parse;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use self::named::check_watched;
+pub use self::named::{
+    AdsServer, AwaitedSecret, SdsServer, SecretHolds, SecretName, SecretOrigin, WantedSecret,
+};
 pub use self::parameters::{CipherSuite, KeyExchange, TlsParameters, TlsVersion};
 use crate::secret::{TlsCertificate, Validation};
 
@@ -67,6 +72,8 @@ pub struct TlsContext {
     pub validation: Option<ValidationSource>,
     /// Protocols that are spoken inside, by preference (ALPN, RFC 7301).
     pub alpn: Vec<Arc<str>>,
+    /// The secrets among these that are told while the proxy runs.
+    pub awaited: Vec<AwaitedSecret>,
 }
 
 /// Where a certificate comes from.
@@ -87,51 +94,6 @@ pub enum ValidationSource {
     Named(SecretName),
     /// A secret of this name, added to what the context says.
     Combined(Arc<Validation>, SecretName),
-}
-
-/// A secret that is told under a name, by whom.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SecretName {
-    /// Who tells it.
-    pub origin: SecretOrigin,
-    /// Its name: `SdsSecretConfig.name`, or the `instance_name` of a certificate provider.
-    pub name: Arc<str>,
-}
-
-/// Who tells a secret.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SecretOrigin {
-    /// The bootstrap (`static_resources.secrets`).
-    Bootstrap,
-    /// A certificate provider of the proxy's own: `default` is who the workload is in its mesh.
-    Provider,
-}
-
-impl SecretName {
-    /// A secret of the bootstrap.
-    pub fn of_bootstrap(name: &str) -> Self {
-        Self {
-            origin: SecretOrigin::Bootstrap,
-            name: name.into(),
-        }
-    }
-
-    /// Who the workload is in its mesh: the certificate of this name and the roots that it trusts.
-    pub fn of_workload() -> Self {
-        Self {
-            origin: SecretOrigin::Provider,
-            name: WORKLOAD_PROVIDER.into(),
-        }
-    }
-}
-
-impl fmt::Display for SecretName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.origin {
-            SecretOrigin::Bootstrap => write!(f, "secret {:?}", self.name),
-            SecretOrigin::Provider => write!(f, "certificate provider {:?}", self.name),
-        }
-    }
 }
 
 /// The certificate provider that is the workload's own identity, as proxyless gRPC calls it (gRFC A29).
@@ -157,37 +119,6 @@ impl UpstreamTls {
             .alpn
             .iter()
             .any(|name| **name == *mesh_alpn::MESH)
-    }
-}
-
-impl CertificateSource {
-    /// The secret that it names, if it names one.
-    pub fn named(&self) -> Option<&SecretName> {
-        match self {
-            Self::Inline(_) => None,
-            Self::Named(named) => Some(named),
-        }
-    }
-}
-
-impl ValidationSource {
-    /// The secret that it names, if it names one.
-    pub fn named(&self) -> Option<&SecretName> {
-        match self {
-            Self::Inline(_) => None,
-            Self::Named(named) | Self::Combined(_, named) => Some(named),
-        }
-    }
-}
-
-impl TlsContext {
-    /// Every secret that is named.
-    pub fn secrets(&self) -> impl Iterator<Item = &SecretName> {
-        let certificates = self.certificates.iter();
-        let validation = self.validation.iter();
-        certificates
-            .filter_map(CertificateSource::named)
-            .chain(validation.filter_map(ValidationSource::named))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive as SocketKeepalive};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use weft_config::cluster::TcpKeepalive;
 use weft_config::endpoint::Address;
@@ -117,7 +117,7 @@ async fn open(address: &Address, keepalive: Option<TcpKeepalive>) -> io::Result<
             }
             Ok(Plain::Tcp(stream))
         }
-        Address::Pipe(path) => UnixStream::connect(&**path).await.map(Plain::Unix),
+        Address::Pipe(path) => Plain::connect_unix(path).await,
     }
 }
 

@@ -87,6 +87,7 @@ impl Identity {
                     SecretName::of_workload(),
                 )),
                 alpn: vec!["h2".into()],
+                awaited: Vec::new(),
             },
             server_name: None,
             check_server_name: false,

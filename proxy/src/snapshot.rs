@@ -3,6 +3,7 @@
 //! [`SnapshotStore`] holds the one pointer that workers read. [`Builder`] makes the next snapshot from accepted
 //! resources: it rebuilds what changed, shares the rest, and holds a change back until what it names is warm.
 
+mod awaited;
 mod builder;
 mod chains;
 mod demand;

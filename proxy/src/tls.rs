@@ -27,4 +27,4 @@ pub use stream::TlsStream;
 pub use trust::Trust;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

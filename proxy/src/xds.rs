@@ -13,6 +13,7 @@ pub mod sotw;
 pub mod state_dir;
 pub mod status;
 pub mod stream;
+pub mod streams;
 pub mod subscription;
 pub mod task;
 pub mod wire;

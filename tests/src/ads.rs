@@ -1,4 +1,5 @@
-//! An ADS server that a test holds in its hand: it tells what it was given, and remembers everything that it is asked.
+//! An ADS server, and a server of secrets (SDS), that a test holds in its hand: it tells what it was given, and remembers
+//! everything that it is asked.
 //!
 //! Both protocols. Each subscription is answered from the resources put in; every change is pushed to who is subscribed. A
 //! name asked for that is not there is told as removed (incremental) or left out (state of the world).
@@ -9,15 +10,20 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prost::Name;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnixListenerStream};
 use tokio_stream::{Stream, StreamExt};
+use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 use weft_xds_proto::pb::envoy::service::discovery::v3 as pb;
 use weft_xds_proto::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
+};
+use weft_xds_proto::pb::envoy::service::secret::v3::secret_discovery_service_server::{
+    SecretDiscoveryService, SecretDiscoveryServiceServer,
 };
 use weft_xds_proto::pb::google::protobuf::Any;
 
@@ -79,29 +85,43 @@ impl AdsServer {
     /// If the listener's address cannot be read.
     pub fn on(listener: TcpListener) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
+        Ok(Self::serve(address, TcpListenerStream::new(listener)))
+    }
+
+    /// A server on a Unix socket.
+    pub fn on_unix(listener: UnixListener) -> Self {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self::serve(nowhere, UnixListenerStream::new(listener))
+    }
+
+    fn serve<S>(
+        address: SocketAddr,
+        sockets: impl Stream<Item = std::io::Result<S>> + Send + 'static,
+    ) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             changed: watch::Sender::new(0),
             streams: Mutex::default(),
         });
-        let service = AggregatedDiscoveryServiceServer::new(Service(shared.clone()));
+        let all = AggregatedDiscoveryServiceServer::new(Service(shared.clone()));
+        let secrets = SecretDiscoveryServiceServer::new(Service(shared.clone()));
         let task = tokio::spawn(async move {
-            let server = tonic::transport::Server::builder().add_service(service);
+            let mut server = tonic::transport::Server::builder();
+            let server = server.add_service(all).add_service(secrets);
             // It runs until it is aborted; a test that depends on it fails by itself.
-            drop(
-                server
-                    .serve_with_incoming(TcpListenerStream::new(listener))
-                    .await,
-            );
+            drop(server.serve_with_incoming(sockets).await);
         });
-        Ok(Self {
+        Self {
             address,
             shared,
             task,
-        })
+        }
     }
 
-    /// Where it listens.
+    /// Where it listens, on TCP.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -204,6 +224,33 @@ impl AggregatedDiscoveryService for Service {
         let asked = request.into_inner().map(|it| it.map(Asked::from_delta));
         let answers = self.0.begin(asked).map(|answer| Ok(answer.into_delta()));
         Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+#[tonic::async_trait]
+impl SecretDiscoveryService for Service {
+    type StreamSecretsStream = Told<pb::DiscoveryResponse>;
+    type DeltaSecretsStream = Told<pb::DeltaDiscoveryResponse>;
+
+    async fn stream_secrets(
+        &self,
+        request: Request<Streaming<pb::DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamSecretsStream>, Status> {
+        self.stream_aggregated_resources(request).await
+    }
+
+    async fn delta_secrets(
+        &self,
+        request: Request<Streaming<pb::DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaSecretsStream>, Status> {
+        self.delta_aggregated_resources(request).await
+    }
+
+    async fn fetch_secrets(
+        &self,
+        _: Request<pb::DiscoveryRequest>,
+    ) -> Result<Response<pb::DiscoveryResponse>, Status> {
+        Err(Status::unimplemented("streams alone are served"))
     }
 }
 

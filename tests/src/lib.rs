@@ -18,6 +18,7 @@ pub mod peers;
 pub mod pki;
 pub mod process;
 pub mod proxy;
+pub mod secrets;
 pub mod subscriber;
 pub mod tokens;
 pub mod upstream;

@@ -8,8 +8,10 @@ use weft_xds_proto::pb::envoy::config::bootstrap::v3 as pb;
 use weft_xds_proto::pb::envoy::config::core::v3 as core;
 
 use super::{AdsConfig, ConfigSource, DynamicResources};
-use crate::cluster::{Cluster, ClusterName};
+use crate::cluster::Cluster;
 use crate::diag::{Diagnostics, FieldPath};
+use crate::grpc_servers::{check_static, check_version, grpc_servers};
+use crate::tls::check_watched;
 
 impl DynamicResources {
     pub(super) fn parse(
@@ -61,6 +63,11 @@ fn source(
     let refused = match &proto.config_source_specifier {
         Some(ConfigSourceSpecifier::Ads(_)) => return Some(ConfigSource::Ads),
         Some(ConfigSourceSpecifier::PathConfigSource(source)) if !source.path.is_empty() => {
+            check_watched(
+                &source.watched_directory,
+                &at.field("path_config_source"),
+                diag,
+            );
             return Some(ConfigSource::Path(source.path.as_str().into()));
         }
         Some(ConfigSourceSpecifier::Path(path)) if !path.is_empty() => {
@@ -79,13 +86,6 @@ fn source(
     None
 }
 
-/// Resources are always v3 here, which `AUTO` may mean; v2 is gone.
-fn check_version(version: i32, at: &FieldPath, diag: &mut Diagnostics) {
-    if version == core::ApiVersion::V2 as i32 {
-        diag.fault(at.clone(), "must be V3");
-    }
-}
-
 impl AdsConfig {
     fn parse(
         proto: &core::ApiConfigSource,
@@ -102,65 +102,14 @@ impl AdsConfig {
                 None
             }
         };
-        check_version(
-            proto.transport_api_version,
-            &at.field("transport_api_version"),
-            diag,
-        );
-        if !proto.config_validators.is_empty() {
-            diag.fault(at.field("config_validators"), "is not supported yet");
-        }
-        if proto.rate_limit_settings.is_some() {
-            diag.warn(
-                at.field("rate_limit_settings"),
-                "is not supported yet and ignored",
-            );
-        }
-        let list = at.field("grpc_services");
-        if proto.grpc_services.is_empty() {
-            diag.fault(list.clone(), "must not be empty");
-        }
-        let mut names = Vec::with_capacity(proto.grpc_services.len());
-        for (index, service) in proto.grpc_services.iter().enumerate() {
-            names.extend(ads_cluster(service, clusters, &list.index(index), diag));
+        let servers = grpc_servers(proto, at, diag);
+        let names = clusters.iter().map(|it| &*it.name);
+        for server in &servers {
+            diag.keep(server.at.clone(), check_static(&server.name, names.clone()));
         }
         Some(Self {
             delta: delta?,
-            clusters: names,
+            clusters: servers.into_iter().map(|it| it.name).collect(),
         })
     }
-}
-
-fn ads_cluster(
-    proto: &core::GrpcService,
-    clusters: &[Arc<Cluster>],
-    at: &FieldPath,
-    diag: &mut Diagnostics,
-) -> Option<ClusterName> {
-    use core::grpc_service::TargetSpecifier;
-    if !proto.initial_metadata.is_empty() {
-        diag.fault(at.field("initial_metadata"), "is not supported yet");
-    }
-    let Some(TargetSpecifier::EnvoyGrpc(target)) = &proto.target_specifier else {
-        diag.fault(at.clone(), "only envoy_grpc is supported");
-        return None;
-    };
-    let at = at.field("envoy_grpc");
-    if !target.authority.is_empty() {
-        diag.warn(at.field("authority"), "is not supported yet and ignored");
-    }
-    let known = |it: &Arc<Cluster>| *it.name == *target.cluster_name;
-    if !clusters.iter().any(known) {
-        let names = clusters.iter().map(|it| &*it.name);
-        let near = crate::diag::near_name(&target.cluster_name, names);
-        let near = near
-            .map(|it| format!(", did you mean {it:?}?"))
-            .unwrap_or_default();
-        let rule = format!(
-            "{:?} is not among the static clusters{near}",
-            target.cluster_name
-        );
-        diag.fault(at.field("cluster_name"), rule);
-    }
-    Some(target.cluster_name.as_str().into())
 }

@@ -18,6 +18,7 @@ use crate::document::Document;
 use crate::listener::Listener;
 use crate::proto::socket_addr;
 use crate::secret::Secret;
+use crate::tls::{AdsServer, AwaitedSecret};
 
 /// Time between the first word of a drain and its end.
 const DRAIN_TIME: Duration = Duration::from_secs(45);
@@ -55,15 +56,19 @@ fn read(proto: &pb::Bootstrap, at: &FieldPath, diag: &mut Diagnostics) -> Bootst
     let dynamic = proto.dynamic_resources.as_ref();
     let dynamic = dynamic
         .map(|it| DynamicResources::parse(it, &clusters, &at.field("dynamic_resources"), diag));
-    let ads = dynamic.as_ref().is_some_and(|it| it.ads.is_some());
+    let ads = match dynamic.as_ref().is_some_and(|it| it.ads.is_some()) {
+        true => AdsServer::Some,
+        false => AdsServer::None,
+    };
     let eds = |it: &&Arc<Cluster>| matches!(it.discovery, Discovery::Eds { .. });
-    if let (false, Some(cluster)) = (ads, clusters.iter().find(eds)) {
+    if let (AdsServer::None, Some(cluster)) = (ads, clusters.iter().find(eds)) {
         let rule = format!(
             "cluster {:?} wants EDS, but there is no ads_config",
             cluster.name
         );
         diag.fault(below.field("clusters"), rule);
     }
+    check_secret_sources(&resources, &listeners, &clusters, ads, &below, diag);
     let overload = proto.overload_manager.as_ref();
     let overload = overload.map(|it| Overload::parse(it, &at.field("overload_manager"), diag));
     let runtime = proto.layered_runtime.as_ref();
@@ -146,6 +151,41 @@ fn static_secrets(
         secrets.push(Arc::new(secret));
     }
     secrets
+}
+
+/// Whoever tells a secret must be known from the start.
+fn check_secret_sources(
+    proto: &pb::bootstrap::StaticResources,
+    listeners: &[Arc<Listener>],
+    clusters: &[Arc<Cluster>],
+    ads: AdsServer,
+    at: &FieldPath,
+    diag: &mut Diagnostics,
+) {
+    let mut check = |awaited: &AwaitedSecret, list: &str, index: Option<usize>| {
+        let at = at.field(list).index(index.unwrap_or_default());
+        let name = &awaited.secret.name;
+        let checked = name.origin.check(clusters.iter().map(|it| &*it.name), ads);
+        diag.keep(at, checked.map_err(|rule| format!("{name}: {rule}")));
+    };
+    for listener in listeners {
+        let index = proto
+            .listeners
+            .iter()
+            .position(|it| it.name == *listener.name);
+        for awaited in listener.awaited_secrets() {
+            check(awaited, "listeners", index);
+        }
+    }
+    for cluster in clusters {
+        let index = proto
+            .clusters
+            .iter()
+            .position(|it| it.name == *cluster.name);
+        for awaited in cluster.awaited_secrets() {
+            check(awaited, "clusters", index);
+        }
+    }
 }
 
 fn admin(proto: &pb::Bootstrap, at: &FieldPath, diag: &mut Diagnostics) -> Option<SocketAddr> {

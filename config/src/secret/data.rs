@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use weft_xds_proto::pb::envoy::config::core::v3 as core;
 
@@ -99,10 +99,19 @@ impl Pem {
     }
 }
 
+/// What is wrong with PEM. The library's own words repeat lines of it, and who knows what stands in them.
+pub fn pem_fault(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a section has no end".to_owned(),
+        pem::Error::IllegalSectionStart { .. } => "a section does not begin as one does".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 fn at_least_one<T: PemObject>(bytes: &[u8], what: &str) -> Result<(), String> {
     let mut count = 0;
     for section in T::pem_slice_iter(bytes) {
-        section.map_err(|error| format!("is not PEM: {error}"))?;
+        section.map_err(|error| format!("is not PEM: {}", pem_fault(&error)))?;
         count += 1;
     }
     match count {

@@ -8,6 +8,7 @@ use weft_xds_proto::pb::envoy::extensions::transport_sockets::tls::v3 as pb;
 use super::data::Pem;
 use super::{DataSource, Secret, SecretKind, TlsCertificate, Validation};
 use crate::diag::{Diagnostics, FieldPath};
+use crate::tls::check_watched;
 
 impl Secret {
     /// Reads a secret, noting every fault and warning in `diag`.
@@ -70,6 +71,7 @@ impl TlsCertificate {
         let timestamps = !proto.signed_certificate_timestamp.is_empty();
         refuse("signed_certificate_timestamp", timestamps);
         refuse("tls_params", proto.tls_params.is_some());
+        check_watched(&proto.watched_directory, at, diag);
         let name = "certificate_chain";
         let chain = required(&proto.certificate_chain, Pem::Certificates, name, at, diag);
         let key = required(&proto.private_key, Pem::PrivateKey, "private_key", at, diag);

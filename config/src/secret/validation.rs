@@ -10,6 +10,7 @@ use crate::diag::{Diagnostics, FieldPath};
 use crate::proto::{bool_or, type_name, unpack};
 use crate::route::string_match;
 use crate::spiffe::TrustDomain;
+use crate::tls::check_watched;
 
 const SPIFFE_VALIDATOR: &str =
     "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig";
@@ -40,6 +41,7 @@ impl Validation {
         diag: &mut Diagnostics,
     ) -> Option<Self> {
         refuse_unsupported(proto, at, diag);
+        check_watched(&proto.watched_directory, at, diag);
         let anchors = anchors(proto, at, diag);
         let spki = pins(
             &proto.verify_certificate_spki,

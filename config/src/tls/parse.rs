@@ -8,9 +8,10 @@ use weft_xds_proto::pb::envoy::config::core::v3 as core;
 use weft_xds_proto::pb::envoy::extensions::transport_sockets::tls::v3 as pb;
 use weft_xds_proto::pb::google::protobuf::Any;
 
+use super::named::{Reference, provider_name};
 use super::{
-    CertificateSource, DownstreamTls, SecretName, ServerResumption, TlsContext, TlsParameters,
-    UpstreamTls, ValidationSource, WORKLOAD_PROVIDER,
+    AwaitedSecret, CertificateSource, DownstreamTls, SecretHolds, ServerResumption, TlsContext,
+    TlsParameters, UpstreamTls, ValidationSource,
 };
 use crate::diag::{Diagnostics, FieldPath};
 use crate::proto::{bool_or, type_name, u32_or, unpack};
@@ -193,11 +194,13 @@ fn common(
     refuse_unsupported(proto, at, diag);
     let parameters = proto.tls_params.as_ref();
     let parameters = parameters.map(|it| TlsParameters::parse(it, &at.field("tls_params"), diag));
+    let mut awaited = Vec::new();
     Some(TlsContext {
         parameters: parameters.unwrap_or_default(),
-        certificates: certificates(proto, at, diag),
-        validation: validation(proto, at, diag)?,
+        certificates: certificates(proto, at, &mut awaited, diag),
+        validation: validation(proto, at, &mut awaited, diag)?,
         alpn: alpn(&proto.alpn_protocols, at, diag),
+        awaited,
     })
 }
 
@@ -238,6 +241,7 @@ fn refuse_unsupported(proto: &pb::CommonTlsContext, at: &FieldPath, diag: &mut D
 fn certificates(
     proto: &pb::CommonTlsContext,
     at: &FieldPath,
+    awaited: &mut Vec<AwaitedSecret>,
     diag: &mut Diagnostics,
 ) -> Vec<CertificateSource> {
     let mut certificates = Vec::new();
@@ -249,7 +253,10 @@ fn certificates(
     let named = "tls_certificate_sds_secret_configs";
     for (index, config) in proto.tls_certificate_sds_secret_configs.iter().enumerate() {
         let at = at.field(named).index(index);
-        certificates.extend(secret_name(config, &at, diag).map(CertificateSource::Named));
+        if let Some(reference) = Reference::parse(config, &at, diag) {
+            awaited.extend(reference.awaited(SecretHolds::Certificate));
+            certificates.push(CertificateSource::Named(reference.name));
+        }
     }
     if let Some(provider) = &proto.tls_certificate_provider_instance {
         let at = at.field("tls_certificate_provider_instance");
@@ -268,6 +275,7 @@ fn certificates(
 fn validation(
     proto: &pb::CommonTlsContext,
     at: &FieldPath,
+    awaited: &mut Vec<AwaitedSecret>,
     diag: &mut Diagnostics,
 ) -> Option<Option<ValidationSource>> {
     use pb::common_tls_context::ValidationContextType as Type;
@@ -283,11 +291,13 @@ fn validation(
         }
         Some(Type::ValidationContextSdsSecretConfig(config)) => {
             let at = at.field("validation_context_sds_secret_config");
-            return secret_name(config, &at, diag).map(|it| Some(ValidationSource::Named(it)));
+            let reference = Reference::parse(config, &at, diag)?;
+            awaited.extend(reference.awaited(SecretHolds::Validation));
+            return Some(Some(ValidationSource::Named(reference.name)));
         }
         Some(Type::CombinedValidationContext(proto)) => {
             let at = at.field("combined_validation_context");
-            return combined(proto, &at, diag).map(Some);
+            return combined(proto, &at, awaited, diag).map(Some);
         }
         Some(Type::ValidationContextCertificateProvider(_)) => {
             "validation_context_certificate_provider"
@@ -303,6 +313,7 @@ fn validation(
 fn combined(
     proto: &pb::common_tls_context::CombinedCertificateValidationContext,
     at: &FieldPath,
+    awaited: &mut Vec<AwaitedSecret>,
     diag: &mut Diagnostics,
 ) -> Option<ValidationSource> {
     let default = proto.default_validation_context.clone().unwrap_or_default();
@@ -317,8 +328,12 @@ fn combined(
         diag.fault(at, "is missing");
         return None;
     };
-    let named = secret_name(config, &at, diag);
-    Some(ValidationSource::Combined(Arc::new(default?), named?))
+    let reference = Reference::parse(config, &at, diag)?;
+    awaited.extend(reference.awaited(SecretHolds::Validation));
+    Some(ValidationSource::Combined(
+        Arc::new(default?),
+        reference.name,
+    ))
 }
 
 /// A context whose roots a certificate provider tells (gRFC A29).
@@ -344,41 +359,6 @@ fn provided(
         diag.fault(at.field("trusted_ca"), rule);
     }
     Some(ValidationSource::Combined(Arc::new(rest), named?))
-}
-
-/// A certificate provider of the proxy's own; it has one certificate and one set of roots.
-fn provider_name(
-    proto: &pb::CertificateProviderPluginInstance,
-    what: &str,
-) -> Result<SecretName, String> {
-    if proto.instance_name != WORKLOAD_PROVIDER {
-        return Err(format!(
-            "instance_name must be {WORKLOAD_PROVIDER:?}, got {:?}",
-            proto.instance_name
-        ));
-    }
-    if !proto.certificate_name.is_empty() {
-        return Err(format!("certificate_name: there is but one {what}"));
-    }
-    Ok(SecretName::of_workload())
-}
-
-/// The name of a secret that the bootstrap has.
-fn secret_name(
-    proto: &pb::SdsSecretConfig,
-    at: &FieldPath,
-    diag: &mut Diagnostics,
-) -> Option<SecretName> {
-    if proto.sds_config.is_some() {
-        let rule = "is not supported yet: only secrets of static_resources.secrets are";
-        diag.fault(at.field("sds_config"), rule);
-        return None;
-    }
-    if proto.name.is_empty() {
-        diag.fault(at.field("name"), "must not be empty");
-        return None;
-    }
-    Some(SecretName::of_bootstrap(&proto.name))
 }
 
 fn alpn(given: &[String], at: &FieldPath, diag: &mut Diagnostics) -> Vec<Arc<str>> {

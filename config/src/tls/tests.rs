@@ -1,3 +1,5 @@
+mod named;
+
 use serde_json::{Value, json};
 
 use crate::diag::{Diagnostics, FieldPath};
@@ -109,12 +111,6 @@ fn what_would_let_somebody_in_is_refused_with_its_place() {
         (
             common(json!({ "alpn_protocols": [""] })),
             "common_tls_context.alpn_protocols[0]: must have from 1 to 255 bytes, got 0",
-        ),
-        (
-            common(
-                json!({ "validation_context_sds_secret_config": { "name": "a", "sds_config": { "ads": {} } } }),
-            ),
-            "common_tls_context.validation_context_sds_secret_config.sds_config: is not supported yet: only secrets of static_resources.secrets are",
         ),
         (
             common(json!({ "key_log": { "path": "/keys" } })),

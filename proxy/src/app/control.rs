@@ -9,7 +9,7 @@ use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{LocalSet, spawn_blocking, spawn_local};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
@@ -35,11 +35,10 @@ use crate::worker::{WorkerParts, Workers};
 use crate::xds::Status;
 use crate::xds::core::{Core, Reserve};
 use crate::xds::state_dir::StateDir;
-use crate::xds::stream::{self, MESSAGE_BYTES_MAX, Security, Server};
+use crate::xds::stream::{MESSAGE_BYTES_MAX, Security, Server, Service};
+use crate::xds::streams::Streams;
 use crate::xds::task::Task;
 
-/// Responses on their way to the client; beyond, the stream is not read.
-const EVENTS_MAX: usize = 16;
 /// Bound on the last write of tables at the end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -76,10 +75,10 @@ struct Control {
     /// Shared with the xDS client, which has listeners bound before it accepts them.
     listeners: Rc<RefCell<ListenerSet>>,
     threads: Vec<JoinHandle<()>>,
-    server: Option<(Server, mpsc::Sender<stream::Event>)>,
-    resolver: Resolver,
     /// See [`Plan::held`].
-    held: Option<Listener>,
+    held: Vec<Arc<Listener>>,
+    /// The inbound listener of mesh mode, which is called so from the start.
+    inbound: Option<Arc<str>>,
     addresses: watch::Sender<BTreeMap<Arc<str>, SocketAddr>>,
     /// Taken when it begins to look.
     watcher: Option<Watcher>,
@@ -128,10 +127,9 @@ impl Control {
             &mut listeners.borrow_mut(),
         )?;
         let node = plan.options.node.clone();
-        let held = plan.held.clone();
+        let (held, inbound) = (plan.held.clone(), plan.inbound.clone());
         let security = keeping.as_ref().and_then(Keeping::security);
-        let (task, server) =
-            rooms.build_task(plan, &config, &resolver, reserve(&listeners), security)?;
+        let task = rooms.build_task(plan, &config, &resolver, reserve(&listeners), security)?;
         let addresses = watch::Sender::default();
         let pages = pages::Rooms {
             store: rooms.store.clone(),
@@ -153,9 +151,8 @@ impl Control {
             rooms,
             listeners,
             threads,
-            server,
-            resolver,
             held,
+            inbound,
             addresses,
             watcher,
             keeping,
@@ -170,15 +167,21 @@ impl Control {
     fn bind(&mut self) -> Vec<BindError> {
         let snapshot = self.rooms.store.current();
         let mut listeners = self.listeners.borrow_mut();
-        let errors = listeners.apply(snapshot.listeners.values().map(|view| &view.config));
-        if let Some(held) = &self.held
-            && !snapshot.listeners.contains_key(&held.name)
-            && let Err(error) = listeners.reserve(held)
-        {
-            warn!(%error, "inbound address lost");
+        let mut errors = listeners.apply(snapshot.listeners.values().map(|view| &view.config));
+        for held in &self.held {
+            if !snapshot.listeners.contains_key(&held.name)
+                && let Err(error) = listeners.reserve(held)
+            {
+                warn!(listener = %held.name, %error, "address lost");
+                errors.push(error);
+            }
         }
+        let is_shown = |name: &Arc<str>| {
+            snapshot.listeners.contains_key(name) || self.inbound.as_ref() == Some(name)
+        };
         let bound = listeners
             .addresses()
+            .filter(|(name, _)| is_shown(name))
             .map(|(name, address)| (name.clone(), address));
         let bound: BTreeMap<_, _> = bound.collect();
         self.addresses.send_if_modified(|known| {
@@ -194,12 +197,8 @@ impl Control {
 
     /// What a listener is for, for those who read where we listen from the log.
     fn role(&self, listener: &Arc<str>) -> &'static str {
-        let is_inbound = self
-            .held
-            .as_ref()
-            .is_some_and(|held| held.name == *listener);
         match &**listener {
-            _ if is_inbound => "inbound",
+            _ if self.inbound.as_ref() == Some(listener) => "inbound",
             OUTBOUND => "outbound",
             _ => "listener",
         }
@@ -225,10 +224,6 @@ impl Control {
         drop(spawn_local(jwks::keep(keys, store, metrics)));
         if let Some(keeping) = self.keeping.take() {
             drop(spawn_local(keeping.run()));
-        }
-        if let Some((server, events)) = self.server.take() {
-            let (resolver, status) = (self.resolver.clone(), self.rooms.status.clone());
-            drop(spawn_local(stream::run(server, resolver, status, events)));
         }
         let (stop, stopped) = oneshot::channel();
         let mut client = spawn_local(task.run(stopped));
@@ -350,7 +345,7 @@ impl Rooms {
         resolver: &Resolver,
         reserve: Reserve,
         security: Option<Security>,
-    ) -> Result<(Task, Option<(Server, mpsc::Sender<stream::Event>)>), StartError> {
+    ) -> Result<Task, StartError> {
         let (metrics, secrets) = (self.metrics.clone(), self.secrets.clone());
         let builder = Builder::new(self.store.clone(), metrics, secrets);
         let (store, status) = (self.store.clone(), self.status.clone());
@@ -368,16 +363,16 @@ impl Rooms {
         let protocol = plan.options.protocol;
         let server = plan.server.map(|at| at.target(&mut core)).transpose()?;
         let server = server.map(|target| Server {
+            service: Service::Aggregated,
             target,
             protocol,
             security,
             message_bytes_max: MESSAGE_BYTES_MAX,
         });
-        let (sender, events) = mpsc::channel(EVENTS_MAX);
         let warmed = Arc::new(Notify::new());
         let mut task = Task {
             core,
-            events: server.is_some().then_some(events),
+            streams: Streams::new(server, resolver.clone()),
             files: plan.files,
             demand: plan.options.demand,
             followers: Followers::new(resolver.clone(), warmed.clone()),
@@ -385,6 +380,6 @@ impl Rooms {
             state_dir,
         };
         task.prepare();
-        Ok((task, server.map(|server| (server, sender))))
+        Ok(task)
     }
 }

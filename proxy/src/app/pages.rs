@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tracing::info;
+use weft_config::tls::{SecretName, SecretOrigin};
 use weft_xds_proto::json;
 use weft_xds_proto::pb::envoy::config::core::v3::Node;
 use weft_xds_proto::pb::google::protobuf::Any;
@@ -22,6 +23,7 @@ use crate::snapshot::SnapshotStore;
 use crate::telemetry::Metrics;
 use crate::tls::Secrets;
 use crate::xds::accepted::SharedAccepted;
+use crate::xds::status::Report;
 use crate::xds::{Kind, Status};
 
 mod dump;
@@ -127,11 +129,12 @@ impl Rooms {
             logging,
         } = self;
         let (ready_status, ready_drain) = (status.clone(), drain.clone());
+        let ready_accepted = accepted.clone();
         let (state_status, state_drain) = (status.clone(), drain.clone());
         let (drain_listeners, quit) = (drain.clone(), drain);
         AdminState {
             metrics,
-            ready: Box::new(move || readiness(&ready_status, &ready_drain)),
+            ready: Box::new(move || readiness(&ready_status, &ready_accepted, &ready_drain)),
             state: Box::new(
                 move || match (state_drain.phase(), state_status.is_ready()) {
                     (Phase::Running, true) => "LIVE",
@@ -165,12 +168,15 @@ impl Rooms {
     }
 }
 
-fn readiness(status: &Status, drain: &Drain) -> Result<(), String> {
+fn readiness(status: &Status, accepted: &SharedAccepted, drain: &Drain) -> Result<(), String> {
     if drain.phase() != Phase::Running {
         return Err("draining".to_owned());
     }
     if !status.is_ready() {
         let report = status.report();
+        if let Some(secret) = first_missing(accepted) {
+            return Err(waiting_for(&secret, &report));
+        }
         let why = report
             .last_error
             .unwrap_or_else(|| "no tables yet".to_owned());
@@ -180,6 +186,30 @@ fn readiness(status: &Status, drain: &Drain) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// The first secret that is in use and has not been told.
+fn first_missing(accepted: &SharedAccepted) -> Option<SecretName> {
+    let accepted = accepted.lock();
+    let mut secrets = accepted.secrets().iter();
+    let missing = secrets.find(|(_, raw)| raw.is_none());
+    missing.map(|(secret, _)| secret.clone())
+}
+
+fn waiting_for(secret: &SecretName, report: &Report) -> String {
+    let why = match &secret.origin {
+        SecretOrigin::Server(server) => {
+            let mut servers = report.servers.iter();
+            let report = servers.find(|it| it.server == *server);
+            report.and_then(|it| it.last_error.as_ref())
+        }
+        SecretOrigin::Ads => report.last_error.as_ref(),
+        _ => None,
+    };
+    match why {
+        None => format!("waiting for {secret}"),
+        Some(why) => format!("waiting for {secret}: {why}"),
+    }
 }
 
 /// Clusters in force, in the order of their names.

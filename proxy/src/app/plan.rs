@@ -28,8 +28,11 @@ pub(super) struct Plan {
     pub(super) server: Option<ServerAt>,
     /// Whose tables are kept on disk.
     pub(super) owner: String,
-    /// The inbound listener of mesh mode, whose address is held until the control plane says what is done there.
-    pub(super) held: Option<Listener>,
+    /// Listeners whose addresses are held while they are not in force: the inbound one of mesh mode, until the control plane says
+    /// what is done there, and static ones, which may wait for secrets.
+    pub(super) held: Vec<Arc<Listener>>,
+    /// The inbound listener of mesh mode.
+    pub(super) inbound: Option<Arc<str>>,
     fixed: Fixed,
 }
 
@@ -87,6 +90,7 @@ impl Plan {
                 protocol: config.protocol.unwrap_or(said),
                 listeners: asked(lds),
                 clusters: asked(cds),
+                has_ads: ads.is_some(),
                 demand: None,
                 inbound: None,
                 introduction: None,
@@ -96,7 +100,8 @@ impl Plan {
             },
             files: files.collect(),
             server: ads.map(|ads| ServerAt::Clusters(ads.clusters.clone())),
-            held: None,
+            held: with_address(&bootstrap.listeners),
+            inbound: None,
             fixed: Fixed::Bootstrap(Box::new(bootstrap.clone())),
         }
     }
@@ -135,6 +140,7 @@ impl Plan {
                 protocol: config.protocol.unwrap_or_default(),
                 listeners: Asked::AdsByName,
                 clusters: Asked::AdsByName,
+                has_ads: true,
                 demand: Some(demand),
                 introduction: inbound.is_none().then(|| mesh.inbound_name().into()),
                 inbound,
@@ -151,7 +157,8 @@ impl Plan {
                 port: mesh.control_plane_port,
             }),
             owner: format!("service {}/{}", mesh.namespace, mesh.service),
-            held,
+            inbound: held.as_ref().map(|it| it.name.clone()),
+            held: held.into_iter().map(Arc::new).collect(),
             fixed: Fixed::Outbound(mesh.outbound()),
         })
     }
@@ -186,10 +193,14 @@ impl Plan {
             Fixed::Outbound(listener) => core.put_static_listener(listener.clone(), now),
         }
         let mut faults = secrets.faults();
-        if matches!(self.fixed, Fixed::Outbound(_)) {
-            // The workload's certificate is asked for once all runs.
-            faults.retain(|fault| !matches!(fault, LoadError::Unknown(_)));
-        }
+        // The workload's certificate is asked for once all runs, and so is what others tell.
+        faults.retain(|fault| match fault {
+            LoadError::Unknown(name) => match &self.fixed {
+                Fixed::Bootstrap(_) => !name.origin.tells_later(),
+                Fixed::Outbound(_) => false,
+            },
+            _ => true,
+        });
         match faults.is_empty() {
             true => Ok(()),
             false => Err(StartError::Secrets(faults)),
@@ -212,6 +223,12 @@ impl ServerAt {
             names.into_iter().map(handle).collect::<Result<_, _>>()?,
         ))
     }
+}
+
+/// Those that are bound, and not only looked up.
+fn with_address(listeners: &[Arc<Listener>]) -> Vec<Arc<Listener>> {
+    let bound = listeners.iter().filter(|it| it.address.is_some());
+    bound.cloned().collect()
 }
 
 fn asked(source: Option<&ConfigSource>) -> Asked {

@@ -214,7 +214,7 @@ impl Asked<'_> {
         } = self.keeper;
         let address = addresses.next(target, resolver, rng).await;
         let address = address.map_err(NotSigned::Unreachable)?;
-        let channel = channel::open(address, context).await;
+        let channel = channel::open(&address, context).await;
         let channel = channel.map_err(NotSigned::Unreachable)?;
         let id = &self.keeper.identity.id;
         sign(channel, self.csr.to_owned(), token, id).await

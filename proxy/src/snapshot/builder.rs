@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weft_config::cluster::{self, ClusterName, Discovery};
+use weft_config::cluster::ClusterName;
 use weft_config::endpoint::EndpointSet;
 use weft_config::listener::Listener;
 use weft_config::route::RouteTable;
 use weft_config::secret::{SecretKind, Validation};
-use weft_config::tls::SecretName;
+use weft_config::tls::{SecretName, WantedSecret};
 
 use super::demand::{Demand, LastUse};
 use super::entries::{ClusterEntry, ListenerEntry, Names, TableEntry, Versions};
@@ -26,6 +26,7 @@ use crate::policy::KeyRing;
 use crate::telemetry::Metrics;
 use crate::tls::Secrets;
 
+mod clusters;
 mod commit;
 
 pub use commit::Committed;
@@ -57,6 +58,7 @@ pub struct Builder {
     cluster_refs: RefCounts,
     table_refs: RefCounts,
     endpoint_refs: RefCounts,
+    secret_refs: RefCounts<WantedSecret>,
     users: Users,
     unknown: UnknownClusters,
     to_resolve: Vec<Resolve>,
@@ -128,6 +130,7 @@ impl Builder {
             cluster_refs: RefCounts::default(),
             table_refs: RefCounts::default(),
             endpoint_refs: RefCounts::default(),
+            secret_refs: RefCounts::default(),
             users: Users::default(),
             unknown: UnknownClusters::DoNotExist,
             to_resolve: Vec::new(),
@@ -153,110 +156,6 @@ impl Builder {
     /// The handle of a cluster that is told of.
     pub fn cluster(&self, name: &str) -> Option<&Arc<Cluster>> {
         self.clusters.get(name).map(|entry| &entry.handle)
-    }
-
-    /// A cluster is there, new or changed. Equal configuration changes nothing.
-    pub fn put_cluster(&mut self, config: Arc<cluster::Cluster>, now: Instant) {
-        let name = config.name.clone();
-        self.absent.remove(&name);
-        let eds = eds_name(&config);
-        let Some(entry) = self.clusters.get_mut(&name) else {
-            self.add_cluster(config, now);
-            return;
-        };
-        entry.retires = None;
-        let before = entry.handle.config();
-        if *before == *config {
-            return;
-        }
-        let eds_before = eds_name(&before);
-        let handle = entry.handle.clone();
-        self.warm(&handle, &config, &eds, eds_before.as_ref());
-        handle.set_config(config.clone(), &self.secrets);
-        if before.discovery != config.discovery {
-            self.to_resolve.push(match is_resolved(&config) {
-                true => Resolve::Follow(handle),
-                false => Resolve::Leave(name.clone()),
-            });
-        }
-        if eds_before != eds {
-            self.endpoint_refs.acquire(&eds);
-            self.endpoint_refs.release(&eds_before);
-            self.watch_endpoints(&name, eds_before.as_ref(), eds.as_ref());
-        }
-    }
-
-    fn add_cluster(&mut self, config: Arc<cluster::Cluster>, now: Instant) {
-        let name = config.name.clone();
-        let eds = eds_name(&config);
-        let handle = Cluster::new(config.clone(), &self.secrets, &self.metrics, now);
-        self.warm(&handle, &config, &eds, None);
-        if is_resolved(&config) {
-            self.to_resolve.push(Resolve::Follow(handle.clone()));
-        }
-        self.endpoint_refs.acquire(&eds);
-        self.watch_endpoints(&name, None, eds.as_ref());
-        Arc::make_mut(&mut self.next.clusters).insert(name.clone(), handle.clone());
-        let entry = ClusterEntry {
-            handle,
-            warm_by: now + WAIT_MAX,
-            settled: false,
-            retires: None,
-        };
-        self.clusters.insert(name.clone(), entry);
-        self.unsettled.insert(name.clone());
-        self.dirty_users_of_cluster(&name);
-        self.changed = true;
-    }
-
-    /// Gives a cluster the endpoints that are known already; old ones stay until new ones are there.
-    fn warm(
-        &self,
-        handle: &Arc<Cluster>,
-        config: &cluster::Cluster,
-        eds: &Option<Arc<str>>,
-        eds_before: Option<&Arc<str>>,
-    ) {
-        match &config.discovery {
-            Discovery::Static(set) => handle.set_endpoints(set),
-            Discovery::Eds { .. } if eds.as_ref() != eds_before => {
-                if let Some(set) = eds.as_ref().and_then(|name| self.endpoints.get(name)) {
-                    handle.set_endpoints(set);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn watch_endpoints(
-        &mut self,
-        cluster: &ClusterName,
-        before: Option<&Arc<str>>,
-        after: Option<&Arc<str>>,
-    ) {
-        if let Some(before) = before {
-            leave(&mut self.clusters_of_endpoints, before, cluster);
-        }
-        if let Some(after) = after {
-            let users = self.clusters_of_endpoints.entry(after.clone()).or_default();
-            users.insert(cluster.clone());
-        }
-    }
-
-    /// A cluster is gone. It stays in force until nothing names it, and at most for [`WAIT_MAX`].
-    pub fn remove_cluster(&mut self, name: &ClusterName, now: Instant) {
-        if self.unknown == UnknownClusters::MayCome {
-            self.absent.insert(name.clone());
-        }
-        if let Some(entry) = self.clusters.get_mut(name) {
-            entry.retires.get_or_insert(now + WAIT_MAX);
-            self.unsettled.insert(name.clone());
-        }
-    }
-
-    /// A cluster has been asked for: whoever names it waits for it.
-    pub fn expect_cluster(&mut self, name: &ClusterName) {
-        self.absent.remove(name);
     }
 
     /// Endpoints are there, new or changed. They reach their clusters at once; no snapshot is needed.
@@ -381,6 +280,16 @@ impl Builder {
         self.endpoint_refs.take_changes()
     }
 
+    /// Secrets that listeners and clusters came to name and ceased to name since the last call.
+    pub fn named_secrets(&mut self) -> NameChanges<WantedSecret> {
+        self.secret_refs.take_changes()
+    }
+
+    /// Where secrets are put. Handshakes take them at once; no snapshot is needed.
+    pub fn secrets(&self) -> &Arc<Secrets> {
+        &self.secrets
+    }
+
     /// What is to be resolved, and what no more, since the last call.
     pub fn take_to_resolve(&mut self) -> Vec<Resolve> {
         std::mem::take(&mut self.to_resolve)
@@ -388,7 +297,15 @@ impl Builder {
 
     /// Whether anything that was told waits to take over.
     pub fn any_waits(&self) -> bool {
-        !self.tables_todo.waiting.is_empty() || !self.listeners_todo.waiting.is_empty()
+        !self.tables_todo.waiting.is_empty()
+            || !self.listeners_todo.waiting.is_empty()
+            || self.unsettled.iter().any(|name| self.cluster_waits(name))
+    }
+
+    /// Whether a cluster that was told waits for its secrets.
+    pub fn cluster_waits(&self, name: &str) -> bool {
+        let entry = self.clusters.get(name);
+        entry.is_some_and(ClusterEntry::awaits_secrets)
     }
 
     /// Whether a table that was told waits to take over.
@@ -414,6 +331,7 @@ impl Builder {
     fn use_names(&mut self, user: &Arc<str>, names: &Names, kind: Kind) {
         self.cluster_refs.acquire(&names.clusters);
         self.table_refs.acquire(&names.tables);
+        self.secret_refs.acquire(names.secrets.secrets());
         let of_cluster = self.users.of_cluster(kind);
         for cluster in &names.clusters {
             let users = of_cluster.entry(cluster.clone()).or_default();
@@ -428,6 +346,7 @@ impl Builder {
     fn drop_names(&mut self, user: &Arc<str>, names: &Names, kind: Kind) {
         self.cluster_refs.release(&names.clusters);
         self.table_refs.release(&names.tables);
+        self.secret_refs.release(names.secrets.secrets());
         let still = self.names_of(user, kind);
         for cluster in names.clusters.difference(&still.clusters) {
             leave(self.users.of_cluster(kind), cluster, user);
@@ -452,6 +371,7 @@ impl Builder {
         Names {
             clusters: told.clusters.union(&in_force.clusters).cloned().collect(),
             tables: told.tables.union(&in_force.tables).cloned().collect(),
+            ..Names::default()
         }
     }
 
@@ -482,21 +402,6 @@ fn leave(users: &mut Map<Arc<str>, BTreeSet<Arc<str>>>, of: &Arc<str>, user: &Ar
         if set.is_empty() {
             users.remove(of);
         }
-    }
-}
-
-fn is_resolved(config: &cluster::Cluster) -> bool {
-    matches!(
-        config.discovery,
-        Discovery::StrictDns(_) | Discovery::LogicalDns(_)
-    )
-}
-
-/// The EDS resource that a cluster's endpoints come from.
-fn eds_name(config: &cluster::Cluster) -> Option<Arc<str>> {
-    match &config.discovery {
-        Discovery::Eds { service_name } => Some(service_name.clone()),
-        _ => None,
     }
 }
 

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use weft_config::cluster::ClusterName;
+use weft_config::cluster::{self, ClusterName};
 use weft_config::listener::{ChainAction, FilterChain, Listener, RouteSource};
 use weft_config::route::{RouteAction, RouteTable};
 
+use super::awaited::Awaited;
 use super::demand::{Demand, LastUse};
 use super::views::{ListenerView, TableView};
 use crate::balance::Cluster;
@@ -16,12 +17,33 @@ use crate::balance::Cluster;
 #[derive(Debug)]
 pub(super) struct ClusterEntry {
     pub(super) handle: Arc<Cluster>,
+    /// What the form in force is told by others.
+    pub(super) secrets: Awaited,
+    /// Since when they are waited for; `None`: all have been told, or have been waited for long enough.
+    pub(super) secrets_since: Option<Instant>,
+    /// A newer form, whose secrets are waited for while the one in force serves on.
+    pub(super) next: Option<NextCluster>,
     /// Until when routes that newly name it wait for its endpoints.
     pub(super) warm_by: Instant,
     /// Warm, or not waited for any longer.
     pub(super) settled: bool,
     /// Told to be gone; kept until routes let go of it, and at most until then.
     pub(super) retires: Option<Instant>,
+}
+
+/// A form of a cluster that waits to take over.
+#[derive(Debug)]
+pub(super) struct NextCluster {
+    pub(super) config: Arc<cluster::Cluster>,
+    pub(super) secrets: Awaited,
+    pub(super) since: Instant,
+}
+
+impl ClusterEntry {
+    /// Whether secrets are waited for, of the form in force or of a newer one.
+    pub(super) fn awaits_secrets(&self) -> bool {
+        self.secrets_since.is_some() || self.next.is_some()
+    }
 }
 
 /// A resource with the form told last and, until that can take over, the form in force.
@@ -52,6 +74,7 @@ impl<Told, View> Versions<Told, View> {
 pub(super) struct Names {
     pub(super) clusters: BTreeSet<ClusterName>,
     pub(super) tables: BTreeSet<Arc<str>>,
+    pub(super) secrets: Awaited,
 }
 
 pub(super) type TableEntry = Versions<RouteTable, TableView>;
@@ -76,12 +99,15 @@ impl Names {
             .collect();
         Self {
             clusters,
-            tables: BTreeSet::new(),
+            ..Self::default()
         }
     }
 
     pub(super) fn of_listener(listener: &Listener) -> Self {
-        let mut names = Self::default();
+        let mut names = Self {
+            secrets: Awaited::of(listener.awaited_secrets()),
+            ..Self::default()
+        };
         for chain in all_chains(listener) {
             match &chain.action {
                 ChainAction::Http(hcm) => {

@@ -434,6 +434,10 @@ fn overload(stats: &OverloadStats, samples: &mut Samples) {
 
 fn xds(xds: &XdsStats, samples: &mut Samples) {
     samples.level(names::XDS_CONNECTED, vec![], xds.connected.get() as f64);
+    for (cluster, is_up) in xds.secret_servers.all() {
+        let up = f64::from(u8::from(is_up));
+        samples.level(names::SDS_CONNECTED, one("cluster", &cluster), up);
+    }
     samples.count(names::XDS_STREAMS, vec![], xds.streams.get());
     samples.count(names::XDS_FAILURES, vec![], xds.failures.get());
     samples.level(names::XDS_REVISION, vec![], xds.revision() as f64);

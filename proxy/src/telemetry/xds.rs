@@ -1,6 +1,8 @@
 //! What is counted of the xDS client.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::counter::{Counter, Gauge};
@@ -97,6 +99,31 @@ pub struct XdsStats {
     /// When a snapshot was last published.
     published: Moment,
     types: [XdsTypeStats; 5],
+    /// Servers of secrets.
+    pub secret_servers: SecretServers,
+}
+
+/// Whether streams to servers of secrets are up, by the clusters through which they are reached.
+#[derive(Debug, Default)]
+pub struct SecretServers(Mutex<BTreeMap<Arc<str>, bool>>);
+
+impl SecretServers {
+    /// These are in use now, and no others. A cluster with several streams counts as up while all of them are.
+    pub fn set(&self, servers: impl Iterator<Item = (Arc<str>, bool)>) {
+        let mut known = BTreeMap::new();
+        for (cluster, is_up) in servers {
+            *known.entry(cluster).or_insert(true) &= is_up;
+        }
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> BTreeMap<Arc<str>, bool> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
 }
 
 impl XdsStats {

@@ -129,7 +129,7 @@ impl ServerContext {
     }
 
     /// What a handshake is made with now.
-    pub(super) fn current(&self) -> Result<Arc<ServerConfig>, HandshakeError> {
+    pub(crate) fn current(&self) -> Result<Arc<ServerConfig>, HandshakeError> {
         check_ready(&self.certificates)?;
         let revision = self.trust.as_ref().map_or(0, |trust| trust.revision());
         Ok(self.made.get(revision, || self.make())?)

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use weft_config::secret::{SecretKind, TlsCertificate, Validation};
 use weft_config::tls::{
-    CertificateSource, DownstreamTls, SecretName, UpstreamTls, ValidationSource,
+    CertificateSource, DownstreamTls, SecretHolds, SecretName, UpstreamTls, ValidationSource,
+    WantedSecret,
 };
 
 use super::context::{ClientContext, ServerContext};
@@ -56,9 +57,7 @@ impl<S: PartialEq + Clone, T: Material> Slots<S, T> {
         if let Some(slot) = known.and_then(|(_, slot)| slot.upgrade()) {
             return (slot, false);
         }
-        let slot = Arc::new(Slot::empty(LoadError::Unknown(
-            name.map_or("the secret".to_owned(), SecretName::to_string),
-        )));
+        let slot = Arc::new(Slot::empty(name.cloned().map(LoadError::Unknown)));
         self.0.push((source.clone(), Arc::downgrade(&slot)));
         (slot, true)
     }
@@ -138,6 +137,32 @@ impl Secrets {
                 slot.fill(config, &self.provider);
             }
         }
+    }
+
+    /// Whether a secret can be used, as far as that can be known before it is in force: that a key fits its certificate.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn check(&self, kind: &SecretKind) -> Result<(), LoadError> {
+        match kind {
+            SecretKind::Certificate(it) => Certificate::load(it, &self.provider).map(drop),
+            SecretKind::Validation(it) => Trust::load(it, &self.provider).map(drop),
+        }
+    }
+
+    /// Whether a secret has been told, with what is wanted of it.
+    pub fn is_told(&self, wanted: &WantedSecret) -> bool {
+        let table = self.lock();
+        let named = table.named.get(&wanted.name);
+        named.is_some_and(|named| match wanted.holds {
+            SecretHolds::Certificate => named.certificate.is_some(),
+            SecretHolds::Validation => named.validation.is_some(),
+        })
+    }
+
+    /// Nobody names a secret any longer: whoever does so later waits for it to be told again. What runs goes on with it.
+    pub fn forget(&self, name: &SecretName) {
+        self.lock().named.remove(name);
     }
 
     /// Looks whether files have changed that secrets were read from. Reads them: for a thread that may wait.

@@ -1,7 +1,5 @@
 //! Slots: what a handshake takes its certificate and its trust from, swapped while connections come and go.
 
-use std::fs::File;
-use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,9 +10,11 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tracing::{info, warn};
 use weft_config::route::StringMatch;
-use weft_config::secret::{DataSource, SanKind, SanMatch, TlsCertificate};
+use weft_config::secret::{DataSource, SanKind, SanMatch, TlsCertificate, pem_fault};
+use weft_config::tls::SecretName;
 
 use super::peer::PeerCertificate;
+use crate::regular_file;
 use crate::stamp::Stamp;
 
 /// Why a secret cannot be used. No message repeats a byte of it.
@@ -33,11 +33,11 @@ pub enum LoadError {
     Mismatch,
     /// The secret that is named has not been told.
     #[error("{0} has not been told yet")]
-    Unknown(String),
+    Unknown(SecretName),
 }
 
 /// Largest file that is read: a machine's own roots are some 250 KiB.
-const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What can lie in a slot.
 pub(super) trait Material: Sized {
@@ -69,15 +69,15 @@ struct State<C> {
 }
 
 impl<T: Material> Slot<T> {
-    /// An empty slot, which is filled when its secret is told.
-    pub(super) fn empty(fault: LoadError) -> Self {
+    /// An empty slot, which is filled when its secret is told; `fault` says so until then.
+    pub(super) fn empty(fault: Option<LoadError>) -> Self {
         Self {
             current: ArcSwapOption::empty(),
             revision: AtomicU64::new(0),
             state: Mutex::new(State {
                 config: None,
                 seen: Vec::new(),
-                fault: Some(fault),
+                fault,
             }),
         }
     }
@@ -227,16 +227,7 @@ pub(super) fn bytes(source: &DataSource) -> Result<Vec<u8>, LoadError> {
         DataSource::Environment(name) => std::env::var(&**name)
             .map(String::into_bytes)
             .map_err(|error| unreadable(error.to_string())),
-        DataSource::File(path) => {
-            let mut read = Vec::new();
-            let file = File::open(&**path);
-            let whole = file.and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut read));
-            whole.map_err(|error| unreadable(error.to_string()))?;
-            if read.len() as u64 > FILE_BYTES_MAX {
-                return Err(unreadable(format!("has more than {FILE_BYTES_MAX} bytes")));
-            }
-            Ok(read)
-        }
+        DataSource::File(path) => regular_file::read(&**path, FILE_BYTES_MAX).map_err(unreadable),
     }
 }
 
@@ -251,6 +242,6 @@ pub(super) fn certificates(source: &DataSource) -> Result<Vec<CertificateDer<'st
     match read {
         Ok(read) if read.is_empty() => Err(unreadable("holds no certificate in PEM".to_owned())),
         Ok(read) => Ok(read),
-        Err(error) => Err(unreadable(format!("is not PEM: {error}"))),
+        Err(error) => Err(unreadable(format!("is not PEM: {}", pem_fault(&error)))),
     }
 }

@@ -1,3 +1,3 @@
-mod authority;
+pub(crate) mod authority;
 mod handshakes;
 mod streams;

@@ -10,7 +10,7 @@ use webpki::{
     BorrowedCertRevocationList, CertRevocationList, EndEntityCert, KeyUsage, RevocationCheckDepth,
     RevocationOptions, RevocationOptionsBuilder, anchor_from_trusted_cert,
 };
-use weft_config::secret::{DataSource, SanKind, SanMatch, TrustAnchors, Validation};
+use weft_config::secret::{DataSource, SanKind, SanMatch, TrustAnchors, Validation, pem_fault};
 use weft_config::spiffe::TrustDomain;
 
 use super::error::Refusal;
@@ -286,7 +286,7 @@ fn revocation_lists(source: &DataSource) -> Result<Vec<CertRevocationList<'stati
     let bytes = bytes(source)?;
     let mut lists = Vec::new();
     for der in CertificateRevocationListDer::pem_slice_iter(&bytes) {
-        let der = der.map_err(|error| unreadable(format!("is not PEM: {error}")))?;
+        let der = der.map_err(|error| unreadable(format!("is not PEM: {}", pem_fault(&error))))?;
         let list = BorrowedCertRevocationList::from_der(&der)
             .and_then(|list| list.to_owned())
             .map_err(|error| unreadable(error.to_string()))?;

@@ -5,7 +5,7 @@
 //!                                               └────► acknowledgements, answers to workers
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,19 +17,25 @@ use weft_config::cluster::Cluster;
 use weft_config::listener::{AccessLog, Listener};
 use weft_config::secret::ROOT_CA;
 use weft_config::spiffe::TrustDomain;
+use weft_config::tls::{SdsServer, SecretOrigin};
 use weft_xds_proto::pb::envoy::config::core::v3::Node;
 
 use super::accepted::SharedAccepted;
-use super::kind::{Kind, PerKind};
+use super::kind::Kind;
 use super::status::Status;
-use super::subscription::{Reply, Subscription};
-use super::wire::{Protocol, Received, Request, Wire};
+use super::subscription::Subscription;
+use super::wire::{Protocol, Received, Request};
 use crate::snapshot::{Builder, Demand, SnapshotStore, UnknownClusters};
 
 mod apply;
+mod conversation;
 mod derive;
 mod placed;
 mod restore;
+mod secrets;
+
+use conversation::{Conversation, Unanswered};
+pub use secrets::TellerChange;
 
 /// Where listeners or clusters come from, beside the static ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +59,8 @@ pub struct Options {
     pub listeners: Source,
     /// Where clusters come from.
     pub clusters: Source,
+    /// Whether there is an ADS server.
+    pub has_ads: bool,
     /// Names on demand, in mesh mode.
     pub demand: Option<Arc<Demand>>,
     /// The inbound side of mesh mode: the listener's resource name, and the address that is bound whatever it says.
@@ -92,15 +100,10 @@ pub struct Core {
     store: Arc<SnapshotStore>,
     builder: Builder,
     accepted: SharedAccepted,
-    wire: Wire,
-    connected: bool,
+    ads: Conversation,
+    tellers: secrets::Tellers,
     /// Whether we left the last stream, to open another at once.
     returning: bool,
-    introduced: bool,
-    /// Refusals of types that were never asked for, to be sent.
-    strays: Vec<Request>,
-    /// Responses that are not acknowledged yet.
-    unanswered: PerKind<VecDeque<Unanswered>>,
     /// When resources that came with a time to live are given up.
     expiries: BTreeMap<(Kind, Arc<str>), Instant>,
     /// Names asked for on demand that are not in force yet.
@@ -112,15 +115,6 @@ pub struct Core {
     ready: bool,
     status: Arc<Status>,
     changes: Changes,
-}
-
-/// A response that waits for the snapshot that holds its resources.
-#[derive(Debug)]
-struct Unanswered {
-    nonce: String,
-    version: String,
-    error: Option<String>,
-    names: Vec<Arc<str>>,
 }
 
 /// What changed since the tables were last written to disk.
@@ -135,8 +129,10 @@ pub struct Changes {
 /// What is to be done after a step.
 #[derive(Debug, Default)]
 pub struct Step {
-    /// To be sent, in this order.
+    /// To be sent over ADS, in this order.
     pub requests: Vec<Request>,
+    /// To be sent to servers of secrets.
+    pub to_servers: Vec<(Arc<SdsServer>, Request)>,
     /// When the next step is due although nothing happens.
     pub next: Option<Instant>,
 }
@@ -150,7 +146,8 @@ impl Core {
         mut builder: Builder,
         status: Arc<Status>,
     ) -> Self {
-        let mut wire = Wire::new(options.protocol);
+        let mut ads = Conversation::new(options.protocol);
+        let wire = &mut ads.wire;
         if options.listeners == Source::Ads {
             *wire.wanted_mut(Kind::Listener) = Subscription::wildcard();
         }
@@ -175,12 +172,9 @@ impl Core {
             store,
             builder,
             accepted: SharedAccepted::default(),
-            wire,
-            connected: false,
+            ads,
+            tellers: secrets::Tellers::default(),
             returning: false,
-            introduced: false,
-            strays: Vec::new(),
-            unanswered: PerKind::default(),
             expiries: BTreeMap::new(),
             asked: BTreeSet::new(),
             static_listeners: BTreeSet::new(),
@@ -224,23 +218,24 @@ impl Core {
 
     /// The protocol spoken.
     pub fn protocol(&self) -> Protocol {
-        self.wire.protocol()
+        self.ads.wire.protocol()
+    }
+
+    /// The server is being tried at this address.
+    pub fn stream_tried(&self, address: &str) {
+        self.status.trying(address);
     }
 
     /// A stream is up. What is held stays in force and is told to the server.
     pub fn stream_began(&mut self) {
-        self.wire.stream_began();
-        self.connected = true;
+        self.ads.began();
         self.returning = false;
-        self.introduced = false;
-        self.strays.clear();
-        self.unanswered = PerKind::default();
         self.status.stream_began();
     }
 
     /// The stream broke. What is in force stays so.
     pub fn stream_ended(&mut self, why: &str) {
-        let connected = std::mem::take(&mut self.connected);
+        let connected = self.ads.ended();
         if std::mem::take(&mut self.returning) || connected {
             self.status.stream_ended(why);
         }
@@ -248,7 +243,7 @@ impl Core {
 
     /// We left the stream and are about to come back: nobody is told, unless we cannot.
     pub fn stream_left(&mut self) {
-        self.returning |= std::mem::take(&mut self.connected);
+        self.returning |= self.ads.ended();
     }
 
     /// A response came over the stream.
@@ -258,21 +253,27 @@ impl Core {
                 type_url = received.type_url,
                 "response of a type that was not asked for refused"
             );
-            self.strays.push(self.wire.refuse_unknown(&received));
+            self.ads.refuse(&received);
             return;
         };
-        self.wire.received(kind);
+        self.ads.wire.received(kind);
         self.status.answered();
         self.status.metrics().of(kind.metric()).updated();
         let nonce = received.nonce.clone();
         let version = received.version.clone();
-        let applied = self.apply(kind, received, now);
-        self.unanswered.of_mut(kind).push_back(Unanswered {
-            nonce,
-            version,
-            error: applied.error(),
-            names: applied.names,
-        });
+        let applied = match kind {
+            Kind::Secret => self.apply_secrets(&SecretOrigin::Ads, received),
+            _ => self.apply(kind, received, now),
+        };
+        self.ads.owes(
+            kind,
+            Unanswered {
+                nonce,
+                version,
+                error: applied.error(),
+                names: applied.names,
+            },
+        );
     }
 
     /// A watched file was read: what it holds is all there is of its kind.
@@ -312,7 +313,8 @@ impl Core {
         self.answer_server();
         self.note_ready();
         Step {
-            requests: self.take_requests(),
+            requests: self.ads.take_requests(&self.options.node),
+            to_servers: self.take_server_requests(),
             next: commit
                 .into_iter()
                 .chain(demand)
@@ -321,45 +323,19 @@ impl Core {
         }
     }
 
-    fn take_requests(&mut self) -> Vec<Request> {
-        if !self.connected {
-            return Vec::new();
-        }
-        let mut requests = std::mem::take(&mut self.strays);
-        requests.extend(self.wire.take_requests());
-        if let Some(first) = requests.first_mut().filter(|_| !self.introduced) {
-            first.introduce(&self.options.node);
-            self.introduced = true;
-        }
-        requests
-    }
-
     /// Acknowledges what is in force by now, in the order in which it came.
     fn answer_server(&mut self) {
+        let builder = &self.builder;
         for kind in Kind::ALL {
-            while let Some(first) = self.unanswered.of(kind).front() {
-                let waits = first.names.iter().any(|name| match kind {
-                    Kind::Listener => self.builder.listener_waits(name),
-                    Kind::Route => self.builder.table_waits(name),
-                    Kind::Secret | Kind::Cluster | Kind::Endpoints => false,
-                });
-                if waits {
-                    break;
-                }
-                let Some(done) = self.unanswered.of_mut(kind).pop_front() else {
-                    break;
-                };
-                let metrics = self.status.metrics().of(kind.metric());
-                match &done.error {
-                    None => metrics.acked(),
-                    Some(_) => metrics.nacked(),
-                }
-                let reply = Reply {
-                    nonce: done.nonce,
-                    error: done.error,
-                };
-                self.wire.reply(kind, reply, done.version);
-            }
+            let waits = |name: &str| match kind {
+                Kind::Listener => builder.listener_waits(name),
+                Kind::Route => builder.table_waits(name),
+                Kind::Cluster => builder.cluster_waits(name),
+                Kind::Secret | Kind::Endpoints => false,
+            };
+            let stats = self.status.metrics().of(kind.metric());
+            self.ads
+                .answer(kind, waits, |answered| answered.count(stats));
         }
     }
 
@@ -371,7 +347,7 @@ impl Core {
         let told = match self.options.listeners {
             Source::Nowhere => true,
             // Who only calls others is ready when it can ask for them.
-            Source::AdsByName if self.options.inbound.is_none() && self.connected => true,
+            Source::AdsByName if self.options.inbound.is_none() && self.ads.is_connected() => true,
             _ => self.told.contains(&Kind::Listener),
         };
         if told && !self.builder.any_waits() {

@@ -1,25 +1,22 @@
 //! Watched files that hold a `DiscoveryResponse` (`path_config_source`).
 
-use std::fs::{Metadata, OpenOptions};
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::OFlags;
-use weft_config::diag::Diagnostics;
+use weft_config::diag::{Diagnostics, Finding};
 use weft_config::document::{Document, TEXT_BYTES_MAX};
 use weft_xds_proto::pb::envoy::service::discovery::v3::DiscoveryResponse;
 
 use super::kind::Kind;
 use super::wire::Received;
+use crate::regular_file;
 use crate::stamp::Stamp;
 
 /// A file that is looked at from time to time. Replacing it by a rename is safe; writing it in place may be read half-way,
 /// which is then refused and read again when it changes once more.
 #[derive(Debug)]
 pub struct WatchedFile {
-    path: PathBuf,
+    path: Arc<str>,
     kind: Kind,
     seen: Option<Stamp>,
     /// Whether it was said that there is no such file; once is enough.
@@ -41,7 +38,7 @@ impl WatchedFile {
     /// Watches `path`, which holds resources of `kind`.
     pub fn new(path: &Arc<str>, kind: Kind) -> Self {
         Self {
-            path: PathBuf::from(&**path),
+            path: path.clone(),
             kind,
             seen: None,
             missed: false,
@@ -49,33 +46,38 @@ impl WatchedFile {
     }
 
     /// The file.
-    pub fn path(&self) -> &PathBuf {
+    pub fn path(&self) -> &Arc<str> {
         &self.path
+    }
+
+    /// What it holds.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Reads the file if it changed since the last look.
     pub fn look(&mut self) -> Look {
-        let stamp = match Stamp::of(&self.path) {
+        let stamp = match Stamp::of(&*self.path) {
             Ok(stamp) => stamp,
             // Gone for the moment between two steps of a replacement, or for good: what is in force stays.
             Err(_) if self.seen.is_some() || self.missed => return Look::Same,
             Err(error) => {
                 self.missed = true;
-                return Look::Bad(format!("{}: {error}", self.path.display()));
+                return Look::Bad(format!("{}: {error}", self.path));
             }
         };
         if self.seen == Some(stamp) {
             return Look::Same;
         }
         self.seen = Some(stamp);
-        match read_file(&self.path) {
+        match read_file(Path::new(&*self.path)) {
             Ok(text) => self.read(&text),
-            Err(why) => Look::Bad(format!("{}: {why}", self.path.display())),
+            Err(why) => Look::Bad(format!("{}: {why}", self.path)),
         }
     }
 
     fn read(&self, text: &str) -> Look {
-        let file = self.path.display().to_string();
+        let file = self.path.to_string();
         let mut diag = Diagnostics::new();
         match Document::<DiscoveryResponse>::parse(text, &file, &mut diag) {
             Some(document) if !diag.has_faults() => {
@@ -95,48 +97,29 @@ impl WatchedFile {
                 Look::New(Box::new(received))
             }
             _ => {
-                let findings: Vec<_> = diag.findings().iter().map(ToString::to_string).collect();
+                let findings: Vec<_> = diag.findings().iter().map(|it| self.shown(it)).collect();
                 Look::Bad(format!("{file}: {}", findings.join("; ")))
             }
         }
     }
 }
 
-/// Reads a regular file of bounded length: the thread that reads has more to do than to wait for a pipe, or for a device
-/// that has no end.
+impl WatchedFile {
+    /// A finding in words. Those about secrets would repeat what stands there, which may be a key in the wrong place.
+    fn shown(&self, finding: &Finding) -> String {
+        match (self.kind, &finding.location) {
+            (Kind::Secret, Some(location)) => {
+                format!("{location}: does not belong into a DiscoveryResponse of secrets")
+            }
+            (Kind::Secret, None) => "is no DiscoveryResponse of secrets".to_owned(),
+            _ => finding.to_string(),
+        }
+    }
+}
+
 fn read_file(path: &Path) -> Result<String, String> {
-    // A pipe may take the place of a file after it was looked at: opening it must not wait for a writer.
-    let not_waiting = OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(not_waiting)
-        .open(path)
-        .map_err(|error| error.to_string())?;
-    let metadata = file.metadata().map_err(|error| error.to_string())?;
-    check(&metadata)?;
-    let mut text = String::new();
-    let at_most = u64::try_from(TEXT_BYTES_MAX).unwrap_or(u64::MAX);
-    file.take(at_most.saturating_add(1))
-        .read_to_string(&mut text)
-        .map_err(|error| error.to_string())?;
-    check_length(u64::try_from(text.len()).unwrap_or(u64::MAX))?; // it may have grown meanwhile
-    Ok(text)
-}
-
-fn check(metadata: &Metadata) -> Result<(), String> {
-    match metadata.is_file() {
-        true => check_length(metadata.len()),
-        false => Err("is not a regular file".to_owned()),
-    }
-}
-
-fn check_length(bytes: u64) -> Result<(), String> {
-    match usize::try_from(bytes) {
-        Ok(bytes) if bytes <= TEXT_BYTES_MAX => Ok(()),
-        _ => Err(format!(
-            "must have at most {TEXT_BYTES_MAX} bytes, got {bytes}"
-        )),
-    }
+    let bytes = regular_file::read(path, TEXT_BYTES_MAX)?;
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())
 }
 
 #[cfg(test)]

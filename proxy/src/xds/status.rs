@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tracing::{info, warn};
+use weft_config::tls::SdsServer;
 
 use super::decode::Refusal;
 use super::kind::Kind;
@@ -25,12 +26,54 @@ pub struct Status {
 
 #[derive(Debug, Default)]
 struct State {
-    connected: bool,
-    answered: bool,
-    server: String,
-    last_error: Option<String>,
+    ads: Link,
+    servers: BTreeMap<Arc<SdsServer>, Link>,
     restored_from: Option<SystemTime>,
     refusals: BTreeMap<(Kind, Arc<str>), String>,
+}
+
+/// The stream to one server.
+#[derive(Clone, Debug, Default)]
+struct Link {
+    connected: bool,
+    answered: bool,
+    address: String,
+    last_error: Option<String>,
+}
+
+impl Link {
+    fn began(&mut self) {
+        self.connected = true;
+        self.answered = false;
+    }
+
+    /// The server says something; whether it is its first word.
+    fn answered(&mut self) -> bool {
+        self.last_error = None;
+        !std::mem::replace(&mut self.answered, true)
+    }
+
+    /// The stream is gone; whether that is news.
+    fn ended(&mut self, why: &str) -> bool {
+        self.connected = false;
+        self.answered = false;
+        let is_news = self.last_error.as_deref() != Some(why);
+        self.last_error = Some(why.to_owned());
+        is_news
+    }
+
+    fn is_up(&self) -> bool {
+        self.connected && self.answered
+    }
+}
+
+fn report((server, link): (&Arc<SdsServer>, &Link)) -> ServerReport {
+    ServerReport {
+        server: server.clone(),
+        connected: link.is_up(),
+        address: link.address.clone(),
+        last_error: link.last_error.clone(),
+    }
 }
 
 /// The state at one moment, for people.
@@ -46,6 +89,21 @@ pub struct Report {
     pub restored_from: Option<SystemTime>,
     /// Resources whose newest form was refused, each as `name: path: rule`.
     pub refusals: Vec<(Kind, String)>,
+    /// Servers of secrets that are in use.
+    pub servers: Vec<ServerReport>,
+}
+
+/// The stream to a server of secrets at one moment, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerReport {
+    /// The server.
+    pub server: Arc<SdsServer>,
+    /// Whether a stream is up, and it has said something.
+    pub connected: bool,
+    /// Where it is, or was tried last; empty before that.
+    pub address: String,
+    /// Why the last stream ended or could not be opened; `None` while all is well.
+    pub last_error: Option<String>,
 }
 
 impl Status {
@@ -64,13 +122,14 @@ impl Status {
         let state = self.lock();
         let refusals = state.refusals.iter();
         Report {
-            connected: state.connected && state.answered,
-            server: state.server.clone(),
-            last_error: state.last_error.clone(),
+            connected: state.ads.is_up(),
+            server: state.ads.address.clone(),
+            last_error: state.ads.last_error.clone(),
             restored_from: state.restored_from,
             refusals: refusals
                 .map(|((kind, _), line)| (*kind, line.clone()))
                 .collect(),
+            servers: state.servers.iter().map(report).collect(),
         }
     }
 
@@ -104,45 +163,87 @@ impl Status {
         self.ready.send_replace(true);
     }
 
-    pub(super) fn trying(&self, server: &str) {
-        server.clone_into(&mut self.lock().server);
+    pub(super) fn trying(&self, address: &str) {
+        address.clone_into(&mut self.lock().ads.address);
     }
 
     pub(super) fn stream_began(&self) {
         self.metrics.streams.inc();
-        let mut state = self.lock();
-        state.connected = true;
-        state.answered = false;
+        self.lock().ads.began();
     }
 
     /// The server says something: what is in force is its newest from now on.
     pub(super) fn answered(&self) {
         let mut state = self.lock();
-        if state.answered {
+        if !state.ads.answered() {
             return;
         }
-        state.answered = true;
-        state.last_error = None;
         state.restored_from = None;
         self.metrics.connected.set(1);
         self.metrics.fresh();
-        info!(server = state.server, "control plane answers");
+        info!(server = state.ads.address, "control plane answers");
     }
 
     pub(super) fn stream_ended(&self, why: &str) {
-        let mut state = self.lock();
-        state.connected = false;
-        state.answered = false;
         self.metrics.connected.set(0);
         self.metrics.failures.inc();
         self.metrics.stale_since(SystemTime::now());
-        if state.last_error.as_deref() != Some(why) {
-            warn!(
-                server = state.server,
-                why, "control plane lost, what is in force stays"
-            );
-            state.last_error = Some(why.to_owned());
+        let mut state = self.lock();
+        if state.ads.ended(why) {
+            let server = &state.ads.address;
+            warn!(server, why, "control plane lost, what is in force stays");
         }
+    }
+
+    /// A server of secrets came into use.
+    pub(super) fn server_wanted(&self, server: &Arc<SdsServer>) {
+        self.with_server(server, |_| {});
+    }
+
+    pub(super) fn server_tried(&self, server: &Arc<SdsServer>, address: &str) {
+        self.with_server(server, |link| address.clone_into(&mut link.address));
+    }
+
+    pub(super) fn server_began(&self, server: &Arc<SdsServer>) {
+        self.metrics.streams.inc();
+        self.with_server(server, Link::began);
+    }
+
+    pub(super) fn server_answered(&self, server: &Arc<SdsServer>) {
+        self.with_server(server, |link| {
+            if link.answered() {
+                info!(%server, address = link.address, "server of secrets answers");
+            }
+        });
+    }
+
+    pub(super) fn server_ended(&self, server: &Arc<SdsServer>, why: &str) {
+        self.metrics.failures.inc();
+        self.with_server(server, |link| {
+            if link.ended(why) {
+                let address = &link.address;
+                warn!(%server, address, why, "server of secrets lost, what is in force stays");
+            }
+        });
+    }
+
+    /// A server of secrets is not needed any more.
+    pub(super) fn server_left(&self, server: &Arc<SdsServer>) {
+        let mut state = self.lock();
+        state.servers.remove(server);
+        self.count_servers(&state);
+    }
+
+    fn with_server(&self, server: &Arc<SdsServer>, change: impl FnOnce(&mut Link)) {
+        let mut state = self.lock();
+        change(state.servers.entry(server.clone()).or_default());
+        self.count_servers(&state);
+    }
+
+    fn count_servers(&self, state: &State) {
+        let servers = state.servers.iter();
+        let servers = servers.map(|(server, link)| (server.cluster.clone(), link.is_up()));
+        self.metrics.secret_servers.set(servers);
     }
 
     pub(super) fn restored(&self, age: Duration) {

@@ -4,16 +4,18 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
-use tracing::{debug, warn};
+use tracing::warn;
+use weft_config::tls::SdsServer;
 
-use super::core::Core;
+use super::core::{Core, Step, TellerChange};
 use super::files::{Look, WatchedFile};
+use super::kind::Kind;
 use super::state_dir::{StateDir, StateError};
-use super::stream::Event;
-use super::wire::Request;
+use super::stream::{Event, Said};
+use super::streams::Streams;
 use crate::dns::Followers;
 use crate::snapshot::{Demand, Resolve};
 
@@ -32,8 +34,8 @@ const SAVE_AGAIN: Duration = Duration::from_secs(5);
 pub struct Task {
     /// The decisions.
     pub core: Core,
-    /// What the stream tells; `None`: there is no server.
-    pub events: Option<mpsc::Receiver<Event>>,
+    /// Streams to servers.
+    pub streams: Streams,
     /// Watched files.
     pub files: Vec<WatchedFile>,
     /// Names on demand.
@@ -48,7 +50,7 @@ pub struct Task {
 
 /// What woke the task.
 enum Woken {
-    Event(Option<Event>),
+    Said(Option<Said>),
     Files,
     Anything,
     Saved,
@@ -59,12 +61,12 @@ impl Task {
     /// so that they find listeners to bind.
     pub fn prepare(&mut self) {
         self.look_at_files();
-        self.step(&mut None);
+        self.step();
     }
 
     /// Runs until the other half of `stopped` is dropped, and then writes what the disk does not have yet.
     pub async fn run(mut self, mut stopped: oneshot::Receiver<()>) {
-        let mut outgoing = None;
+        self.streams.open_ads();
         let mut saving = Saving::default();
         let mut files = interval(FILES_EVERY);
         files.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -72,7 +74,7 @@ impl Task {
         loop {
             let save_at = saving.due();
             let woken = tokio::select! {
-                event = next_event(&mut self.events) => Woken::Event(event),
+                said = self.streams.events.recv() => Woken::Said(said),
                 () = asked(self.demand.as_deref()) => Woken::Anything,
                 () = self.warmed.notified() => Woken::Anything,
                 () = until(next) => Woken::Anything,
@@ -82,69 +84,132 @@ impl Task {
                 _ = &mut stopped => break,
             };
             match woken {
-                Woken::Event(Some(event)) => self.take(event, &mut outgoing),
-                // Without the stream's task nothing comes any more; what is in force stays.
-                Woken::Event(None) => self.events = None,
+                Woken::Said(Some(Said { by: None, event })) => self.take(event),
+                Woken::Said(Some(Said {
+                    by: Some(server),
+                    event,
+                })) => self.take_of_server(&server, event),
+                // Never: we hold a sender ourselves.
+                Woken::Said(None) => {}
                 Woken::Files => self.look_at_files(),
                 Woken::Anything | Woken::Saved => {}
             }
-            next = self.step(&mut outgoing);
+            next = self.step();
             saving.follow(&mut self.core, self.state_dir.as_ref());
         }
         saving.finish(&mut self.core, self.state_dir.as_ref()).await;
     }
 
-    fn take(&mut self, event: Event, outgoing: &mut Option<mpsc::Sender<Request>>) {
+    fn take(&mut self, event: Event) {
         match event {
+            Event::Trying(address) => self.core.stream_tried(&address),
             Event::Began(sender) => {
-                *outgoing = Some(sender);
+                self.streams.speak(None, sender);
                 self.core.stream_began();
             }
             Event::Received(received) => self.core.receive(received, Instant::now()),
             Event::Ended(why) => {
-                *outgoing = None;
+                self.streams.fall_silent(None);
                 self.core.stream_ended(&why);
             }
             Event::Renewed => {
-                *outgoing = None;
+                self.streams.fall_silent(None);
                 self.core.stream_left();
             }
         }
     }
 
-    fn step(&mut self, outgoing: &mut Option<mpsc::Sender<Request>>) -> Option<Instant> {
-        let step = self.core.step(Instant::now());
+    fn take_of_server(&mut self, server: &Arc<SdsServer>, event: Event) {
+        match event {
+            Event::Trying(address) => self.core.server_tried(server, &address),
+            Event::Began(sender) => {
+                self.streams.speak(Some(server), sender);
+                self.core.server_began(server);
+            }
+            Event::Received(received) => self.core.receive_secrets(server, received),
+            Event::Ended(why) => {
+                self.streams.fall_silent(Some(server));
+                self.core.server_ended(server, &why);
+            }
+            // Nothing of ours is renewed towards it.
+            Event::Renewed => self.streams.fall_silent(Some(server)),
+        }
+    }
+
+    fn step(&mut self) -> Option<Instant> {
+        let mut step = self.core.step(Instant::now());
+        // What came into use may stand in a file that is there already.
+        while self.follow_tellers() {
+            self.send(step);
+            step = self.core.step(Instant::now());
+        }
         for change in self.core.builder().take_to_resolve() {
             match change {
                 Resolve::Follow(cluster) => self.followers.follow(cluster),
                 Resolve::Leave(cluster) => self.followers.leave(&cluster),
             }
         }
+        let next = step.next;
+        self.send(step);
+        next
+    }
+
+    fn send(&mut self, step: Step) {
         for request in step.requests {
-            let full = outgoing
-                .as_ref()
-                .is_some_and(|sender| sender.try_send(request).is_err());
-            if full {
-                // A server that reads nothing is as good as gone; dropping the requests ends the stream.
-                debug!("server does not take requests");
-                *outgoing = None;
+            self.streams.send(None, request);
+        }
+        for (server, request) in step.to_servers {
+            self.streams.send(Some(server), request);
+        }
+    }
+
+    /// Listens to those who tell secrets that are in use; whether one of them has told something.
+    fn follow_tellers(&mut self) -> bool {
+        let mut told = false;
+        for change in self.core.take_teller_changes() {
+            match change {
+                TellerChange::Open(server) => {
+                    if let Some(cluster) = self.core.builder().cluster(&server.cluster) {
+                        self.streams.open(&server, cluster.clone());
+                    }
+                }
+                TellerChange::Close(server) => self.streams.close(server),
+                TellerChange::Watch(path) => {
+                    self.leave_file(&path);
+                    let mut file = WatchedFile::new(&path, Kind::Secret);
+                    told |= look_at(&mut file, &mut self.core);
+                    self.files.push(file);
+                }
+                TellerChange::Leave(path) => self.leave_file(&path),
             }
         }
-        step.next
+        told
+    }
+
+    fn leave_file(&mut self, path: &Arc<str>) {
+        self.files
+            .retain(|file| file.kind() != Kind::Secret || file.path() != path);
     }
 
     fn look_at_files(&mut self) {
         for file in &mut self.files {
-            let outcome = match file.look() {
-                Look::Same => continue,
-                Look::New(received) => self.core.receive_file(*received, Instant::now()),
-                Look::Bad(fault) => Err(fault),
-            };
-            if let Err(fault) = outcome {
-                warn!(file = %file.path().display(), fault, "file refused, the last good one stays");
-            }
+            look_at(file, &mut self.core);
         }
     }
+}
+
+/// Reads a file if it has changed; whether it had.
+fn look_at(file: &mut WatchedFile, core: &mut Core) -> bool {
+    let outcome = match (file.look(), file.kind()) {
+        (Look::Same, _) => return false,
+        (Look::New(received), Kind::Secret) => core.receive_secret_file(file.path(), *received),
+        (Look::New(received), _) => core.receive_file(*received, Instant::now()),
+        (Look::Bad(fault), _) => Err(fault),
+    };
+    if let Err(fault) = outcome {
+        warn!(file = %file.path(), fault, "file refused, the last good one stays");
+    }
+    true
 }
 
 /// The writing of tables: one write at a time, on a thread that may block.
@@ -210,13 +275,6 @@ impl Saving {
             self.write(core, dir);
             self.finished().await;
         }
-    }
-}
-
-async fn next_event(events: &mut Option<mpsc::Receiver<Event>>) -> Option<Event> {
-    match events {
-        Some(events) => events.recv().await,
-        None => pending().await,
     }
 }
 

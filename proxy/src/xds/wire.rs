@@ -1,5 +1,6 @@
 //! Both protocols as one: responses become [`Received`], and requests come out in the order of [`Kind`].
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ pub struct Received {
 }
 
 /// One resource of a response.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Incoming {
     /// Its name; `None` where only the resource itself says it (state of the world).
     pub name: Option<String>,
@@ -53,6 +54,14 @@ pub struct Incoming {
     pub packed: Option<Any>,
     /// How long it may be used without being sent again.
     pub ttl: Option<Duration>,
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A key may stand in it.
+        let bytes = self.packed.as_ref().map(|it| it.value.len());
+        write!(f, "{:?} ({bytes:?} bytes of {})", self.name, self.version)
+    }
 }
 
 /// A request, of either protocol.

@@ -240,3 +240,55 @@ fn a_cluster_that_ads_names_and_nobody_defines_is_a_fault() {
         "{found:?}"
     );
 }
+
+/// A bootstrap whose one cluster takes its certificate from `source`; `dynamic` stands beside the static resources.
+fn with_secret_from(source: &str, dynamic: &str) -> (Option<Bootstrap>, Vec<String>) {
+    parse(&format!(
+        "static_resources: {{ clusters: [{{ name: agent, type: STATIC, transport_socket: {{ name: tls, typed_config: {{ \
+         '@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, common_tls_context: {{ \
+         tls_certificate_sds_secret_configs: [{{ name: own, sds_config: {source} }}] }} }} }} }}] }}\n{dynamic}"
+    ))
+}
+
+#[test]
+fn a_secret_from_somebody_whom_the_bootstrap_does_not_know_is_a_fault() {
+    let server = |cluster: &str| {
+        format!(
+            "{{ api_config_source: {{ api_type: GRPC, grpc_services: [{{ envoy_grpc: {{ cluster_name: {cluster} }} }}] }} }}"
+        )
+    };
+    for (source, fault) in [
+        (
+            "{ ads: {} }".to_owned(),
+            "secret \"own\" from ADS: ads is wanted, but there is no ads_config",
+        ),
+        (
+            server("agen"),
+            "secret \"own\" from cluster \"agen\": \"agen\" is not among the static clusters, did you mean \"agent\"?",
+        ),
+    ] {
+        let (bootstrap, found) = with_secret_from(&source, "");
+        assert!(bootstrap.is_none());
+        assert!(
+            found[0].contains("static_resources.clusters[0]") && found[0].ends_with(fault),
+            "{found:?}"
+        );
+    }
+    let ads = "dynamic_resources: { ads_config: { api_type: GRPC, grpc_services: [{ envoy_grpc: { cluster_name: agent } }] } }";
+    for (source, dynamic) in [(server("agent"), ""), ("{ ads: {} }".to_owned(), ads)] {
+        let (bootstrap, found) = with_secret_from(&source, dynamic);
+        assert!(bootstrap.is_some(), "{found:?}");
+    }
+}
+
+#[test]
+fn every_bootstrap_of_the_manual_is_read_without_a_finding() {
+    let manual = include_str!("../../../../docs/CONFIG.md");
+    let blocks = manual.split("```yaml bootstrap\n").skip(1);
+    let blocks: Vec<&str> = blocks.filter_map(|it| it.split("```").next()).collect();
+    assert_eq!(blocks.len(), 1);
+    for block in blocks {
+        let (bootstrap, found) = parse(block);
+        assert!(bootstrap.is_some() && found.is_empty(), "{found:?}");
+    }
+}

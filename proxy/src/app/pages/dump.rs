@@ -13,6 +13,8 @@ use weft_xds_proto::{any, json};
 use crate::xds::accepted::{Raw, SharedAccepted};
 use crate::xds::{Kind, Status};
 
+mod secrets;
+
 /// The `configs` of the page: the bootstrap, where there is one, and for each kind what it says of it, what was accepted
 /// since, and what of that was refused last.
 pub(super) fn config_dump(
@@ -21,6 +23,7 @@ pub(super) fn config_dump(
     status: &Status,
 ) -> Vec<Value> {
     // Copied first: writing JSON takes its time, and the client must not wait for it.
+    let secrets = accepted.lock().secrets().clone();
     let kinds = Kind::ALL.map(|kind| {
         let accepted = accepted.lock();
         let resources: BTreeMap<Arc<str>, Raw> = accepted
@@ -30,7 +33,8 @@ pub(super) fn config_dump(
             .collect();
         (kind, resources)
     });
-    let refusals = status.report().refusals;
+    let report = status.report();
+    let refusals = report.refusals;
     // For all of them: they are dear to build, and would be for each.
     let _descriptors = json::Descriptors::load();
     let bootstrap = bootstrap.and_then(|packed| any::unpack::<Bootstrap>(packed).ok());
@@ -40,7 +44,11 @@ pub(super) fn config_dump(
     });
     let kinds = kinds.into_iter().map(|(kind, resources)| {
         let fixed = bootstrap.as_ref().map(|bootstrap| fixed(kind, bootstrap));
-        dump_of(kind, fixed.unwrap_or_default(), &resources, &refusals)
+        let mut dump = dump_of(kind, fixed.unwrap_or_default(), &resources, &refusals);
+        if kind == Kind::Secret {
+            secrets::add(&mut dump, &secrets, &report.servers);
+        }
+        Value::Object(dump)
     });
     own.into_iter().chain(kinds).collect()
 }
@@ -104,22 +112,23 @@ fn dump_of(
     fixed: Vec<Any>,
     resources: &BTreeMap<Arc<str>, Raw>,
     refusals: &[(Kind, String)],
-) -> Value {
+) -> Map<String, Value> {
     let names = Names::of(kind);
     let fixed = fixed
         .iter()
-        .map(|packed| object([(names.resource, shown(packed))]));
+        .map(|packed| Value::Object(object([(names.resource, shown(packed))])));
     let dynamic = resources.iter().map(|(name, raw)| {
         let version = ("version_info", json!(raw.version));
         let resource = (names.resource, shown(&raw.packed));
         match kind {
-            Kind::Listener => object([
-                ("name", json!(&**name)),
-                ("active_state", object([version, resource])),
-            ]),
+            Kind::Listener => {
+                let state = Value::Object(object([version, resource]));
+                object([("name", json!(&**name)), ("active_state", state)])
+            }
             _ => object([("name", json!(&**name)), version, resource]),
         }
     });
+    let dynamic = dynamic.map(Value::Object);
     let refused = refusals.iter().filter(|(of, _)| *of == kind);
     object([
         ("@type", json!(type_url(names.dump))),
@@ -176,9 +185,8 @@ fn not_shown(error: &json::JsonError) -> Value {
     json!({"error": error.to_string()})
 }
 
-fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
-    let fields = fields.map(|(name, value)| (name.to_owned(), value));
-    Value::Object(Map::from_iter(fields))
+fn object<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
+    Map::from_iter(fields.map(|(name, value)| (name.to_owned(), value)))
 }
 
 fn type_url(dump: &str) -> String {

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use weft_config::cluster::ClusterName;
+use weft_config::listener::Listener;
 
 use super::{Builder, Kind, UnknownClusters, WAIT_MAX};
-use crate::snapshot::entries::Names;
+use crate::snapshot::awaited::Wait;
+use crate::snapshot::entries::{Names, Versions};
 use crate::snapshot::looked_up::Lookup;
 use crate::snapshot::views::{ListenerView, TableView};
 
@@ -23,21 +25,27 @@ pub struct Committed {
 impl Builder {
     /// Puts in force all that is ready, in one snapshot.
     pub fn commit(&mut self, now: Instant) -> Committed {
-        self.settle_clusters(now);
-        self.retire_clusters(now);
-        self.advance_tables(now);
-        self.advance_listeners(now);
-        // What took over may have let go of the last name of a cluster.
-        self.retire_clusters(now);
-        Committed {
-            published: self.publish(),
-            next: self.next_deadline(),
-        }
+        self.commit_when(now, now)
     }
 
-    /// Puts everything in force at once, warm or not: what the disk holds was in force before.
+    /// Puts everything in force at once, warm or not: what the disk holds was in force before. Secrets, which no disk holds, are
+    /// waited for all the same.
     pub fn commit_unready(&mut self, now: Instant) -> Committed {
-        self.commit(now + WAIT_MAX)
+        self.commit_when(now, now + WAIT_MAX)
+    }
+
+    /// `warm` is the moment by which all waits are judged but those for secrets.
+    fn commit_when(&mut self, now: Instant, warm: Instant) -> Committed {
+        self.settle_clusters(now, warm);
+        self.retire_clusters(warm);
+        self.advance_tables(warm);
+        self.advance_listeners(now, warm);
+        // What took over may have let go of the last name of a cluster.
+        self.retire_clusters(warm);
+        Committed {
+            published: self.publish(),
+            next: self.next_deadline(now),
+        }
     }
 
     fn publish(&mut self) -> Option<u64> {
@@ -48,17 +56,6 @@ impl Builder {
         self.store.publish(self.next.clone());
         self.metrics.xds.published(self.next.revision);
         Some(self.next.revision)
-    }
-
-    fn settle_clusters(&mut self, now: Instant) {
-        let clusters = &mut self.clusters;
-        self.unsettled.retain(|name| {
-            let Some(entry) = clusters.get_mut(name) else {
-                return false;
-            };
-            entry.settled = entry.settled || entry.handle.is_warm() || entry.warm_by <= now;
-            !entry.settled || entry.retires.is_some()
-        });
     }
 
     /// Lets clusters go that nothing names any more, or whose time is over.
@@ -73,19 +70,7 @@ impl Builder {
             .cloned()
             .collect();
         for name in gone {
-            self.unsettled.remove(&name);
-            if let Some(entry) = self.clusters.remove(&name) {
-                let config = entry.handle.config();
-                if super::is_resolved(&config) {
-                    self.to_resolve.push(super::Resolve::Leave(name.clone()));
-                }
-                let eds = super::eds_name(&config);
-                self.endpoint_refs.release(&eds);
-                self.watch_endpoints(&name, eds.as_ref(), None);
-            }
-            Arc::make_mut(&mut self.next.clusters).remove(&name);
-            self.dirty_users_of_cluster(&name);
-            self.changed = true;
+            self.let_cluster_go(&name);
         }
     }
 
@@ -96,9 +81,8 @@ impl Builder {
                 continue;
             };
             let waiting = self.tables_todo.waiting.contains(&name);
-            let takes_over = waiting
-                && (is_over(entry.waits_since, now)
-                    || self.clusters_ready(&entry.names, &entry.view_names, entry.view.is_some()));
+            let wait = Waited::of(entry, now);
+            let takes_over = waiting && self.clusters_ready(&entry.names, &entry.view_names, wait);
             let before = entry.view.as_deref();
             let table = match before {
                 _ if takes_over => entry.told.clone(),
@@ -133,20 +117,19 @@ impl Builder {
         }
     }
 
-    fn advance_listeners(&mut self, now: Instant) {
+    fn advance_listeners(&mut self, now: Instant, warm: Instant) {
         for name in self.listeners_todo.all() {
             let Some(entry) = self.listeners.get(&name) else {
                 self.listeners_todo.forget(&name);
                 continue;
             };
             let versions = &entry.versions;
+            let (names, in_force) = (&versions.names, &versions.view_names);
+            let wait = Waited::of(versions, warm);
             let takes_over = self.listeners_todo.waiting.contains(&name)
-                && (is_over(versions.waits_since, now)
-                    || (self.clusters_ready(
-                        &versions.names,
-                        &versions.view_names,
-                        versions.view.is_some(),
-                    ) && self.tables_ready(&versions.names, &versions.view_names)));
+                && self.clusters_ready(names, in_force, wait)
+                && self.tables_ready(names, in_force, wait)
+                && self.listener_wait(versions, now).is_over();
             let config = match &versions.view {
                 _ if takes_over => &versions.told,
                 Some(view) if self.listeners_todo.dirty.contains(&name) => &view.config,
@@ -183,29 +166,44 @@ impl Builder {
         }
     }
 
-    /// Whether all clusters that are named anew can take requests, as far as that can be waited for. `replaces`: whether a
-    /// form in force serves meanwhile.
-    fn clusters_ready(&self, names: &Names, in_force: &Names, replaces: bool) -> bool {
+    /// Whether all clusters that are named anew can take requests, as far as that can be waited for.
+    fn clusters_ready(&self, names: &Names, in_force: &Names, waited: Waited) -> bool {
         names
             .clusters
             .difference(&in_force.clusters)
             .all(|name| match self.clusters.get(name) {
-                Some(entry) => entry.settled,
+                // The wait for secrets has a bound of its own.
+                Some(entry) => entry.settled || (waited.is_over && entry.secrets_since.is_none()),
+                None if waited.is_over => true,
                 None => match self.unknown {
                     UnknownClusters::DoNotExist => true,
                     UnknownClusters::MayCome => self.absent.contains(name),
-                    UnknownClusters::ToldAll => !replaces,
+                    UnknownClusters::ToldAll => !waited.replaces,
                 },
             })
     }
 
-    fn tables_ready(&self, names: &Names, in_force: &Names) -> bool {
-        let in_force_at_all =
-            |name: &Arc<str>| self.tables.get(name).is_some_and(|it| it.view.is_some());
+    /// How far the wait for the secrets has come that a listener newly names.
+    fn listener_wait(&self, versions: &Versions<Listener, ListenerView>, now: Instant) -> Wait {
+        let (names, in_force) = (&versions.names, &versions.view_names);
+        let since = versions.waits_since.unwrap_or(now);
+        let secrets = &names.secrets;
+        secrets.wait(&in_force.secrets, &self.secrets, since, now)
+    }
+
+    /// Whether all tables that are named anew are in force, as far as that can be waited for.
+    fn tables_ready(&self, names: &Names, in_force: &Names, waited: Waited) -> bool {
         names
             .tables
             .difference(&in_force.tables)
-            .all(in_force_at_all)
+            .all(|name| match self.tables.get(name) {
+                Some(table) if table.view.is_none() && waited.is_over => {
+                    let mut clusters = table.names.clusters.iter();
+                    !clusters.any(|cluster| self.cluster_waits(cluster))
+                }
+                Some(table) => table.view.is_some(),
+                None => waited.is_over,
+            })
     }
 
     fn lookup(&self) -> Lookup<'_> {
@@ -218,19 +216,36 @@ impl Builder {
         }
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
-        let clusters = self.unsettled.iter().filter_map(|name| {
-            let entry = self.clusters.get(name)?;
-            let warm_by = (!entry.settled).then_some(entry.warm_by);
-            warm_by.into_iter().chain(entry.retires).min()
-        });
+    fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let tables = self.tables_todo.waiting.iter();
         let tables = tables.filter_map(|name| self.tables.get(name)?.waits_since);
         let listeners = self.listeners_todo.waiting.iter();
-        let listeners = listeners.filter_map(|name| self.listeners.get(name)?.versions.waits_since);
-        clusters
-            .chain(tables.chain(listeners).map(|since| since + WAIT_MAX))
-            .min()
+        let listeners = listeners.filter_map(|name| Some(&self.listeners.get(name)?.versions));
+        let secrets = listeners
+            .clone()
+            .filter_map(|it| self.listener_wait(it, now).end());
+        let listeners = listeners.filter_map(|it| it.waits_since);
+        let warm = tables.chain(listeners).map(|since| since + WAIT_MAX);
+        let moments = warm.chain(secrets).filter(|at| *at > now);
+        moments.chain(self.clusters_due(now)).min()
+    }
+}
+
+/// How long somebody has waited who waits to take over.
+#[derive(Clone, Copy)]
+struct Waited {
+    /// Whether [`WAIT_MAX`] is over.
+    is_over: bool,
+    /// Whether a form in force serves meanwhile.
+    replaces: bool,
+}
+
+impl Waited {
+    fn of<Told, View>(versions: &Versions<Told, View>, now: Instant) -> Self {
+        Self {
+            is_over: is_over(versions.waits_since, now),
+            replaces: versions.view.is_some(),
+        }
     }
 }
 

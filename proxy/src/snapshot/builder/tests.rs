@@ -19,10 +19,14 @@ macro_rules! model {
     }};
 }
 
-fn eds_cluster(name: &str) -> Arc<cluster::Cluster> {
+fn eds_cluster(name: &str) -> Arc<weft_config::cluster::Cluster> {
     let yaml =
         format!("{{name: {name}, type: EDS, eds_cluster_config: {{eds_config: {{ads: {{}}}}}}}}");
-    model!(cluster::Cluster, pb::cluster::v3::Cluster, &yaml)
+    model!(
+        weft_config::cluster::Cluster,
+        pb::cluster::v3::Cluster,
+        &yaml
+    )
 }
 
 fn endpoints(port: u16) -> Arc<EndpointSet> {

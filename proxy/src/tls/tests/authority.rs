@@ -11,20 +11,20 @@ use weft_config::diag::{Diagnostics, FieldPath};
 use weft_config::tls::{DownstreamTls, UpstreamTls};
 use weft_xds_proto::json::Descriptors;
 
-pub(super) struct Authority {
-    pub(super) pem: String,
+pub(crate) struct Authority {
+    pub(crate) pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 /// A certificate and its key in PEM.
 #[derive(Clone)]
-pub(super) struct Issued {
-    pub(super) chain: String,
-    pub(super) key: String,
+pub(crate) struct Issued {
+    pub(crate) chain: String,
+    pub(crate) key: String,
 }
 
 impl Authority {
-    pub(super) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = named(name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -36,11 +36,11 @@ impl Authority {
     }
 
     /// A certificate for both sides of a connection.
-    pub(super) fn issue(&self, names: &[SanType]) -> Issued {
+    pub(crate) fn issue(&self, names: &[SanType]) -> Issued {
         self.issue_as(names, |_| {})
     }
 
-    pub(super) fn issue_as(
+    pub(crate) fn issue_as(
         &self,
         names: &[SanType],
         change: impl FnOnce(&mut CertificateParams),
@@ -61,7 +61,7 @@ impl Authority {
     }
 
     /// The authority's own certificate, shown as if it were a peer's.
-    pub(super) fn itself(&self) -> Issued {
+    pub(crate) fn itself(&self) -> Issued {
         Issued {
             chain: self.pem.clone(),
             key: self.issuer.key().serialize_pem(),
@@ -77,22 +77,22 @@ fn named(name: &str) -> CertificateParams {
     params
 }
 
-pub(super) fn uri(uri: &str) -> SanType {
+pub(crate) fn uri(uri: &str) -> SanType {
     SanType::URI(uri.try_into().unwrap())
 }
 
-pub(super) fn dns(name: &str) -> SanType {
+pub(crate) fn dns(name: &str) -> SanType {
     SanType::DnsName(name.try_into().unwrap())
 }
 
 impl Issued {
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         json!({ "certificate_chain": { "inline_string": self.chain }, "private_key": { "inline_string": self.key } })
     }
 }
 
 /// What of a test's contexts differs from the plainest.
-pub(super) fn downstream(common: Value, further: Value) -> Arc<DownstreamTls> {
+pub(crate) fn downstream(common: Value, further: Value) -> Arc<DownstreamTls> {
     let proto = message(common, further);
     let mut diag = Diagnostics::new();
     let read = DownstreamTls::parse(&proto, &FieldPath::root(), &mut diag);
@@ -100,7 +100,7 @@ pub(super) fn downstream(common: Value, further: Value) -> Arc<DownstreamTls> {
     Arc::new(read.unwrap())
 }
 
-pub(super) fn upstream(common: Value, further: Value) -> Arc<UpstreamTls> {
+pub(crate) fn upstream(common: Value, further: Value) -> Arc<UpstreamTls> {
     let proto = message(common, further);
     let mut diag = Diagnostics::new();
     let read = UpstreamTls::parse(&proto, &FieldPath::root(), &mut diag);

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 use weft_config::endpoint::EndpointSet;
 use weft_config::resource::Resource;
-use weft_config::secret::{Secret, SecretKind, TrustAnchors, TrustBundle, Validation};
+use weft_config::tls::{SecretName, SecretOrigin};
 
 use super::{Core, wall_clock};
 use crate::snapshot::{Absence, UnknownClusters};
@@ -23,16 +23,16 @@ const ERROR_BYTES_MAX: usize = 16 * 1024;
 
 /// What came of a response.
 #[derive(Debug, Default)]
-pub(super) struct Applied {
+pub(in crate::xds::core) struct Applied {
     /// What was accepted.
-    pub(super) names: Vec<Arc<str>>,
+    pub(in crate::xds::core) names: Vec<Arc<str>>,
     /// What was refused.
-    pub(super) refused: Vec<Refusal>,
+    pub(in crate::xds::core) refused: Vec<Refusal>,
 }
 
 impl Applied {
     /// All refusals in one text, for the NACK.
-    pub(super) fn error(&self) -> Option<String> {
+    pub(in crate::xds::core) fn error(&self) -> Option<String> {
         if self.refused.is_empty() {
             return None;
         }
@@ -115,6 +115,7 @@ impl Core {
             debug!(?kind, %name, "resource that was not asked for left aside");
             return Ok(None);
         }
+        let has_private_key = resource.as_ref().is_some_and(Resource::has_private_key);
         if let Some(resource) = resource {
             self.put(resource, now)?;
         }
@@ -122,13 +123,14 @@ impl Core {
             version: incoming.version.clone(),
             packed,
             since: wall_clock(),
+            has_private_key,
         };
         let novelty = self.accepted.lock().put(kind, name.clone(), raw);
         if novelty == Novelty::New {
             self.note_change(kind);
             self.status.accepted(kind, &name);
         }
-        self.wire.holds(kind, name.clone(), incoming.version);
+        self.ads.wire.holds(kind, name.clone(), incoming.version);
         let key = (kind, name.clone());
         self.expire_after(key, incoming.ttl, now);
         Ok(Some(name))
@@ -161,7 +163,7 @@ impl Core {
             Kind::Cluster => self.options.clusters == super::Source::File,
             Kind::Secret | Kind::Endpoints | Kind::Route => false,
         };
-        from_file || self.wire.wanted(kind).covers(name)
+        from_file || self.ads.wire.wanted(kind).covers(name)
     }
 
     /// A resource without content renews the time to live of the one held.
@@ -191,16 +193,26 @@ impl Core {
                     let fault = "name: must not be that of a static cluster";
                     return Err(Refusal::new(&*cluster.name, fault));
                 }
+                self.check_tellers(cluster.awaited_secrets())
+                    .map_err(|fault| Refusal::new(&*cluster.name, fault))?;
                 self.builder.put_cluster(cluster, now);
             }
             Resource::Endpoints(name, set) => self.builder.put_endpoints(&name, set),
-            Resource::Secret(secret) => self.put_roots(&secret)?,
+            Resource::Secret(secret) => {
+                let name = SecretName {
+                    origin: SecretOrigin::Ads,
+                    name: secret.name.clone(),
+                };
+                self.put_secret(&name, &secret)?;
+            }
             Resource::Route(table) => self.builder.put_routes(table, now),
             Resource::Listener(listener) => {
                 if self.static_listeners.contains(&listener.name) {
                     let fault = "name: must not be that of a static listener";
                     return Err(Refusal::new(&*listener.name, fault));
                 }
+                self.check_tellers(listener.awaited_secrets())
+                    .map_err(|fault| Refusal::new(&*listener.name, fault))?;
                 let listener = self.placed(listener);
                 (self.reserve.0)(&listener)
                     .map_err(|fault| Refusal::new(&*listener.name, format!("address: {fault}")))?;
@@ -208,30 +220,6 @@ impl Core {
                 self.builder.put_listener(listener, now);
             }
         }
-        Ok(())
-    }
-
-    /// The roots of the mesh. Whoever is judged by them is of our own trust domain.
-    fn put_roots(&mut self, secret: &Secret) -> Result<(), Refusal> {
-        let refuse = |fault: &str| Err(Refusal::new(&*secret.name, fault));
-        let Some(trust_domain) = self.options.trust_domain.clone() else {
-            return refuse("name: nobody asked for it");
-        };
-        let SecretKind::Validation(told) = &secret.kind else {
-            return refuse("must be a validation_context");
-        };
-        let Some(TrustAnchors::Pem(roots)) = told.anchors.clone() else {
-            return refuse("validation_context.trusted_ca: is missing");
-        };
-        let bundle = TrustBundle {
-            trust_domain,
-            roots,
-        };
-        let validation = Validation {
-            anchors: Some(TrustAnchors::Spiffe(vec![bundle])),
-            ..Validation::default()
-        };
-        self.builder.put_roots(validation);
         Ok(())
     }
 
@@ -247,7 +235,7 @@ impl Core {
     fn remove_unseen(&mut self, kind: Kind, seen: &BTreeSet<Arc<str>>, now: Instant) {
         let accepted = self.accepted.lock();
         let held = accepted.of(kind).keys();
-        let wanted = self.wire.wanted(kind).names.iter();
+        let wanted = self.ads.wire.wanted(kind).names.iter();
         let gone: BTreeSet<_> = held
             .chain(wanted)
             .filter(|name| !seen.contains(*name))
@@ -265,7 +253,7 @@ impl Core {
         if held.is_some() {
             self.note_change(kind);
         }
-        self.wire.lost(kind, name);
+        self.ads.wire.lost(kind, name);
         self.expiries.remove(&(kind, name.clone()));
         self.status.forgotten(kind, name);
         match kind {

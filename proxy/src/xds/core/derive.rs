@@ -18,7 +18,8 @@ impl Core {
     pub(super) fn take_demand(&mut self, now: Instant) -> Option<Instant> {
         let demand = self.options.demand.clone()?;
         for name in demand.take_asked() {
-            self.wire
+            self.ads
+                .wire
                 .wanted_mut(Kind::Listener)
                 .names
                 .insert(name.clone());
@@ -93,6 +94,8 @@ impl Core {
         for name in &endpoints.removed {
             self.builder.remove_endpoints(name);
         }
+        let secrets = self.builder.named_secrets();
+        self.follow_secrets(secrets);
         let changed = !(tables.is_empty() && clusters.is_empty() && endpoints.is_empty());
         self.resubscribe(Kind::Route, tables);
         self.resubscribe(Kind::Cluster, clusters);
@@ -102,7 +105,7 @@ impl Core {
 
     fn resubscribe(&mut self, kind: Kind, changes: NameChanges) {
         for name in changes.added {
-            self.wire.wanted_mut(kind).names.insert(name);
+            self.ads.wire.wanted_mut(kind).names.insert(name);
         }
         for name in &changes.removed {
             self.let_go(kind, name);
@@ -111,8 +114,8 @@ impl Core {
 
     /// Unsubscribes and forgets a resource that is not in use any more.
     fn let_go(&mut self, kind: Kind, name: &Arc<str>) {
-        self.wire.wanted_mut(kind).names.remove(name);
-        self.wire.lost(kind, name);
+        self.ads.wire.wanted_mut(kind).names.remove(name);
+        self.ads.wire.lost(kind, name);
         self.expiries.remove(&(kind, name.clone()));
         self.status.forgotten(kind, name);
         let held = self.accepted.lock().remove(kind, name);

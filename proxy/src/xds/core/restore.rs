@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 use tracing::info;
+use weft_config::tls::{SecretName, SecretOrigin};
 
 use super::Core;
 use crate::xds::accepted::Raw;
@@ -26,7 +27,7 @@ impl Core {
                 .collect();
             demand.preload(names.iter().cloned(), now);
             self.asked.extend(names.iter().cloned());
-            self.wire.wanted_mut(Kind::Listener).names.extend(names);
+            self.ads.wire.wanted_mut(Kind::Listener).names.extend(names);
         }
         let age = saved.age(SystemTime::now());
         let mut count = 0_usize;
@@ -60,26 +61,37 @@ impl Core {
             version,
             packed,
         } = saved;
+        let secret = SecretName {
+            origin: SecretOrigin::Ads,
+            name: name.as_str().into(),
+        };
+        if kind == Kind::Secret && !self.is_roots(&secret) {
+            return false;
+        }
         let put = decode(kind, Some(&name), &packed, lines).and_then(|it| self.put(it, now));
         if let Err(refusal) = put {
             lines.refused_from_disk(kind, &refusal);
             return false;
         }
         let name: Arc<str> = name.into();
-        self.wire.holds(kind, name.clone(), version.clone());
+        self.ads.wire.holds(kind, name.clone(), version.clone());
         let raw = Raw {
             version,
             packed,
             since: SystemTime::now(),
+            has_private_key: false,
         };
-        self.accepted.lock().put(kind, name, raw);
+        match kind {
+            Kind::Secret => self.accepted.lock().put_secret(secret, raw),
+            _ => drop(self.accepted.lock().put(kind, name, raw)),
+        }
         true
     }
 
     /// Drops what the disk held and nothing names.
     fn forget_unnamed(&mut self) {
         for kind in Kind::ALL {
-            let wanted = self.wire.wanted(kind);
+            let wanted = self.ads.wire.wanted(kind);
             let unnamed: Vec<_> = self
                 .accepted
                 .lock()
@@ -90,23 +102,32 @@ impl Core {
                 .collect();
             for name in unnamed {
                 self.accepted.lock().remove(kind, &name);
-                self.wire.lost(kind, &name);
+                self.ads.wire.lost(kind, &name);
             }
         }
     }
 
-    /// What is to be kept for the next start.
+    /// What is to be kept for the next start. Of secrets these are the roots of the mesh alone: keys are never written to disk.
     pub fn to_save(&self) -> Saved {
         let accepted = self.accepted.lock();
-        let resources = Kind::ALL.into_iter().flat_map(|kind| {
+        let kinds = Kind::ALL.into_iter().flat_map(|kind| {
             let resources = accepted.of(kind).iter();
-            resources.map(move |(name, raw)| SavedResource {
+            resources.map(move |(name, raw)| (kind, name, raw))
+        });
+        let roots = accepted.secrets().iter();
+        let roots = roots.filter_map(|(secret, raw)| match raw {
+            Some(raw) if self.is_roots(secret) => Some((Kind::Secret, &secret.name, raw)),
+            _ => None,
+        });
+        let resources = kinds
+            .chain(roots)
+            .filter(|(.., raw)| !raw.has_private_key)
+            .map(|(kind, name, raw)| SavedResource {
                 kind,
                 name: name.to_string(),
                 version: raw.version.clone(),
                 packed: raw.packed.clone(),
-            })
-        });
+            });
         let names = self.options.demand.iter().flat_map(|demand| demand.names());
         Saved {
             resources: resources.collect(),

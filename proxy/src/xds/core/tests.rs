@@ -12,6 +12,8 @@ use crate::tls::Secrets;
 use crate::xds::wire::Incoming;
 
 mod names;
+mod secrets;
+mod servers;
 
 /// A resource written as YAML, packed.
 fn packed(kind: Kind, yaml: &str) -> Any {
@@ -126,6 +128,7 @@ impl Client {
             protocol,
             listeners: source,
             clusters: source,
+            has_ads: true,
             demand: demand.clone(),
             inbound: None,
             introduction: None,

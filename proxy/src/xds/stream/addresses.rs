@@ -10,6 +10,8 @@ use weft_config::endpoint::Address;
 use super::Target;
 use crate::balance::{Cluster, EndpointId, PickContext};
 use crate::dns::Resolver;
+use crate::tls::Inside;
+use crate::xds::channel::Way;
 
 /// The next address to try.
 #[derive(Debug, Default)]
@@ -24,7 +26,7 @@ impl Addresses {
         target: &Target,
         resolver: &Resolver,
         rng: &mut fastrand::Rng,
-    ) -> Result<SocketAddr, String> {
+    ) -> Result<Way, String> {
         match target {
             Target::Host { host, port } => {
                 let answer = resolver.lookup(host, DnsFamily::All).await;
@@ -34,18 +36,17 @@ impl Addresses {
                 let ip = found
                     .get(index)
                     .ok_or_else(|| format!("{host} has no address"))?;
-                Ok(SocketAddr::new(*ip, *port))
+                Ok(Way {
+                    address: Address::Socket(SocketAddr::new(*ip, *port)),
+                    dial: None,
+                })
             }
             Target::Clusters(clusters) => self.pick(clusters, rng),
         }
     }
 
     /// An endpoint that did not fail yet, of the first cluster that has one; then all over again.
-    fn pick(
-        &mut self,
-        clusters: &[Arc<Cluster>],
-        rng: &mut fastrand::Rng,
-    ) -> Result<SocketAddr, String> {
+    fn pick(&mut self, clusters: &[Arc<Cluster>], rng: &mut fastrand::Rng) -> Result<Way, String> {
         for _round in 0..2 {
             for cluster in clusters {
                 let picked = cluster.pick(&mut PickContext {
@@ -59,12 +60,11 @@ impl Addresses {
                     continue;
                 }
                 self.failed.push(endpoint.id);
-                match &endpoint.address {
-                    Address::Socket(address) => return Ok(*address),
-                    Address::Pipe(path) => {
-                        return Err(format!("{path}: an xDS server on a pipe is not supported"));
-                    }
-                }
+                let (_, dial) = cluster.dial(&endpoint, Inside::Http2);
+                return Ok(Way {
+                    address: endpoint.address.clone(),
+                    dial: Some(dial),
+                });
             }
             self.failed.clear();
         }

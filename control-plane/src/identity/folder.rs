@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use rustix::fs::{Mode as FileMode, OFlags};
 use weft_config::spiffe::TrustDomain;
 
 use super::authority::Authority;
@@ -21,6 +22,9 @@ const BYTES_MAX: u64 = 256 * 1024;
 
 /// Who else may read a key: nobody.
 const KEY_MODE: u32 = 0o600;
+
+/// The same, as people are told.
+const KEY_RULE: &str = "others than its owner must neither read nor write a key (chmod 0600)";
 
 /// Everybody may read a certificate.
 const CERTIFICATE_MODE: u32 = 0o644;
@@ -149,18 +153,24 @@ fn read(folder: &Path) -> Result<Material, FolderError> {
     let opened = File::open(folder).map_err(failed("opening", folder))?;
     let rule = "others than its owner must not write to it (chmod go-w)";
     check(&opened, folder, 0o022, rule)?;
+    check_root_key(folder)?;
     Ok(Material {
         root: read_certificates(folder, ROOT)?,
         certificate: read_certificates(folder, CERTIFICATE)?,
         chain: read_certificates(folder, CHAIN)?,
-        key: read_file(
-            folder,
-            KEY,
-            0o077,
-            "others than its owner must neither read nor write a key (chmod 0600)",
-        )?,
+        key: read_file(folder, KEY, 0o077, KEY_RULE)?,
         root_key: None, // signing leaves does not need it
     })
+}
+
+/// Checks who may read the key of the root, where it lies there: it is not read, but whoever reads it is the authority.
+fn check_root_key(folder: &Path) -> Result<(), FolderError> {
+    let path = folder.join(ROOT_KEY);
+    match rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, FileMode::empty()) {
+        Ok(opened) => check(&File::from(opened), &path, 0o077, KEY_RULE),
+        Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(failed("opening", &path)(error.into())),
+    }
 }
 
 fn read_certificates(folder: &Path, name: &'static str) -> Result<String, FolderError> {

@@ -51,18 +51,23 @@ fn keys_are_for_their_owner_alone() {
 #[test]
 fn a_key_that_others_may_read_is_refused_with_file_mode_and_rule() {
     let (_parent, folder) = made();
-    let key = folder.join("ca-key.pem");
-    for mode in [0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o644, 0o666] {
-        set_mode(&key, mode);
-        let error = start(&folder).unwrap_err().to_string();
-        for part in ["ca-key.pem", &format!("mode {mode:04o}"), "chmod 0600"] {
-            assert!(error.contains(part), "{error}");
+    for name in ["ca-key.pem", "root-key.pem"] {
+        let key = folder.join(name);
+        for mode in [0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o644, 0o666] {
+            set_mode(&key, mode);
+            let error = start(&folder).unwrap_err().to_string();
+            for part in [name, &format!("mode {mode:04o}"), "chmod 0600"] {
+                assert!(error.contains(part), "{error}");
+            }
+        }
+        for mode in [0o600, 0o400] {
+            set_mode(&key, mode);
+            start(&folder).unwrap();
         }
     }
-    for mode in [0o600, 0o400] {
-        set_mode(&key, mode);
-        start(&folder).unwrap();
-    }
+    // It is not read, and need not be readable.
+    set_mode(&folder.join("root-key.pem"), 0);
+    start(&folder).unwrap();
 }
 
 #[test]

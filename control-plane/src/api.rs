@@ -207,6 +207,7 @@ fn router(mesh: Arc<Mesh>, access: Access<'_>, address: SocketAddr) -> Router {
         .route("/v1/services", get(read::services))
         .route("/v1/services/{namespace}/{name}", get(read::service))
         .route("/v1/endpoints", get(read::endpoints))
+        .route("/v1/endpoints/left-out", get(read::left_out))
         .route("/v1/revisions", get(read::revisions))
         .route("/v1/findings", get(read::findings))
         .route("/v1/proxies", get(read::proxies))
@@ -263,9 +264,18 @@ impl Refused {
     }
 }
 
+/// Why somebody may not do what he asked for: an answer carries it to the guard, who says so in the audit log.
+#[derive(Clone, Debug)]
+struct Denied(String);
+
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        (self.status, axum::Json(self.body)).into_response()
+        let denied = (self.status == StatusCode::FORBIDDEN).then(|| self.body.error.clone());
+        let mut answer = (self.status, axum::Json(self.body)).into_response();
+        if let Some(why) = denied {
+            answer.extensions_mut().insert(Denied(why));
+        }
+        answer
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tonic::service::Routes;
 
+use self::config::TOKEN_BYTES_MIN;
 pub use self::config::{Config, KubernetesTokens};
 use self::identity::Identity;
 use self::mesh::Directory;
@@ -53,6 +54,19 @@ pub enum StartError {
     TokenNeeded {
         /// The address asked for.
         address: SocketAddr,
+    },
+    /// A token that nobody can show.
+    #[error("the token of the HTTP API is empty: nobody could use it")]
+    TokenEmpty,
+    /// A token that others could guess, where others can try.
+    #[error(
+        "the HTTP API on {address} can be reached by others: its token must have {TOKEN_BYTES_MIN} characters at least, got {got}"
+    )]
+    TokenShort {
+        /// The address asked for.
+        address: SocketAddr,
+        /// How many it has.
+        got: usize,
     },
     /// A port that cannot be bound.
     #[error("listening on {address} for {what}")]
@@ -100,12 +114,12 @@ pub struct ControlPlane;
 
 /// A running control plane. Dropping it ends it without order; [`Running::shutdown`] ends it in order.
 pub struct Running {
-    xds_address: SocketAddr,
+    xds_address: Option<SocketAddr>,
     secure_address: SocketAddr,
     api: api::Server,
     mesh: Arc<Mesh>,
     stop: watch::Sender<bool>,
-    xds: [JoinHandle<()>; 2],
+    xds: Vec<JoinHandle<()>>,
     tasks: JoinSet<()>,
 }
 
@@ -116,7 +130,11 @@ impl ControlPlane {
     /// If a port cannot be bound, the store not be opened, or the API would be open to others without a token.
     pub async fn start(config: Config) -> Result<Running, StartError> {
         let sockets = Sockets::bind(&config).await?;
-        let xds_address = address_of(&sockets.xds, config.xds_listen);
+        for danger in config.dangers() {
+            tracing::warn!("{danger}");
+        }
+        let plain = sockets.xds.as_ref().zip(config.xds_listen);
+        let xds_address = plain.map(|(socket, asked_for)| address_of(socket, asked_for));
         let secure_address = address_of(&sockets.secure, config.secure_listen);
         let translator = Arc::new(Mutex::new(Translator::new(Names {
             domain: config.domain.as_str().into(),
@@ -167,14 +185,16 @@ impl ControlPlane {
             identity,
             &config.domain,
         ));
-        let plain = server.clone().serve(sockets.xds, signing.clone());
+        let mut xds = Vec::new();
+        if let Some(socket) = sockets.xds {
+            let plain = server.clone().serve(socket, signing.clone());
+            xds.push(tokio::spawn(run(plain, "xds")));
+        }
         let secure = server.serve_secure(sockets.secure, gate, signing);
-        let xds = [
-            tokio::spawn(run(plain, "xds")),
-            tokio::spawn(run(secure, "xds with tls")),
-        ];
+        xds.push(tokio::spawn(run(secure, "xds with tls")));
         let api = start_api(sockets.api, mesh.clone(), &config, api_bound)?;
-        tracing::info!(xds = %xds_address, secure = %secure_address, api = %api.address(), "control plane started");
+        let shown = xds_address.map(tracing::field::display);
+        tracing::info!(xds = shown, secure = %secure_address, api = %api.address(), "control plane started");
         Ok(Running {
             xds_address,
             secure_address,
@@ -188,8 +208,8 @@ impl ControlPlane {
 }
 
 impl Running {
-    /// Where xDS is served.
-    pub fn xds_address(&self) -> SocketAddr {
+    /// Where xDS is served without TLS; `None`: nowhere.
+    pub fn xds_address(&self) -> Option<SocketAddr> {
         self.xds_address
     }
 
@@ -266,7 +286,7 @@ fn open_store(config: &Config, translator: Arc<Mutex<Translator>>) -> Result<Sto
 
 /// What the control plane listens on.
 struct Sockets {
-    xds: TcpListener,
+    xds: Option<TcpListener>,
     secure: TcpListener,
     api: TcpListener,
 }
@@ -274,14 +294,19 @@ struct Sockets {
 impl Sockets {
     /// All of them, or none.
     async fn bind(config: &Config) -> Result<Self, StartError> {
+        config.check_token()?;
         let guarded = config.require_token || config.api_token.is_some();
         if !guarded && !config.api_listen.ip().is_loopback() {
             return Err(StartError::TokenNeeded {
                 address: config.api_listen,
             });
         }
+        let xds = match config.xds_listen {
+            Some(address) => Some(bind(address, "xDS").await?),
+            None => None,
+        };
         Ok(Self {
-            xds: bind(config.xds_listen, "xDS").await?,
+            xds,
             secure: bind(config.secure_listen, "xDS and certificates with TLS").await?,
             api: bind(config.api_listen, API).await?,
         })

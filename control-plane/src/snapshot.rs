@@ -44,17 +44,6 @@ pub struct NodeView {
     pub identity: Option<SpiffeId>,
 }
 
-/// Whether there may be a resource of this name for a client that has proved to be `identity`: inbound listeners are for the
-/// workloads of their service. Where nobody is asked who he is, for everybody.
-pub fn may_see(identity: Option<&SpiffeId>, name: &str) -> bool {
-    let Some((identity, inbound)) = identity.zip(name.strip_prefix(INBOUND_PREFIX)) else {
-        return true;
-    };
-    let mut parts = inbound.split('/');
-    let named = parts.next().zip(parts.next());
-    named.is_some_and(|(namespace, service)| may_register(identity, namespace, service).is_ok())
-}
-
 impl Default for NodeView {
     fn default() -> Self {
         Self {
@@ -87,6 +76,29 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Whether there may be a resource of this name for a client that has proved to be `identity`: inbound listeners are for the
+    /// workloads of their service. Where nobody is asked who he is, for everybody.
+    pub fn may_see(&self, identity: Option<&SpiffeId>, name: &str) -> bool {
+        let Some((identity, inbound)) = identity.zip(name.strip_prefix(INBOUND_PREFIX)) else {
+            return true;
+        };
+        let mut parts = inbound.split('/');
+        let Some((namespace, service)) = parts.next().zip(parts.next()) else {
+            return false;
+        };
+        // Who was let in before the service listed others keeps its listener: closing it would open nothing, and cut what is under way.
+        let of_name = may_register(identity, namespace, service, &[]);
+        let listed = self.listed_accounts(namespace, service);
+        of_name.is_ok() || may_register(identity, namespace, service, listed).is_ok()
+    }
+
+    /// The service accounts that a service lists; none where it is not there.
+    pub fn listed_accounts(&self, namespace: &str, service: &str) -> &[String] {
+        let host = format!("{service}.{namespace}.svc.{}", self.domain);
+        let unit = self.units.get(host.as_str());
+        unit.map_or(&[], |unit| unit.accounts.as_slice())
+    }
+
     /// Puts a snapshot together. `domain` is the cluster's, without dots at its ends.
     pub fn new(
         revision: u64,
@@ -183,7 +195,7 @@ impl Snapshot {
             let inbound = self
                 .inbound
                 .get(name)
-                .filter(|_| may_see(node.identity.as_ref(), name));
+                .filter(|_| self.may_see(node.identity.as_ref(), name));
             return inbound.map(Arc::clone);
         }
         let asked = AskedName::parse(name)?;

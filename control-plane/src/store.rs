@@ -45,8 +45,10 @@ pub struct ChangeSet {
     pub put: Vec<Object>,
     /// Objects to delete.
     pub delete: Vec<ObjectKey>,
-    /// Who asks.
+    /// Who asks, as he says himself.
     pub author: String,
+    /// Who asks, as the API knows him: the name of his token. Empty: it does not come over the API.
+    pub principal: String,
     /// Why.
     pub message: String,
 }
@@ -170,6 +172,7 @@ impl Store {
             },
             time: jiff::Timestamp::now(),
             author: change.author.clone(),
+            principal: change.principal.clone(),
             message: change.message.clone(),
             changes,
         };
@@ -309,6 +312,7 @@ impl Store {
             put: put.map(|object| Object::clone(object)).collect(),
             delete: delete.collect(),
             author: author.to_owned(),
+            principal: String::new(),
             message: format!("rollback to revision {number}"),
         })
     }

@@ -38,6 +38,7 @@ pub use self::conditions::{Condition, ParentStatus, RouteStatus, route_status};
 pub use self::discovered::{
     Discovered, DnsAnswer, DnsQuestion, DnsRecord, Registration, RegistrationKey, Workload,
 };
+pub(crate) use self::endpoints::kept_out;
 pub use self::endpoints::{EndpointAt, dns_questions, endpoints_of};
 pub use self::inbound::preview as inbound_listener;
 pub use self::index::Index;

@@ -234,6 +234,71 @@ fn an_api_that_others_can_reach_needs_a_token() {
 }
 
 #[test]
+fn a_token_of_the_api_that_is_none_or_can_be_guessed_is_refused() {
+    let cases = [
+        ("127.0.0.1:0", "", "is empty"),
+        ("0.0.0.0:0", "0123456789abcde", "16 characters"),
+    ];
+    for (address, token, why) in cases {
+        let output = weft(
+            &[
+                "serve",
+                "--api-listen",
+                address,
+                "--token",
+                token,
+                "--xds-listen",
+                "none",
+                "--store",
+                "/nonexistent/x",
+            ],
+            "",
+        );
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            text(&output.stderr).contains(why),
+            "{}",
+            text(&output.stderr)
+        );
+    }
+}
+
+#[test]
+fn xds_without_tls_can_be_turned_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_weft"))
+        .args([
+            "serve",
+            "--xds-listen",
+            "none",
+            "--secure-listen",
+            "127.0.0.1:0",
+        ])
+        .args(["--api-listen", "127.0.0.1:0", "--store"])
+        .arg(folder.path().join("store.redb"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let listens = said.any(|line| line.unwrap().starts_with("xDS on TLS alone, "));
+    let id = child.id();
+    let sockets = std::fs::read_to_string(format!("/proc/{id}/net/tcp")).unwrap();
+    let own = std::fs::read_dir(format!("/proc/{id}/fd")).unwrap();
+    let own = own.filter_map(|it| std::fs::read_link(it.unwrap().path()).ok());
+    let own: Vec<String> = own.map(|it| it.display().to_string()).collect();
+    let listening = sockets.lines().filter(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let socket = format!("socket:[{}]", fields.get(9).unwrap_or(&""));
+        fields.get(3) == Some(&"0A") && own.contains(&socket)
+    });
+    let listening = listening.count();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(listens);
+    assert_eq!(listening, 2, "xDS with TLS, and the API");
+}
+
+#[test]
 fn completion_scripts_are_written() {
     let output = weft(&["completion", "bash"], "");
     assert_eq!(output.status.code(), Some(0));

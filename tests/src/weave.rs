@@ -57,9 +57,10 @@ impl Mesh {
         &self.client
     }
 
-    /// Where xDS is served.
+    /// Where xDS is served without TLS.
     pub fn xds_address(&self) -> SocketAddr {
-        self.control_plane.xds_address()
+        let address = self.control_plane.xds_address();
+        address.expect("meshes of tests serve it")
     }
 
     /// A sidecar of `service`, whose application listens on `app`, once it is ready.

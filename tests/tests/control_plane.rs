@@ -111,7 +111,7 @@ async fn a_control_plane_that_comes_back_takes_nothing_away() -> anyhow::Result<
         ..Config::for_demo()
     };
     let mesh = Mesh::start_with(config.clone()).await?;
-    let xds_listen = mesh.xds_address();
+    let xds_listen = Some(mesh.xds_address());
     let web = mesh.sidecar("web", "v1", Some(app.address())).await?;
     let caller = mesh.sidecar("caller", "v1", None).await?;
     eventually("the workload answers", || {
@@ -135,6 +135,9 @@ async fn a_control_plane_that_comes_back_takes_nothing_away() -> anyhow::Result<
     eventually("both sidecars are back", || async {
         let proxies: Vec<serde_json::Value> = mesh.client().get("/v1/proxies").await?;
         ensure!(proxies.len() == 2, "{proxies:?}");
+        // They came with what is in force: nothing had to be sent.
+        let has = |it: &serde_json::Value| it["intended"] == 1 && it["acknowledged"] == 1;
+        ensure!(proxies.iter().all(has), "{proxies:?}");
         Ok(())
     })
     .await;

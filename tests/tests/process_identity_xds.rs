@@ -147,6 +147,73 @@ async fn with_tls_nobody_is_served_without_a_certificate_of_the_mesh() -> anyhow
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_accounts_that_a_service_lists_may_register_as_it_and_no_others() -> anyhow::Result<()>
+{
+    let weft = Weft::serve(&["--log-level", "info"]).await?;
+    let listed = "selector: {app: web}, serviceAccounts: [shopping]";
+    let service = workload_service("web", 80, "app: web").replace("selector: {app: web}", listed);
+    ensure!(service.contains(listed), "{service}");
+    let applied = weft.run(&["apply", "-f", "-"], &service).await?;
+    ensure!(applied.code == Some(0), "{applied:?}");
+    let roots = weft.roots()?;
+    let own = "inbound/default/web";
+    let claims = || node("a", "default", "web", "10.0.0.1");
+    let web = join(&weft, "web", 0).await?;
+    let web = secure(weft.secure(), &roots, Some(&web)).await?;
+    let said = answer(web, claims(), LISTENER, own).await;
+    let status = said.expect_err("it is not listed");
+    assert!(
+        status.message().contains("service account shopping"),
+        "{status}"
+    );
+    let shopping = join(&weft, "shopping", 0).await?;
+    let shopping = secure(weft.secure(), &roots, Some(&shopping)).await?;
+    let mut stream = Client::ask(shopping, claims(), LISTENER, own).await?;
+    assert_eq!(stream.next().await?.resources.len(), 1, "its own");
+    let endpoints = weft.run(&["get", "endpoints", "-o", "wide"], "").await?.out;
+    assert!(
+        endpoints.contains("spiffe://cluster.local/ns/default/sa/shopping"),
+        "{endpoints}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_registers_without_an_identity_is_audited_and_is_no_endpoint_where_mtls_is_strict()
+-> anyhow::Result<()> {
+    let weft = Weft::serve(&["--log-level", "info"]).await?;
+    let strict = "---\napiVersion: mesh.weft.dev/v1alpha1\nkind: AuthenticationPolicy\nmetadata: {name: strict}\n\
+                  spec: {mtls: {mode: STRICT}}\n";
+    let service = workload_service("web", 80, "app: web") + strict;
+    let applied = weft.run(&["apply", "-f", "-"], &service).await?;
+    ensure!(applied.code == Some(0), "{applied:?}");
+    let plain = plain(weft.xds()).await?;
+    let claims = node("mallory", "default", "web", "10.0.0.66");
+    let own = "inbound/default/web";
+    let mut stream = Client::ask(plain, claims, LISTENER, own).await?;
+    assert_eq!(stream.next().await?.resources.len(), 1, "its own");
+    let listed = weft.run(&["get", "endpoints", "-o", "json"], "").await?.out;
+    assert!(!listed.contains("10.0.0.66"), "{listed}");
+    for told in [
+        weft.run(&["get", "endpoints"], "").await?.out,
+        weft.run(&["describe", "service", "web"], "").await?.out,
+    ] {
+        assert!(
+            told.contains("(mallory) is no endpoint of web.default:80"),
+            "{told}"
+        );
+    }
+    eventually("the audit log tells", || async {
+        let log = weft.log();
+        let told = "workload registered without an identity node=\"mallory\"";
+        ensure!(log.contains(told), "{log}");
+        Ok(())
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_workload_registers_as_what_it_has_proved_to_be() -> anyhow::Result<()> {
     let weft = Weft::serve(&["--log-level", "info"]).await?;
     let service = workload_service("web", 80, "app: web");

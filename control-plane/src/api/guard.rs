@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 
-use super::Refused;
+use super::{Denied, Refused};
 use crate::app::Mesh;
 use crate::identity::{AUDIT, Limiter, Role};
 
@@ -111,6 +111,13 @@ impl Guard {
         }
     }
 
+    /// Says in the audit log that somebody may not do what he asked for.
+    fn audit(&self, Asked { peer, method, path }: &Asked, reason: &str) {
+        if self.limiter.may_say() {
+            tracing::warn!(target: AUDIT, peer, %method, path, reason, "API request refused");
+        }
+    }
+
     fn by_token(&self, given: &str) -> Result<Principal, Refused> {
         if self
             .admin
@@ -158,25 +165,42 @@ pub(super) async fn check(
 ) -> Response {
     let judged = guard.judge(&request);
     let judged = judged.and_then(|principal| principal.needs(role).map(|()| principal));
+    let asked = Asked::of(&request);
     match judged {
         Ok(principal) => {
             request.extensions_mut().insert(principal);
-            next.run(request).await
+            let answer = next.run(request).await;
+            if let Some(Denied(reason)) = answer.extensions().get() {
+                guard.audit(&asked, reason);
+            }
+            answer
         }
         Err(refused) => {
-            if guard.limiter.may_say() {
-                let peer = request.extensions().get::<PeerAddr>();
-                let peer = peer.and_then(|it| it.0).map(|it| it.to_string());
-                let (method, path) = (request.method().as_str(), request.uri().path());
-                let reason = &refused.body.error;
-                tracing::warn!(target: AUDIT, peer, method, path, reason, "API request refused");
-            }
+            guard.audit(&asked, &refused.body.error);
             let mut answer = refused.into_response();
             if answer.status() == StatusCode::UNAUTHORIZED {
                 let scheme = HeaderValue::from_static("Bearer");
                 answer.headers_mut().insert(WWW_AUTHENTICATE, scheme);
             }
             answer
+        }
+    }
+}
+
+/// What was asked for, and from where, as the audit log tells it.
+struct Asked {
+    peer: Option<String>,
+    method: Method,
+    path: String,
+}
+
+impl Asked {
+    fn of(request: &Request) -> Self {
+        let peer = request.extensions().get::<PeerAddr>();
+        Self {
+            peer: peer.and_then(|it| it.0).map(|it| it.to_string()),
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
         }
     }
 }

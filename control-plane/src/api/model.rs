@@ -177,8 +177,11 @@ pub struct RevisionBody {
     pub revision: u64,
     /// When, RFC 3339.
     pub time: String,
-    /// Who.
+    /// Who, as he said himself.
     pub author: String,
+    /// Who, as the API knew him: the name of his token, `--token`, or `loopback` without one. Empty: it did not come over the API.
+    #[serde(default)]
+    pub principal: String,
     /// Why.
     pub message: String,
     /// What changed.
@@ -234,6 +237,23 @@ pub struct EndpointBody {
     pub health: String,
     /// Its weight.
     pub weight: u32,
+    /// Who it has proved to be, a SPIFFE id: sidecars speak to it over TLS unless a policy says `DISABLE`. `null`: it is spoken to in
+    /// plain.
+    #[serde(default)]
+    pub identity: Option<String>,
+}
+
+/// A workload that says it is of a service and is no endpoint of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LeftOutBody {
+    /// The service and port that it would serve: `NAME.NAMESPACE:PORT`.
+    pub service: String,
+    /// Where it says that it is.
+    pub address: String,
+    /// What its node calls itself.
+    pub node: String,
+    /// Why, in a sentence.
+    pub reason: String,
 }
 
 /// A connected proxy.
@@ -275,6 +295,9 @@ pub struct ServiceDescription {
     pub policies: Vec<Value>,
     /// Its endpoints.
     pub endpoints: Vec<EndpointBody>,
+    /// Workloads that say they are of it and are no endpoints.
+    #[serde(default)]
+    pub left_out: Vec<LeftOutBody>,
     /// Faults and warnings about any of these.
     pub findings: Vec<String>,
 }

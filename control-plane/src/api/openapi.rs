@@ -23,7 +23,7 @@ type Operation = (
     bool,
 );
 
-const OPERATIONS: [Operation; 20] = [
+const OPERATIONS: [Operation; 21] = [
     (
         "post",
         "/v1/apply",
@@ -86,6 +86,14 @@ const OPERATIONS: [Operation; 20] = [
         "Endpoints of all services.",
         None,
         "EndpointBody",
+        true,
+    ),
+    (
+        "get",
+        "/v1/endpoints/left-out",
+        "Workloads that say they are of a service and are none of its endpoints, and why.",
+        None,
+        "LeftOutBody",
         true,
     ),
     (
@@ -203,6 +211,7 @@ fn build() -> Value {
         Change,
         EndpointBody,
         ErrorBody,
+        LeftOutBody,
         ObjectName,
         PortBody,
         ProxyBody,

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::Refused;
 use super::model::{
-    EndpointBody, ObjectDescription, ObjectName, ProxyBody, RevisionBody, ServiceBody,
+    EndpointBody, LeftOutBody, ObjectDescription, ObjectName, ProxyBody, RevisionBody, ServiceBody,
     ServiceDescription,
 };
 use super::write::{describe, object_key, refuse};
@@ -91,6 +91,11 @@ pub(super) async fn endpoints(State(mesh): State<Arc<Mesh>>) -> Json<Vec<Endpoin
     Json(mesh.endpoints())
 }
 
+/// `GET /v1/endpoints/left-out`.
+pub(super) async fn left_out(State(mesh): State<Arc<Mesh>>) -> Json<Vec<LeftOutBody>> {
+    Json(mesh.left_out())
+}
+
 /// `GET /v1/findings`: faults of the watched directory, and what lint says of the state in force.
 pub(super) async fn findings(State(mesh): State<Arc<Mesh>>) -> Json<Vec<String>> {
     Json(mesh.findings())
@@ -122,6 +127,7 @@ pub(super) async fn revisions(
         time: revision.time.to_string(),
         changes: revision.changes.iter().map(describe).collect(),
         author: revision.author,
+        principal: revision.principal,
         message: revision.message,
     });
     Ok(Json(bodies.collect()))

@@ -47,7 +47,7 @@ pub(super) async fn apply(
         principal.needs(Role::Write)?;
     }
     check_wait(request.wait_seconds)?;
-    let (change, manifests) = change_set(&mesh, &request)?;
+    let (change, manifests) = change_set(&mesh, &request, &principal)?;
     let before = mesh.resources();
     let (after, changes) = mesh.store().preview(&change).map_err(refuse)?;
     let mut warnings: Vec<String> = manifests.findings.iter().map(ToString::to_string).collect();
@@ -95,7 +95,10 @@ pub(super) async fn rollback(
             .ok_or_else(|| Refused::not_found("there is no revision to go back from"))?,
     };
     let change = mesh.store().rollback_change(target, &request.author);
-    let change = change.map_err(refuse)?;
+    let change = ChangeSet {
+        principal: principal.name.clone(),
+        ..change.map_err(refuse)?
+    };
     let changed = change
         .put
         .iter()
@@ -132,6 +135,9 @@ fn audit(principal: &Principal, what: &'static str, revision: &Revision) {
     let changed = |it: &&ObjectChange| it.before != it.after;
     let objects = revision.changes.iter().filter(changed);
     let count = objects.clone().count();
+    if count == 0 {
+        return; // Nothing was written.
+    }
     let named: Vec<String> = objects
         .take(AUDITED_MAX)
         .map(|it| it.key.to_string())
@@ -142,7 +148,11 @@ fn audit(principal: &Principal, what: &'static str, revision: &Revision) {
 }
 
 /// The change that is asked for, checked together with everything that is there.
-fn change_set(mesh: &Mesh, request: &ApplyRequest) -> Result<(ChangeSet, Manifests), Refused> {
+fn change_set(
+    mesh: &Mesh,
+    request: &ApplyRequest,
+    principal: &Principal,
+) -> Result<(ChangeSet, Manifests), Refused> {
     let manifests = Manifests::read(&request.files);
     let faults = manifests.faults();
     if !faults.is_empty() {
@@ -180,6 +190,7 @@ fn change_set(mesh: &Mesh, request: &ApplyRequest) -> Result<(ChangeSet, Manifes
             .collect(),
         delete,
         author: request.author.clone(),
+        principal: principal.name.clone(),
         message: request.message.clone(),
     };
     Ok((change, manifests))

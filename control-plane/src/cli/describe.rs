@@ -9,7 +9,8 @@ use super::get::{POLICY_KINDS, ROUTE_KINDS, missing, name_of, service_name};
 use super::output::{OutputFormat, count, print_table, say, yaml};
 use super::subject::{Shown, Subject, subject};
 use crate::api::model::{
-    EndpointBody, ObjectDescription, ObjectName, ProxyBody, ServiceBody, ServiceDescription,
+    EndpointBody, LeftOutBody, ObjectDescription, ObjectName, ProxyBody, ServiceBody,
+    ServiceDescription,
 };
 
 /// Options of `weft describe`.
@@ -100,13 +101,15 @@ async fn service(describe: &Describe, client: &Client, output: OutputFormat) -> 
     say!("\nEndpoints ({}):", page.endpoints.len())?;
     for endpoint in &page.endpoints {
         say!(
-            "  {:<24} {:<10} weight {}  {}",
+            "  {:<24} {:<10} weight {}  {}  {}",
             endpoint.address,
             endpoint.health,
             endpoint.weight,
-            endpoint.service
+            endpoint.service,
+            endpoint.identity.as_deref().unwrap_or("no identity")
         )?;
     }
+    lines("Left out", &left_out_lines(&page.left_out))?;
     section("Routes", &page.routes)?;
     section("Policies", &page.policies)?;
     lines("Findings", &page.findings)?;
@@ -118,31 +121,49 @@ async fn endpoints(
     client: &Client,
     output: OutputFormat,
 ) -> anyhow::Result<()> {
-    let endpoints = describe.service(client).await?.endpoints;
-    if output.print_structured(&endpoints)? {
+    let page = describe.service(client).await?;
+    if output.print_structured(&page.endpoints)? {
         return Ok(());
     }
-    print_endpoints(&endpoints)
+    print_endpoints(&page.endpoints, &page.left_out, output)
 }
 
-/// Writes a table of endpoints.
+fn left_out_lines(left_out: &[LeftOutBody]) -> Vec<String> {
+    let line = |it: &LeftOutBody| {
+        format!(
+            "{} ({}) is no endpoint of {}: {}",
+            it.address, it.node, it.service, it.reason
+        )
+    };
+    left_out.iter().map(line).collect()
+}
+
+/// Writes a table of endpoints, and who is none.
 ///
 /// # Errors
 /// If standard output is gone.
-pub(super) fn print_endpoints(endpoints: &[EndpointBody]) -> anyhow::Result<()> {
+pub(super) fn print_endpoints(
+    endpoints: &[EndpointBody],
+    left_out: &[LeftOutBody],
+    output: OutputFormat,
+) -> anyhow::Result<()> {
+    let wide = output == OutputFormat::Wide;
     let rows = endpoints.iter().map(|e| {
-        vec![
+        let mut row = vec![
             e.service.clone(),
             e.address.clone(),
             e.health.clone(),
             e.weight.to_string(),
-        ]
+        ];
+        let identity = || e.identity.clone().unwrap_or_else(|| "-".to_owned());
+        row.extend(wide.then(identity));
+        row
     });
-    print_table(
-        &["service", "address", "health", "weight"],
-        rows.collect(),
-        "no endpoints",
-    )
+    let mut header = vec!["service", "address", "health", "weight"];
+    header.extend(wide.then_some("identity"));
+    print_table(&header, rows.collect(), "no endpoints")?;
+    lines("Left out", &left_out_lines(left_out))?;
+    Ok(())
 }
 
 /// Every object of this name among `kinds`; no kinds: among all.
@@ -206,6 +227,8 @@ async fn proxy(describe: &Describe, client: &Client, output: OutputFormat) -> an
     }
     for page in &pages {
         say!("{}", page.name)?;
+        let identity = page.identity.as_deref().unwrap_or("-");
+        say!("  identity      {identity}")?;
         say!("  service       {}", page.service)?;
         say!("  agent         {}", page.user_agent)?;
         say!("  connected     since {}", page.connected_since)?;
@@ -233,9 +256,10 @@ async fn revision(
         return Ok(());
     }
     say!(
-        "revision {} by {} at {}",
+        "revision {} by {} (token {}) at {}",
         page.revision,
         page.author,
+        super::history::principal(&page),
         page.time
     )?;
     if !page.message.is_empty() {

@@ -10,7 +10,7 @@ use weft_config::gateway_api::names::DEFAULT_CLUSTER_DOMAIN;
 use super::client::Client;
 use super::output::{OutputFormat, print_table};
 use super::subject::{Shown, Subject, subject};
-use crate::api::model::{EndpointBody, ObjectName, ServiceBody};
+use crate::api::model::{EndpointBody, LeftOutBody, ObjectName, ServiceBody};
 
 /// Kinds of routes.
 pub(super) const ROUTE_KINDS: [&str; 3] = ["HTTPRoute", "GRPCRoute", "TCPRoute"];
@@ -124,11 +124,12 @@ async fn services(get: &Get, client: &Client, output: OutputFormat) -> anyhow::R
 async fn endpoints(get: &Get, client: &Client, output: OutputFormat) -> anyhow::Result<()> {
     let mut endpoints: Vec<EndpointBody> = client.get("/v1/endpoints").await?;
     let wanted = get.service()?;
-    endpoints.retain(|e| {
-        let host = e.service.split(':').next().unwrap_or_default();
+    let wants = |service: &str| {
+        let host = service.split(':').next().unwrap_or_default();
         let (name, namespace) = host.split_once('.').unwrap_or((host, ""));
         wanted.wants(namespace, name)
-    });
+    };
+    endpoints.retain(|e| wants(&e.service));
     if endpoints.is_empty() && wanted.name.is_some() {
         // A service that is there and has none is no mistake.
         let services: Vec<ServiceBody> = client.get("/v1/services").await?;
@@ -141,7 +142,9 @@ async fn endpoints(get: &Get, client: &Client, output: OutputFormat) -> anyhow::
     if output.print_structured(&endpoints)? {
         return Ok(());
     }
-    super::describe::print_endpoints(&endpoints)
+    let mut left_out: Vec<LeftOutBody> = client.get("/v1/endpoints/left-out").await?;
+    left_out.retain(|it| wants(&it.service));
+    super::describe::print_endpoints(&endpoints, &left_out, output)
 }
 
 async fn objects(

@@ -80,12 +80,13 @@ pub(super) async fn list(
             r.revision.to_string(),
             to_the_second(&r.time),
             r.author.clone(),
+            principal(r).to_owned(),
             r.message.clone(),
             summary(r),
         ]
     });
     print_table(
-        &["revision", "time", "author", "message", "changes"],
+        &["revision", "time", "author", "token", "message", "changes"],
         rows.collect(),
         "no revisions",
     )
@@ -109,6 +110,14 @@ pub(super) async fn find(number: &str, client: &Client) -> anyhow::Result<Revisi
     };
     let found = revisions.into_iter().find(|it| it.revision == wanted);
     found.with_context(|| format!("revision {wanted} is not in the history; {reach}"))
+}
+
+/// Who it was for the API, in a word.
+pub(super) fn principal(revision: &RevisionBody) -> &str {
+    match revision.principal.as_str() {
+        "" => "-",
+        principal => principal,
+    }
 }
 
 /// `+HTTPRoute/a ~MeshService/b -TCPRoute/c`.

@@ -57,15 +57,15 @@ pub(super) struct Serve {
         value_name = "URL"
     )]
     kubernetes_issuer: String,
-    /// Where xDS is served without TLS: loopback only unless asked for.
+    /// Where xDS is served without TLS, to whoever asks: loopback only unless asked for. `none`: nowhere.
     #[arg(
         long,
         env = "WEFT_XDS_LISTEN",
         default_value = "127.0.0.1:15010",
-        value_parser = address,
-        value_name = "ADDR"
+        value_parser = address_or_none,
+        value_name = "ADDR|none"
     )]
-    xds_listen: SocketAddr,
+    xds_listen: Place,
     /// Where xDS and certificate signing are served with TLS 1.3, to workloads with a certificate or a token.
     #[arg(
         long,
@@ -145,9 +145,10 @@ pub(super) async fn run(serve: &Serve, token: Option<String>) -> anyhow::Result<
     raise_descriptors_max();
     super::ignore_hangup();
     let running = ControlPlane::start(serve.config(token)?).await?;
+    let plain = running.xds_address();
+    let plain = plain.map_or_else(|| "TLS alone".to_owned(), |address| address.to_string());
     eprintln!(
-        "xDS on {}, with TLS on {}, HTTP API on http://{}",
-        running.xds_address(),
+        "xDS on {plain}, with TLS on {}, HTTP API on http://{}",
         running.secure_address(),
         running.api_address()
     );
@@ -169,6 +170,19 @@ fn raise_descriptors_max() {
 fn address(text: &str) -> Result<SocketAddr, String> {
     let rule = "must be IP:PORT, such as 127.0.0.1:15014 or [::1]:15014";
     text.parse().map_err(|_| format!("{rule}, got {text:?}"))
+}
+
+/// Where something is served, if anywhere.
+#[derive(Clone, Copy, Debug)]
+struct Place(Option<SocketAddr>);
+
+fn address_or_none(text: &str) -> Result<Place, String> {
+    match text {
+        "none" => Ok(Place(None)),
+        text => Ok(Place(Some(
+            address(text).map_err(|why| format!("{why} (or `none`)"))?,
+        ))),
+    }
 }
 
 fn server_name(text: &str) -> Result<ServerName<'static>, String> {
@@ -195,7 +209,7 @@ impl Serve {
             None => default_store()?,
         };
         Ok(Config {
-            xds_listen: self.xds_listen,
+            xds_listen: self.xds_listen.0,
             secure_listen: self.secure_listen,
             secure_names: self.secure_name.clone(),
             api_listen: self.api_listen,

@@ -15,17 +15,21 @@ pub enum ClaimRefused {
     },
     /// It is of another service.
     #[error(
-        "{identity} may not register as the service {service}: that is for the service account {service}"
+        "{identity} may not register as the service {service}: that is for the service account {}",
+        accounts.join(", ")
     )]
     Service {
         /// Who it is.
         identity: SpiffeId,
         /// What it said.
         service: String,
+        /// Who may.
+        accounts: Vec<String>,
     },
 }
 
-/// Whether a workload may register as one of `service` in `namespace`: its service account has the service's name.
+/// Whether a workload may register as one of `service` in `namespace`: its service account is one of those that the service lists,
+/// and where it lists none, or is not there, has the service's name.
 ///
 /// # Errors
 /// If not, and why.
@@ -33,13 +37,22 @@ pub fn may_register(
     identity: &SpiffeId,
     namespace: &str,
     service: &str,
+    listed: &[String],
 ) -> Result<(), ClaimRefused> {
     may_be_in(identity, namespace)?;
+    let is_right = |account: &str| match listed {
+        [] => account == service,
+        listed => listed.iter().any(|it| it == account),
+    };
     match identity.as_workload() {
-        Ok((_, account)) if account == service => Ok(()),
+        Ok((_, account)) if is_right(account) => Ok(()),
         _ => Err(ClaimRefused::Service {
             identity: identity.clone(),
             service: service.to_owned(),
+            accounts: match listed {
+                [] => vec![service.to_owned()],
+                listed => listed.to_vec(),
+            },
         }),
     }
 }
@@ -65,11 +78,28 @@ mod tests {
     #[test]
     fn a_workload_is_of_the_service_that_its_account_is_called() {
         let id = SpiffeId::parse("spiffe://mesh.test/ns/shop/sa/cart").unwrap();
-        may_register(&id, "shop", "cart").unwrap();
+        may_register(&id, "shop", "cart", &[]).unwrap();
         for (namespace, service) in [("shop", "pay"), ("default", "cart"), ("", ""), ("shop", "")] {
-            may_register(&id, namespace, service).unwrap_err();
+            may_register(&id, namespace, service, &[]).unwrap_err();
         }
         let other = SpiffeId::parse("spiffe://mesh.test/shop/cart").unwrap();
-        may_register(&other, "shop", "cart").unwrap_err();
+        may_register(&other, "shop", "cart", &[]).unwrap_err();
+    }
+
+    #[test]
+    fn the_accounts_that_a_service_lists_decide_and_no_others() {
+        let id = |account: &str| {
+            SpiffeId::parse(&format!("spiffe://mesh.test/ns/shop/sa/{account}")).unwrap()
+        };
+        let listed = ["shopping".to_owned(), "buying".to_owned()];
+        may_register(&id("shopping"), "shop", "cart", &listed).unwrap();
+        may_register(&id("buying"), "shop", "cart", &listed).unwrap();
+        let refused = may_register(&id("cart"), "shop", "cart", &listed).unwrap_err();
+        assert!(
+            refused
+                .to_string()
+                .ends_with("service account shopping, buying")
+        );
+        may_register(&id("shopping"), "default", "cart", &listed).unwrap_err();
     }
 }

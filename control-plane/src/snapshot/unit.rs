@@ -18,6 +18,8 @@ pub struct ServiceUnit {
     pub name: Arc<str>,
     /// Its namespace.
     pub namespace: Arc<str>,
+    /// The service accounts that it lists, whose workloads alone it has; none: it lists none.
+    pub accounts: Vec<String>,
     /// Virtual addresses under which applications dial it.
     pub addresses: Vec<IpAddr>,
     /// Its ports, ascending.

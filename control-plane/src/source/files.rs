@@ -196,6 +196,7 @@ impl FileSource {
             delete: delete.collect(),
             put,
             author: "watched directory".to_owned(),
+            principal: String::new(),
             message: self.folder.display().to_string(),
         }
     }

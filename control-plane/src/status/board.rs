@@ -178,8 +178,14 @@ impl ProxyStatus {
             let revisions = types.values().filter_map(|report| mark(report));
             revisions.map(|mark| mark.revision).max().unwrap_or(0)
         };
-        let sent_revision = newest(|report| report.sent);
-        let acked_revision = newest(|report| report.acked);
+        let mut sent_revision = newest(|report| report.sent);
+        let mut acked_revision = newest(|report| report.acked);
+        let has_something = types.values().any(|report| report.resources > 0);
+        if !pending && sent_revision == 0 && has_something {
+            // It came with everything, from before this control plane's start: it has what there is.
+            sent_revision = last.seen_revision;
+            acked_revision = last.seen_revision;
+        }
         let refusal = types.values().find_map(|report| report.nacked.as_ref());
         Some(Self {
             id: last.node.id.to_string(),

@@ -49,6 +49,8 @@ impl Revision {
                 .parse()
                 .map_err(|_| damaged("time is not a time"))?,
             author: text(&record, "author")?,
+            // Records of earlier versions do not have it.
+            principal: text(&record, "principal").unwrap_or_default(),
             message: text(&record, "message")?,
             changes: changes.collect::<Result<_, StoreError>>()?,
         })
@@ -73,6 +75,7 @@ impl Revision {
         json!({
             "time": self.time.to_string(),
             "author": self.author,
+            "principal": self.principal,
             "message": self.message,
             "changes": changes.collect::<Vec<_>>(),
         })

@@ -14,8 +14,10 @@ pub struct Revision {
     pub number: u64,
     /// When it was stored.
     pub time: Timestamp,
-    /// Who asked for it.
+    /// Who asked for it, as he said himself.
     pub author: String,
+    /// Who asked for it, as the API knew him: the name of his token. Empty: it did not come over the API, or nobody noted that then.
+    pub principal: String,
     /// Why.
     pub message: String,
     /// What it did to each object concerned, in the order of their keys.

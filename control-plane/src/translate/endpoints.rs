@@ -1,22 +1,23 @@
 //! Where a service's endpoints are, whatever they come from.
 
+mod members;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use weft_config::gateway_api::endpoint_slice::SliceEndpoint;
 use weft_config::gateway_api::mesh_service::{DnsRecord as RecordKind, MeshDiscovery, MeshPort};
 use weft_config::gateway_api::service::{ServicePort, TargetPort};
-use weft_config::gateway_api::{
-    MeshService, MtlsMode, Resources, Service, ServiceName, ServiceRef, Spec,
-};
+use weft_config::gateway_api::{MeshService, Resources, Service, ServiceRef, Spec};
+use weft_config::spiffe::SpiffeId;
 use weft_xds_proto::pb::envoy::config::core::v3::{HealthStatus, Locality};
 use weft_xds_proto::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
 };
 
-use super::authentication;
-use super::discovered::{Discovered, DnsQuestion, Registration, Workload};
+pub(crate) use self::members::{is_member, kept_out, likely_member};
+use self::members::{registered, takes};
+use super::discovered::{Discovered, DnsQuestion};
 use super::index::Index;
 use super::mesh_tls;
 use crate::snapshot::proto::{address, u32_value};
@@ -36,6 +37,8 @@ pub struct EndpointAt {
     pub draining: bool,
     /// Whether it is a sidecar that has proved who it is, so that other sidecars speak to it over TLS.
     pub mesh: bool,
+    /// Who it has proved to be; `None`: nobody was asked, or it is no workload that registered.
+    pub identity: Option<SpiffeId>,
 }
 
 /// The endpoints of `service` by port.
@@ -57,65 +60,6 @@ pub fn endpoints_of(
         endpoints.dedup_by(|a, b| a.address == b.address);
     }
     ports
-}
-
-/// Whether a workload that registered itself is an endpoint of `service`.
-pub(crate) fn is_member(index: &Index, service: &ServiceRef, workload: &Workload) -> bool {
-    selector_of(index, service).is_some_and(|selector| takes(index, service, selector, workload))
-}
-
-/// A workload that `service` would take, with what it selects for labels.
-pub(crate) fn likely_member(index: &Index, service: &ServiceRef, port: u16) -> Registration {
-    let mut labels = selector_of(index, service).cloned().unwrap_or_default();
-    let own = || service.name.name.clone();
-    labels.entry("app".to_owned()).or_insert_with(own);
-    let node_id = Arc::from(format!("{}.{}", service.name.name, service.name.namespace));
-    Registration {
-        node_id,
-        workload: Workload {
-            identity: None,
-            service: service.name.name.clone(),
-            namespace: service.name.namespace.clone(),
-            labels,
-            address: std::net::Ipv4Addr::LOCALHOST.into(),
-            inbound_port: port,
-            ports: vec![port],
-            instance: String::new(),
-            zone: String::new(),
-        },
-    }
-}
-
-fn selector_of<'a>(index: &'a Index, service: &ServiceRef) -> Option<&'a BTreeMap<String, String>> {
-    match &index.resources().get(&service.key())?.spec {
-        Spec::MeshService(MeshService {
-            discovery: MeshDiscovery::Workloads(workloads),
-            ..
-        }) => Some(&workloads.selector),
-        Spec::Service(service) => Some(&service.selector),
-        _ => None,
-    }
-}
-
-/// A service takes the workloads of its namespace that have its name or that its selector matches.
-fn takes(
-    index: &Index,
-    service: &ServiceRef,
-    selector: &BTreeMap<String, String>,
-    workload: &Workload,
-) -> bool {
-    workload.namespace == service.name.namespace
-        && (workload.service == service.name.name || selects(selector, workload))
-        && may_be(index, service, workload)
-}
-
-/// Labels are what a workload says of itself: who has proved who he is, is an endpoint of services that may be him.
-fn may_be(index: &Index, service: &ServiceRef, workload: &Workload) -> bool {
-    let Some(identity) = &workload.identity else {
-        return true;
-    };
-    let account = identity.as_workload().map(|(_, account)| account);
-    account.is_ok_and(|account| mesh_tls::accounts(index, service).contains(account))
 }
 
 /// Every question that the services of `resources` need answered, with the shortest time between look-ups asked for.
@@ -232,7 +176,8 @@ fn of_mesh_service(
                     resolved(discovered, &dns.host, srv, port.endpoint_port())
                 }
                 MeshDiscovery::Workloads(workloads) => {
-                    registered(index, discovered, port.endpoint_port(), |workload| {
+                    let port = port.endpoint_port();
+                    registered(index, discovered, service, port, |workload| {
                         takes(index, service, &workloads.selector, workload)
                     })
                 }
@@ -257,6 +202,7 @@ fn listed(
         weight: endpoint.weight,
         draining: false,
         mesh: false,
+        identity: None,
     }
 }
 
@@ -276,55 +222,9 @@ fn resolved(discovered: &Discovered, host: &str, srv: bool, port: u16) -> Vec<En
             weight: record.weight.max(1).into(),
             draining: false,
             mesh: false,
+            identity: None,
         })
         .collect()
-}
-
-/// The registered workloads that are members, as endpoints of a service port that leads to `port` of their applications.
-fn registered(
-    index: &Index,
-    discovered: &Discovered,
-    port: u16,
-    is_member: impl Fn(&Workload) -> bool,
-) -> Vec<EndpointAt> {
-    let workloads = discovered.workloads.iter();
-    workloads
-        .filter(|it| is_member(&it.workload))
-        .map(|registration| (&registration.workload, takes_tls(index, registration, port)))
-        .map(|(workload, mesh)| EndpointAt {
-            priority: 0,
-            zone: workload.zone.clone(),
-            address: (workload.address, workload.inbound_port).into(),
-            weight: 1,
-            draining: false,
-            mesh,
-        })
-        .collect()
-}
-
-/// Whether other sidecars speak TLS to a workload.
-fn takes_tls(index: &Index, registration: &Arc<Registration>, port: u16) -> bool {
-    let workload = &registration.workload;
-    let own = || ServiceName {
-        namespace: workload.namespace.clone(),
-        name: workload.service.clone(),
-    };
-    // What only has one port is called by whatever port leads there.
-    let port = match workload.ports.as_slice() {
-        [only] => *only,
-        _ => port,
-    };
-    let members = std::slice::from_ref(registration);
-    workload.identity.is_some()
-        && authentication::mode(index, &own(), members, port) != MtlsMode::Disable
-}
-
-/// A label that is asked for must be there; a selector that asks for nothing selects nothing.
-fn selects(selector: &BTreeMap<String, String>, workload: &Workload) -> bool {
-    !selector.is_empty()
-        && selector
-            .iter()
-            .all(|(key, value)| workload.labels.get(key) == Some(value))
 }
 
 fn of_service(
@@ -340,7 +240,7 @@ fn of_service(
                 Some(TargetPort::Number(number)) => number,
                 _ => port.port,
             };
-            let mut endpoints = registered(index, discovered, target, |workload| {
+            let mut endpoints = registered(index, discovered, service, target, |workload| {
                 takes(index, service, &spec.selector, workload)
             });
             for object in index.slices(&service.name) {
@@ -383,6 +283,7 @@ fn of_slice(
                 weight: 1,
                 draining: endpoint.conditions.terminating,
                 mesh: false,
+                identity: None,
             })
         })
         .collect()

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use weft_config::gateway_api::mesh_service::MeshDiscovery;
-use weft_config::gateway_api::{MeshService, ServiceRef, Spec};
+use weft_config::gateway_api::{MeshService, Resources, ServiceRef, Spec};
 use weft_config::spiffe::{SpiffeId, TrustDomain};
 use weft_config::tls::{WORKLOAD_PROVIDER, mesh_alpn};
 use weft_xds_proto::pb::envoy::config::cluster::v3::cluster::TransportSocketMatch;
@@ -99,22 +99,34 @@ fn common(alpn: &[&str], names: Vec<SubjectAltNameMatcher>) -> CommonTlsContext 
 /// The service accounts whose workloads a service may be: those that it lists, else the one that has its name and the one that its
 /// selector asks for as `app`. Empty: it is no service of sidecars.
 pub(crate) fn accounts(index: &Index, service: &ServiceRef) -> BTreeSet<String> {
-    let (selector, listed) = match index.resources().get(&service.key()).map(|it| &it.spec) {
-        Some(Spec::MeshService(MeshService {
-            discovery: MeshDiscovery::Workloads(workloads),
-            ..
-        })) => (&workloads.selector, workloads.service_accounts.as_slice()),
-        Some(Spec::Service(service)) => (&service.selector, &[][..]),
-        _ => return BTreeSet::new(),
-    };
+    let listed = listed(index.resources(), service);
     if !listed.is_empty() {
         return listed.iter().cloned().collect();
     }
+    let selector = match index.resources().get(&service.key()).map(|it| &it.spec) {
+        Some(Spec::MeshService(MeshService {
+            discovery: MeshDiscovery::Workloads(workloads),
+            ..
+        })) => &workloads.selector,
+        Some(Spec::Service(service)) => &service.selector,
+        _ => return BTreeSet::new(),
+    };
     let app = selector.get("app");
     std::iter::once(&service.name.name)
         .chain(app)
         .cloned()
         .collect()
+}
+
+/// The service accounts that a service lists.
+pub(crate) fn listed<'a>(resources: &'a Resources, service: &ServiceRef) -> &'a [String] {
+    match resources.get(&service.key()).map(|it| &it.spec) {
+        Some(Spec::MeshService(MeshService {
+            discovery: MeshDiscovery::Workloads(workloads),
+            ..
+        })) => &workloads.service_accounts,
+        _ => &[],
+    }
 }
 
 /// The identities of [`accounts`].

@@ -5,6 +5,7 @@ mod consumers;
 mod incremental;
 mod kinds;
 mod refused;
+mod strangers;
 mod tokens;
 
 use std::collections::BTreeMap;

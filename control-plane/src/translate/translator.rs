@@ -12,6 +12,7 @@ use super::endpoints::{self, EndpointAt};
 use super::inbound::{self, Inbound};
 use super::index::Index;
 use super::inputs::{Names, UnitInputs};
+use super::mesh_tls;
 use super::refused::{Refused, Unservable, check};
 use super::unit::{self, PortParts};
 use crate::snapshot::{PortUnit, Resource, ResourceType, ServiceUnit};
@@ -93,6 +94,13 @@ impl Translator {
                 // It says of endpoints how they are spoken to.
                 let all = self.index.services().keys();
                 let of = |name: &&ServiceName| reaches(&difference.key.namespace, &name.namespace);
+                self.due.extend(all.filter(of).cloned());
+            }
+            let named = matches!(difference.key.kind, Kind::Service | Kind::MeshService);
+            if named && names_services(&self.index, &difference.key.namespace) {
+                // Whom it selects, a policy for it is about: under whatever other service they are called too.
+                let all = self.index.services().keys();
+                let of = |name: &&ServiceName| name.namespace == difference.key.namespace;
                 self.due.extend(all.filter(of).cloned());
             }
         }
@@ -232,6 +240,7 @@ impl Translation {
             host: inputs.host().into(),
             name: inputs.service.name.name.as_str().into(),
             namespace: inputs.service.name.namespace.as_str().into(),
+            accounts: mesh_tls::listed(&inputs.objects, &inputs.service).to_vec(),
             addresses,
             ports: ports.collect(),
         };
@@ -279,6 +288,17 @@ fn who_may_call(difference: &Difference) -> Option<(bool, String)> {
         Kind::Service | Kind::MeshService => Some((false, key.namespace.clone())),
         _ => None,
     }
+}
+
+/// Whether a policy of this namespace says of single services how they are spoken to.
+fn names_services(index: &Index, namespace: &str) -> bool {
+    let policies = index.authentication(namespace).iter();
+    policies
+        .filter_map(|it| match &it.spec {
+            Spec::AuthenticationPolicy(policy) => Some(policy),
+            _ => None,
+        })
+        .any(|policy| !policy.target_refs.is_empty())
 }
 
 /// Whether a policy in one namespace may be about services in another.

@@ -9,7 +9,7 @@ use weft_xds_proto::pb::envoy::config::core::v3::Node;
 use weft_xds_proto::pb::google::protobuf::{Struct, Value, value::Kind};
 
 use crate::identity::{ClaimRefused, may_be_in, may_register};
-use crate::snapshot::NodeView;
+use crate::snapshot::{NodeView, Snapshot};
 use crate::translate::{Registration, RegistrationKey, Workload};
 
 /// A node as the control plane knows it.
@@ -125,14 +125,11 @@ impl NodeInfo {
     /// The same node, which has proved to be `identity`.
     ///
     /// # Errors
-    /// If it says that it is somebody else.
+    /// If it says that it is somebody else's namespace.
     pub(super) fn proved(mut self, identity: &SpiffeId) -> Result<Self, ClaimRefused> {
         let (own, _) = identity.as_workload().unwrap_or_default();
         let namespace = self.claim.namespace.as_deref().unwrap_or(own);
         may_be_in(identity, namespace)?;
-        if let Some(service) = &self.claim.service {
-            may_register(identity, namespace, service)?;
-        }
         self.view.namespace = namespace.into();
         self.view.identity = Some(identity.clone());
         self.registration = self.registration.map(|registration| {
@@ -141,6 +138,23 @@ impl NodeInfo {
             Arc::new(registration)
         });
         Ok(self)
+    }
+}
+
+impl NodeInfo {
+    /// Whether it is of the service that it says it is of, where it has proved who it is: `snapshot` knows whom that lists.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub(super) fn check_service(&self, snapshot: &Snapshot) -> Result<(), ClaimRefused> {
+        let Some((identity, service)) =
+            self.view.identity.as_ref().zip(self.claim.service.as_ref())
+        else {
+            return Ok(());
+        };
+        let namespace = &*self.view.namespace;
+        let listed = snapshot.listed_accounts(namespace, service);
+        may_register(identity, namespace, service, listed)
     }
 }
 

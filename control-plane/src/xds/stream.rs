@@ -20,9 +20,10 @@ use super::session::{Answer, Session};
 use crate::accept::Peer;
 use crate::accept::seats::Speaking;
 use crate::identity::{AUDIT, ClientCertificate};
-use crate::snapshot::{ResourceType, Snapshot, may_see};
+use crate::snapshot::{ResourceType, Snapshot};
 use crate::source::workloads::RegistrationGuard;
 use crate::status::{BoardGuard, Inspect, StreamStatus};
+use crate::translate::{Registration, Workload};
 
 /// A request of either protocol.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ pub(crate) enum Request {
 
 impl Request {
     /// A name that it subscribes to and that a client which has proved to be `identity` may not know of.
-    fn foreign(&self, identity: Option<&SpiffeId>) -> Option<&str> {
+    fn foreign(&self, identity: Option<&SpiffeId>, snapshot: &Snapshot) -> Option<&str> {
         let (type_url, names) = match self {
             Self::Sotw(request) => (&request.type_url, &request.names),
             Self::Delta(request) => (&request.type_url, &request.subscribe),
@@ -43,7 +44,7 @@ impl Request {
             .iter()
             .filter(|_| type_url.is_empty() || type_url == listeners);
         names
-            .find(|name| !may_see(identity, name))
+            .find(|name| !snapshot.may_see(identity, name))
             .map(String::as_str)
     }
 }
@@ -172,12 +173,16 @@ impl<'a> Talk<'a> {
     fn hear(&mut self, request: Request) -> Result<(), Status> {
         let context = self.context;
         if !self.told
-            && let Some(name) = request.foreign(context.identity())
+            && let Some(name) = request.foreign(context.identity(), &self.snapshot)
         {
             context.audit("subscription to what is of others", name);
             self.told = true;
         }
-        match take(&mut self.session, request) {
+        let taken = take(&mut self.session, request).and_then(|answer| {
+            self.check_claim()?;
+            Ok(answer)
+        });
+        match taken {
             Ok(answer) => context.core.counters.answered(answer),
             Err(refusal) => {
                 debug!(peer = ?context.peer, %refusal, "stream refused");
@@ -196,6 +201,14 @@ impl<'a> Talk<'a> {
         }
         self.restless = true;
         Ok(())
+    }
+
+    /// Whether who comes newly is of the service that it says, by what is in force.
+    fn check_claim(&self) -> Result<(), Refusal> {
+        match self.session.node().filter(|_| self.presence.is_none()) {
+            Some(node) => Ok(node.check_service(&self.context.core.snapshots.current())?),
+            None => Ok(()),
+        }
     }
 
     /// Whether there may be something to say now: not before a snapshot has the workload that the stream registered, where it did,
@@ -289,6 +302,29 @@ impl StreamContext {
         }
     }
 
+    /// Says in the audit log that a workload has registered, which without a certificate anybody can.
+    fn audit_registration(&self, registration: &Registration) {
+        let Workload {
+            service,
+            namespace,
+            address,
+            ports,
+            identity: None,
+            ..
+        } = &registration.workload
+        else {
+            return;
+        };
+        if self.core.limiter.may_say() {
+            let node = &*registration.node_id;
+            tracing::info!(
+                target: AUDIT,
+                node, service, namespace, %address, ?ports, peer = ?self.peer,
+                "workload registered without an identity"
+            );
+        }
+    }
+
     fn enter(&self, node: Arc<NodeInfo>, snapshot: &Snapshot) -> Presence {
         let address = self.peer.as_ref().and_then(|peer| peer.caller().address);
         let node = match address {
@@ -297,10 +333,10 @@ impl StreamContext {
             }
             _ => node,
         };
-        let registration = node
-            .registration
-            .clone()
-            .map(|registration| self.core.registry.register(registration));
+        let registration = node.registration.clone().map(|registration| {
+            self.audit_registration(&registration);
+            self.core.registry.register(registration)
+        });
         let (inspect, inspections) = mpsc::channel(4);
         let board = self.core.board.enter(StreamStatus {
             id: self.core.stream_ids.fetch_add(1, Ordering::Relaxed),

@@ -37,6 +37,7 @@ fn unit(name: &str, version: &str) -> ServiceUnit {
         host: host.into(),
         name: name.into(),
         namespace: "default".into(),
+        accounts: vec![],
         addresses: vec![],
         ports: vec![PortUnit {
             port: 80,

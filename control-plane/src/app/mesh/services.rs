@@ -1,6 +1,7 @@
 //! Services, their endpoints, and everything about one of them or about one object.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weft_config::gateway_api::{AppProtocol, Kind, Object, ObjectKey, Resources, ServiceName};
@@ -8,9 +9,9 @@ use weft_config::lint::{Concern, Remark, lint_concerned};
 
 use super::{Mesh, parents, service_name};
 use crate::api::model::{
-    EndpointBody, ObjectDescription, PortBody, ServiceBody, ServiceDescription,
+    EndpointBody, LeftOutBody, ObjectDescription, PortBody, ServiceBody, ServiceDescription,
 };
-use crate::translate::{endpoints_of, route_status, targets};
+use crate::translate::{endpoints_of, kept_out, route_status, targets};
 
 impl Mesh {
     /// All services, by namespace and name.
@@ -78,6 +79,8 @@ impl Mesh {
             .into_iter()
             .filter(|e| e.service.starts_with(&prefix))
             .collect();
+        let left_out = self.left_out().into_iter();
+        let left_out = left_out.filter(|it| it.service.starts_with(&prefix));
         let names = routes.iter().map(|route| route.metadata.name.clone());
         Some(ServiceDescription {
             service: service_body(&resources, object, endpoints.len(), names.collect()),
@@ -85,6 +88,7 @@ impl Mesh {
             policies: policies.iter().map(|policy| policy.to_json()).collect(),
             routes: routes.iter().map(|route| route.to_json()).collect(),
             endpoints,
+            left_out: left_out.collect(),
             findings,
         })
     }
@@ -125,11 +129,33 @@ impl Mesh {
                         }
                         .to_owned(),
                         weight: endpoint.weight,
+                        identity: endpoint.identity.as_ref().map(ToString::to_string),
                     }
                 }));
             }
         }
         bodies
+    }
+}
+
+impl Mesh {
+    /// Workloads that say they are of a service and are none of its endpoints, of all services.
+    pub fn left_out(&self) -> Vec<LeftOutBody> {
+        let view = self.view.borrow();
+        let services = view.index.services().iter();
+        let bodies = services.flat_map(|(name, service)| {
+            let left_out = kept_out(&view.index, &view.discovered, service).into_iter();
+            left_out.map(move |(port, registration)| {
+                let workload = &registration.workload;
+                LeftOutBody {
+                    service: format!("{}.{}:{port}", name.name, name.namespace),
+                    address: SocketAddr::from((workload.address, workload.inbound_port)).to_string(),
+                    node: registration.node_id.to_string(),
+                    reason: "an AuthenticationPolicy is STRICT there, and the workload has registered without an identity".to_owned(),
+                }
+            })
+        });
+        bodies.collect()
     }
 }
 

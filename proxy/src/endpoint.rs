@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive as SocketKeepalive};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use weft_config::cluster::TcpKeepalive;
 use weft_config::endpoint::Address;
 
@@ -63,8 +63,23 @@ pub struct Dial {
 /// # Errors
 /// When it is refused, unreachable, takes too long, or no TLS connection comes of it.
 pub async fn connect(address: &Address, dial: &Dial) -> Result<Stream, ConnectError> {
-    let (limit, begun) = (dial.timeout, Instant::now());
-    let opened = timeout(limit, open(address, dial.keepalive)).await;
+    let until = Instant::now() + dial.timeout;
+    match connect_once(address, dial, until).await {
+        Err(ConnectError::Tls {
+            source: HandshakeError::Stale,
+            ..
+        }) => connect_once(address, dial, until).await,
+        done => done,
+    }
+}
+
+async fn connect_once(
+    address: &Address,
+    dial: &Dial,
+    until: Instant,
+) -> Result<Stream, ConnectError> {
+    let limit = dial.timeout;
+    let opened = timeout_at(until, open(address, dial.keepalive)).await;
     let socket = match opened {
         Ok(Ok(socket)) => Ok(socket),
         Ok(Err(source)) => Err(ConnectError::Io {
@@ -83,7 +98,7 @@ pub async fn connect(address: &Address, dial: &Dial) -> Result<Stream, ConnectEr
         Address::Socket(address) => Some(address.ip()),
         Address::Pipe(_) => None,
     };
-    let left = limit.saturating_sub(begun.elapsed());
+    let left = until.saturating_duration_since(Instant::now());
     let shaken = tls::connect(context, socket, ip, dial.inside, left).await;
     dial.stats.tls.count(match &shaken {
         Ok(stream) => stream.facts().result(),

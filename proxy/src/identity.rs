@@ -11,6 +11,7 @@ mod authority;
 mod keep;
 mod renewal;
 mod request;
+mod standing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use weft_config::tls::{
 };
 
 pub use keep::{Keeper, keep};
+pub use standing::Standing;
 
 /// Who a workload is and how it proves that.
 #[derive(Clone, Debug)]

@@ -41,6 +41,8 @@ pub mod drain;
 
 pub mod overload;
 
+mod clock;
+
 mod regular_file;
 
 mod stamp;

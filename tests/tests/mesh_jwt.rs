@@ -112,13 +112,14 @@ async fn tokens_are_judged_and_what_they_say_reaches_policies_and_the_workload()
         ("x-user", "mallory"),
         ("X-Role", "admin"),
         ("x-payload", "e30"),
+        ("X_User", "mallory"),
     ];
 
     // Without a token nobody is an admin, and nothing that a caller says of himself reaches the workload.
     let answer = ask(at, "/head", None, &forged).await?;
     let heard = String::from_utf8_lossy(answer.body()).into_owned();
     assert_eq!(answer.status(), 200, "{heard}");
-    for name in ["x-user", "x-role", "x-payload"] {
+    for name in ["x-user", "x_user", "x-role", "x-payload"] {
         assert!(!heard.contains(name), "{heard}");
     }
     assert_eq!(ask(at, "/admin", None, &forged).await?.status(), 403);
@@ -163,6 +164,17 @@ async fn tokens_are_judged_and_what_they_say_reaches_policies_and_the_workload()
         assert_eq!(
             (answer.status().as_u16(), &answer.body()[..]),
             (status, body.as_bytes())
+        );
+    }
+
+    // Wherever a token stands that does not hold, and however its scheme is written.
+    let both = format!("/?access_token={plain}&access_token=x.y.z");
+    for (path, scheme) in [(&*both, "Basic"), ("/", "bearer"), ("/", "BEARER")] {
+        let forged = [("authorization", &*format!("{scheme} x.y.z"))];
+        assert_eq!(
+            ask(at, path, None, &forged).await?.status(),
+            401,
+            "{path} {scheme}"
         );
     }
 

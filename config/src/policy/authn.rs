@@ -101,6 +101,9 @@ pub struct Provider {
     pub payload_header: Option<PayloadHeader>,
     /// Fields that claims go on in.
     pub claim_headers: Box<[ClaimHeader]>,
+    /// Fields that only its good tokens may fill, also as they are spelt who hand fields on as variables (RFC 3875 §4.1.18), so that
+    /// `x_user` is `x-user` to them.
+    pub reserved: Box<[Arc<str>]>,
     /// The name that rules find the payload under.
     pub payload_name: Option<Arc<str>>,
     /// The name that rules find the header under.
@@ -175,7 +178,8 @@ impl JwtAuthn {
 
     /// Fields that only good tokens may fill, of all providers: whatever a caller puts there is removed.
     pub fn reserved(&self) -> impl Iterator<Item = &str> {
-        self.providers.iter().flat_map(|it| it.reserved())
+        let all = self.providers.iter().flat_map(|it| &it.reserved);
+        all.map(|name| &**name)
     }
 }
 
@@ -190,11 +194,6 @@ impl Provider {
             require_expiration: self.require_expiration,
             lifetime_max: self.lifetime_max,
         }
-    }
-
-    fn reserved(&self) -> impl Iterator<Item = &str> {
-        let payload = self.payload_header.iter().map(|it| &*it.name);
-        payload.chain(self.claim_headers.iter().map(|it| &*it.name))
     }
 }
 

@@ -61,10 +61,8 @@ fn put(chains: &mut [FilterChain], said: &[Said<'_>], service: &str) {
     let filter = packed_http_filter(JWT_AUTHN_NAME, filter(said, required, service));
     for chain in chains {
         access::insert_http(chain, &filter);
-        if required {
-            // Bytes bring no token.
-            access::close_to_bytes(chain, service);
-        }
+        // Bytes bring no token, and nobody would look at what they claim, or take out of them what only tokens may say.
+        access::close_to_bytes(chain, service);
     }
 }
 

@@ -299,6 +299,12 @@ impl RunArgs {
             let usage = "--control-plane https://…: needs --join-token or --join-token-file, and --trust-bundle";
             return Err(CliError::Usage(usage.to_owned()));
         }
+        if !tls && identity.is_some() && !is_loopback(&host) {
+            return Err(CliError::Usage(format!(
+                "--control-plane: must be https://{host}:15012 where there is a join token: over http it would be sent in the clear, \
+                 which is for the same machine alone (127.0.0.0/8, ::1, localhost), got {url:?}"
+            )));
+        }
         Ok(MeshConfig {
             control_plane_host: host,
             control_plane_port: port,
@@ -387,6 +393,13 @@ fn control_plane(url: &str) -> Result<ControlPlane, String> {
         host: host.to_owned(),
         port,
     })
+}
+
+fn is_loopback(host: &str) -> bool {
+    match host.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    }
 }
 
 fn access_log_path(text: &str) -> Result<Arc<str>, String> {

@@ -144,6 +144,7 @@ impl Control {
             addresses: addresses.subscribe(),
             node,
             secrets: rooms.secrets.clone(),
+            standing: keeping.as_ref().map(Keeping::standing),
             logging: config.logging.clone(),
         };
         let mut control = Self {

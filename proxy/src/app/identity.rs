@@ -10,7 +10,7 @@ use weft_config::spiffe::{CONTROL_PLANE, SpiffeId, TrustDomain};
 
 use super::mesh::MeshConfig;
 use crate::dns::Resolver;
-use crate::identity::{Identity, Keeper, Proof, Shown, keep};
+use crate::identity::{Identity, Keeper, Proof, Shown, Standing, keep};
 use crate::telemetry::Metrics;
 use crate::tls::{ClientContext, Secrets};
 use crate::xds::stream::{Security, Target};
@@ -132,6 +132,7 @@ impl Keeping {
             resolver: resolver.clone(),
             secrets: secrets.clone(),
             stats: metrics.identity.clone(),
+            standing: Arc::default(),
         };
         keeper.trust();
         Some(Self {
@@ -148,6 +149,11 @@ impl Keeping {
             context,
             held: self.held.subscribe(),
         })
+    }
+
+    /// Whether there is a certificate.
+    pub(super) fn standing(&self) -> Arc<Standing> {
+        self.keeper.standing.clone()
     }
 
     /// Never returns.

@@ -19,6 +19,7 @@ use super::config::{SetLevel, StartError};
 use crate::admin::{AdminState, ClusterShown, Pages, serve};
 use crate::balance::Cluster;
 use crate::drain::{Drain, Phase};
+use crate::identity::Standing;
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::Metrics;
 use crate::tls::Secrets;
@@ -46,6 +47,8 @@ pub(super) struct Rooms {
     pub(super) addresses: watch::Receiver<BTreeMap<Arc<str>, SocketAddr>>,
     pub(super) node: Node,
     pub(super) secrets: Arc<Secrets>,
+    /// Whether the workload can prove who it is; `None`: it is nobody.
+    pub(super) standing: Option<Arc<Standing>>,
     pub(super) logging: Option<SetLevel>,
 }
 
@@ -126,6 +129,7 @@ impl Rooms {
             addresses,
             node,
             secrets,
+            standing,
             logging,
         } = self;
         let (ready_status, ready_drain) = (status.clone(), drain.clone());
@@ -134,7 +138,14 @@ impl Rooms {
         let (drain_listeners, quit) = (drain.clone(), drain);
         AdminState {
             metrics,
-            ready: Box::new(move || readiness(&ready_status, &ready_accepted, &ready_drain)),
+            ready: Box::new(move || {
+                readiness(
+                    &ready_status,
+                    &ready_accepted,
+                    &ready_drain,
+                    standing.as_deref(),
+                )
+            }),
             state: Box::new(
                 move || match (state_drain.phase(), state_status.is_ready()) {
                     (Phase::Running, true) => "LIVE",
@@ -168,9 +179,18 @@ impl Rooms {
     }
 }
 
-fn readiness(status: &Status, accepted: &SharedAccepted, drain: &Drain) -> Result<(), String> {
+fn readiness(
+    status: &Status,
+    accepted: &SharedAccepted,
+    drain: &Drain,
+    standing: Option<&Standing>,
+) -> Result<(), String> {
     if drain.phase() != Phase::Running {
         return Err("draining".to_owned());
+    }
+    // Without one nobody is let in, nor are we where a certificate is asked for.
+    if let Some(fault) = standing.and_then(Standing::fault) {
+        return Err(fault);
     }
     if !status.is_ready() {
         let report = status.report();
@@ -180,10 +200,10 @@ fn readiness(status: &Status, accepted: &SharedAccepted, drain: &Drain) -> Resul
         let why = report
             .last_error
             .unwrap_or_else(|| "no tables yet".to_owned());
-        return Err(format!(
-            "waiting for the first tables of {}: {why}",
-            report.server
-        ));
+        return Err(match report.server.is_empty() {
+            true => format!("waiting for the first tables: {why}"),
+            false => format!("waiting for the first tables of {}: {why}", report.server),
+        });
     }
     Ok(())
 }

@@ -77,23 +77,25 @@ fn record_fits(high: u8, low: u8, max: u16) -> bool {
     (1..=max).contains(&u16::from_be_bytes([high, low]))
 }
 
-/// RFC 9112 §3: `method SP request-target SP HTTP-version`, one empty line before it tolerated (§2.2).
+/// RFC 9112 §3: `method SP request-target SP HTTP-version`, empty lines before it tolerated (§2.2): servers skip more than one.
 ///
 /// The version is what tells HTTP from the many line protocols that begin with a word (`GET key` is valid Redis).
 fn classify_http1(bytes: &[u8]) -> Option<Protocol> {
-    let line = match bytes {
-        [b'\r'] => return None,
-        [b'\r', b'\n', rest @ ..] => rest,
-        _ => bytes,
-    };
-    let looked_at = line.get(..REQUEST_LINE_BYTES_MAX).unwrap_or(line);
-    let end = memchr::memchr(b'\n', looked_at);
-    let whole = end
-        .and_then(|end| looked_at.get(..end))
-        .unwrap_or(looked_at);
+    let more_may_come = bytes.len() < REQUEST_LINE_BYTES_MAX;
+    let mut line = bytes.get(..REQUEST_LINE_BYTES_MAX).unwrap_or(bytes);
+    while let Some(rest) = line.strip_prefix(b"\r\n") {
+        line = rest;
+    }
+    if matches!(line, [] | [b'\r']) {
+        return (!more_may_come).then_some(Protocol::Opaque);
+    }
+    let end = memchr::memchr(b'\n', line);
+    let whole = end.and_then(|end| line.get(..end)).unwrap_or(line);
     let Some(space) = memchr::memchr(b' ', whole) else {
-        let may_become_method =
-            end.is_none() && whole.len() <= METHOD_BYTES_MAX && whole.iter().all(is_token);
+        let may_become_method = more_may_come
+            && end.is_none()
+            && whole.len() <= METHOD_BYTES_MAX
+            && whole.iter().all(is_token);
         return if may_become_method {
             None
         } else {
@@ -114,7 +116,7 @@ fn classify_http1(bytes: &[u8]) -> Option<Protocol> {
             Protocol::Opaque
         });
     }
-    if line.len() < REQUEST_LINE_BYTES_MAX {
+    if more_may_come {
         return None;
     }
     Some(if METHODS.contains(&method) {

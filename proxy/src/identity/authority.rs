@@ -36,6 +36,9 @@ pub(super) enum NotSigned {
     /// It was not reached, or did not answer.
     #[error("the authority was not reached: {0}")]
     Unreachable(String),
+    /// There is nothing to ask it with.
+    #[error("the authority was not asked: {0}")]
+    NotAsked(String),
     /// It sent something else.
     #[error("the authority sent a certificate that is of no use: {0}")]
     Unusable(String),
@@ -47,7 +50,7 @@ impl NotSigned {
         match self {
             Self::Refused(_) => IdentityResult::Refused,
             Self::Unreachable(_) => IdentityResult::Unreachable,
-            Self::Unusable(_) => IdentityResult::Unusable,
+            Self::NotAsked(_) | Self::Unusable(_) => IdentityResult::Unusable,
         }
     }
 }
@@ -68,7 +71,7 @@ pub(super) async fn sign(
     if let Some(token) = token {
         let bearer = [b"Bearer ", token.trim_ascii()].concat();
         let mut bearer = AsciiMetadataValue::try_from(bearer.as_slice()).map_err(|_| {
-            NotSigned::Unusable("the token has characters that no token has".to_owned())
+            NotSigned::NotAsked("the token has characters that no token has".to_owned())
         })?;
         bearer.set_sensitive(true);
         request.metadata_mut().insert("authorization", bearer);

@@ -1,7 +1,7 @@
 //! Gets certificates, one after the other, for as long as the process lives.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -11,7 +11,8 @@ use weft_config::tls::SecretName;
 
 use super::authority::{NotSigned, Signed, sign};
 use super::request::Request;
-use super::{Identity, Proof, Shown, renewal};
+use super::{Identity, Proof, Shown, Standing, renewal};
+use crate::clock::unix_now;
 use crate::dns::Resolver;
 use crate::telemetry::{IdentityResult, IdentityStats};
 use crate::tls::{ClientContext, Secrets};
@@ -20,6 +21,9 @@ use crate::xds::stream::{Addresses, Backoff, Target};
 
 /// Largest file with a token.
 const TOKEN_BYTES_MAX: u64 = 64 * 1024;
+
+/// How often it is looked whether the wall clock is further than the one that timers go by.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// What it takes to keep a certificate.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub struct Keeper {
     pub secrets: Arc<Secrets>,
     /// Where it is counted how requests ended.
     pub stats: Arc<IdentityStats>,
+    /// Where it is told whether there is one.
+    pub standing: Arc<Standing>,
 }
 
 impl Keeper {
@@ -68,10 +74,22 @@ pub async fn keep(keeper: Keeper, held: watch::Sender<u64>) {
                 keeper.stats.count(error.result());
                 let valid = state.is_valid();
                 warn!(%error, valid, "no certificate from the control plane");
+                keeper.standing.failed(error.to_string());
                 state.backoff.next(&mut rng)
             }
         };
-        sleep_until(Instant::now() + pause).await;
+        rest(pause).await;
+    }
+}
+
+/// Waits for as long, by whichever clock is there first: while a machine sleeps, certificates grow old and the one that timers go by stands
+/// still; and the other may be set.
+async fn rest(pause: Duration) {
+    let until = Instant::now() + pause;
+    let whole_seconds = i64::try_from(pause.as_secs()).unwrap_or(i64::MAX);
+    let until_unix = unix_now().saturating_add(whole_seconds).saturating_add(1);
+    while Instant::now() < until && unix_now() < until_unix {
+        sleep_until(until.min(Instant::now() + LOOK_EVERY)).await;
     }
 }
 
@@ -116,7 +134,7 @@ impl State {
     ) -> Result<Duration, NotSigned> {
         let id = &keeper.identity.id;
         let request = Request::new(id);
-        let request = request.map_err(|error| NotSigned::Unusable(error.to_string()))?;
+        let request = request.map_err(|error| NotSigned::NotAsked(error.to_string()))?;
         let asked = Asked {
             keeper,
             csr: &request.csr,
@@ -151,7 +169,16 @@ impl State {
         key: SecretBytes,
     ) -> Result<Duration, NotSigned> {
         let Signed { chain, certificate } = signed;
-        let left = certificate.not_after.saturating_sub(unix_now());
+        let now = unix_now();
+        if certificate.not_before > now {
+            // What is in force may be good for long.
+            let why = format!(
+                "it is not valid before {} s from now: do the clocks here and there agree?",
+                certificate.not_before - now
+            );
+            return Err(NotSigned::Unusable(why));
+        }
+        let left = certificate.not_after.saturating_sub(now);
         let lifetime = u64::try_from(left).unwrap_or(0);
         if lifetime == 0 {
             let why = "it has expired already: is the clock right?";
@@ -164,6 +191,7 @@ impl State {
         let pair = SecretKind::Certificate(Arc::new(pair));
         keeper.secrets.put(&SecretName::of_workload(), &pair);
         self.expires = Some(certificate.not_after);
+        keeper.standing.issued(certificate.not_after);
         info!(
             id = %keeper.identity.id,
             serial = %certificate.serial,
@@ -197,7 +225,7 @@ impl Asked<'_> {
         rng: &mut fastrand::Rng,
     ) -> Result<Signed, NotSigned> {
         let token = read_token(&self.keeper.identity.proof).await;
-        let token = token.map_err(NotSigned::Unusable)?;
+        let token = token.map_err(NotSigned::NotAsked)?;
         self.send(addresses, context, Some(token.expose()), rng)
             .await
     }
@@ -239,10 +267,4 @@ async fn read_token(proof: &Proof) -> Result<SecretBytes, String> {
         [] => Err(failed("is empty".to_owned())),
         token => Ok(token.into()),
     }
-}
-
-/// Seconds since 1970, by which certificates say when they are valid.
-fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |it| i64::try_from(it.as_secs()).unwrap_or(i64::MAX))
 }

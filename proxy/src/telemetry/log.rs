@@ -12,6 +12,7 @@ use weft_config::access_log::{Compiled, FormatError, compile};
 use weft_config::flag::{ResponseFlag, ResponseFlags};
 use weft_config::grpc::GrpcStatus;
 use weft_config::listener::{AccessLog, Direction};
+use weft_config::policy::authn::is_parameter;
 use weft_config::route::RequestHead;
 
 pub use connection::ConnectionLog;
@@ -175,7 +176,7 @@ impl RequestLog {
         if let Some(captured) = &mut captured {
             let names = scope.wanted.request.iter();
             captured.request = names
-                .map(|name| Some(request_header(head, name)?.into()))
+                .map(|name| Some((&*request_header(head, name)?).into()))
                 .collect();
         }
         Self {
@@ -352,13 +353,42 @@ fn with_notes<'a>(details: &'a str, notes: &'a str) -> Cow<'a, str> {
 }
 
 /// A request header, or one of the pseudo-headers that formats name.
-fn request_header<'h, H: RequestHead + ?Sized>(head: &'h H, name: &str) -> Option<&'h [u8]> {
+fn request_header<'h, H: RequestHead + ?Sized>(head: &'h H, name: &str) -> Option<Cow<'h, [u8]>> {
     match name {
-        ":method" => Some(head.method()),
-        ":authority" | "host" => Some(head.authority()),
-        ":path" => Some(head.path_and_query()),
-        _ => head.header(name),
+        ":method" => Some(head.method().into()),
+        ":authority" | "host" => Some(head.authority().into()),
+        ":path" => Some(without_tokens(head.path_and_query())),
+        _ => head.header(name).map(Cow::Borrowed),
     }
+}
+
+/// The parameter that tokens stand in where they stand in a query (RFC 6750 §2.3).
+const TOKEN_PARAMETER: &[u8] = b"access_token";
+
+/// A path with its query; `-` in place of tokens, which are good for whoever reads them.
+fn without_tokens(path: &[u8]) -> Cow<'_, [u8]> {
+    let is_token = |pair: &[u8]| is_parameter(pair, TOKEN_PARAMETER);
+    let Some(at) = memchr::memchr(b'?', path) else {
+        return path.into();
+    };
+    let (path_and_mark, query) = path.split_at(at + 1);
+    if !query.split(|byte| *byte == b'&').any(is_token) {
+        return path.into();
+    }
+    let mut shown = path_and_mark.to_vec();
+    for (index, pair) in query.split(|byte| *byte == b'&').enumerate() {
+        if index > 0 {
+            shown.push(b'&');
+        }
+        match is_token(pair) {
+            true => {
+                shown.extend_from_slice(TOKEN_PARAMETER);
+                shown.extend_from_slice(b"=-");
+            }
+            false => shown.extend_from_slice(pair),
+        }
+    }
+    shown.into()
 }
 
 impl Drop for RequestLog {

@@ -1,5 +1,6 @@
 //! TLS contexts: what handshakes of a filter chain or of a cluster are made with.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -38,6 +39,8 @@ pub struct ClientContext {
     certificates: Vec<Arc<Slot<Certificate>>>,
     trust: Option<Arc<Slot<Trust>>>,
     made: Made<Clients>,
+    /// How often sessions were forgotten.
+    forgotten: AtomicU64,
 }
 
 /// What is spoken inside of a connection to an endpoint.
@@ -131,7 +134,8 @@ impl ServerContext {
     /// What a handshake is made with now.
     pub(crate) fn current(&self) -> Result<Arc<ServerConfig>, HandshakeError> {
         check_ready(&self.certificates)?;
-        let revision = self.trust.as_ref().map_or(0, |trust| trust.revision());
+        // With a new certificate of ours: who resumes a session never sees it, and gives us up when the one it saw has expired.
+        let revision = revision(&self.certificates, self.trust.as_ref());
         Ok(self.made.get(revision, || self.make())?)
     }
 
@@ -184,17 +188,21 @@ impl ClientContext {
             certificates,
             trust,
             made: Made::new(),
+            forgotten: AtomicU64::new(0),
         })
+    }
+
+    /// No session that began before is resumed from now on.
+    pub(super) fn forget_sessions(&self) {
+        self.forgotten.fetch_add(1, Ordering::Release);
     }
 
     /// What a handshake is made with now.
     pub(super) fn current(&self, inside: Inside) -> Result<Arc<ClientConfig>, HandshakeError> {
         check_ready(&self.certificates)?;
-        // Each only rises, so their sum is another one after any swap.
-        let own = self.certificates.iter().map(|slot| slot.revision());
-        let trust = self.trust.iter().map(|trust| trust.revision());
-        let revision = own.chain(trust).sum();
-        let made = self.made.get(revision, || self.make())?;
+        let swaps = revision(&self.certificates, self.trust.as_ref());
+        let forgotten = self.forgotten.load(Ordering::Acquire);
+        let made = self.made.get(swaps + forgotten, || self.make())?;
         Ok(match inside {
             Inside::Http1 => made.http1.clone(),
             Inside::Http2 => made.http2.clone(),
@@ -255,6 +263,12 @@ impl ClientContext {
         };
         Ok(made)
     }
+}
+
+/// Another one after any swap: each only rises, and so does their sum.
+fn revision(own: &[Arc<Slot<Certificate>>], trust: Option<&Arc<Slot<Trust>>>) -> u64 {
+    let own = own.iter().map(|slot| slot.revision());
+    own.chain(trust.map(|trust| trust.revision())).sum()
 }
 
 /// A handshake without a certificate would fail for a reason that says nothing.

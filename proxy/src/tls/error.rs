@@ -159,6 +159,9 @@ pub enum HandshakeError {
     /// The peer is not who it should be.
     #[error("the peer was refused: {0}")]
     Refused(Refusal),
+    /// A session was resumed whose peer's certificate has expired since. It is forgotten: another attempt makes a whole handshake.
+    #[error("the peer was refused: its certificate has expired since the session began")]
+    Stale,
     /// The peer showed no certificate where one is required.
     #[error("the peer showed no certificate")]
     NoCertificate,
@@ -181,6 +184,7 @@ impl HandshakeError {
             Self::Closed => "closed",
             Self::Io(_) => "io",
             Self::Refused(refusal) => refusal.word(),
+            Self::Stale => Refusal::Expired.word(),
             Self::NoCertificate => "no_certificate",
             Self::Alert(_) => "alert",
             Self::NotReady(_) => "not_ready",

@@ -3,15 +3,17 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::context::{ClientContext, Inside, ServerContext};
 use super::error::{HandshakeError, Refusal};
+use super::peer::TlsFacts;
 use super::session::Session;
 use super::stream::TlsStream;
+use crate::clock::unix_now;
 use crate::stream::Plain;
 
 /// Bytes that are read at once.
@@ -37,7 +39,11 @@ pub async fn accept(
         server_name,
         own_uri,
     };
-    within(limit, shake(session, socket, first, named)).await
+    let stream = within(limit, shake(session, socket, first, named)).await?;
+    match has_expired_since(stream.facts()) {
+        true => Err(HandshakeError::Refused(Refusal::Expired)),
+        false => Ok(stream),
+    }
 }
 
 /// Makes an encrypted connection of `socket`, which goes to `address`, within `limit`.
@@ -58,7 +64,13 @@ pub async fn connect(
         server_name: context.config.server_name.clone(),
         own_uri: None,
     };
-    within(limit, shake(session, socket, Vec::new(), named)).await
+    let stream = within(limit, shake(session, socket, Vec::new(), named)).await?;
+    if has_expired_since(stream.facts()) {
+        // The peer may have another one by now, which a whole handshake shows.
+        context.forget_sessions();
+        return Err(HandshakeError::Stale);
+    }
+    Ok(stream)
 }
 
 /// What is known without the handshake.
@@ -101,7 +113,6 @@ async fn shake(
         if !session.is_handshaking() {
             let mut facts = session.facts(named.server_name);
             facts.own_uri = named.own_uri;
-            check_resumed(&facts)?;
             return Ok(TlsStream::new(
                 socket,
                 session,
@@ -128,17 +139,8 @@ async fn read_more(socket: &mut Plain, unread: &mut Vec<u8>) -> Result<(), Hands
     }
 }
 
-/// A resumed session is not judged again by rustls; its certificate may have expired since.
-fn check_resumed(facts: &super::peer::TlsFacts) -> Result<(), HandshakeError> {
-    let Some(peer) = facts.peer.as_ref().filter(|_| facts.resumed) else {
-        return Ok(());
-    };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    });
-    match now > peer.not_after {
-        true => Err(HandshakeError::Refused(Refusal::Expired)),
-        false => Ok(()),
-    }
+/// A resumed session is not judged again by rustls; its peer's certificate may have expired since it began.
+fn has_expired_since(facts: &TlsFacts) -> bool {
+    let peer = facts.peer.as_ref().filter(|_| facts.resumed);
+    peer.is_some_and(|peer| unix_now() > peer.not_after)
 }

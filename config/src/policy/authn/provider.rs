@@ -56,6 +56,7 @@ impl Provider {
             keys: keys?,
             places,
             forward: proto.forward,
+            reserved: reserved(payload_header.as_ref(), &claim_headers),
             payload_header,
             claim_headers,
             payload_name: given(&proto.payload_in_metadata),
@@ -65,6 +66,16 @@ impl Provider {
             cached_token_bytes_max,
         })
     }
+}
+
+fn reserved(payload: Option<&PayloadHeader>, claims: &[ClaimHeader]) -> Box<[Arc<str>]> {
+    let names = payload.map(|it| &it.name).into_iter();
+    let names = names.chain(claims.iter().map(|it| &it.name));
+    let spelt = names.flat_map(|name| {
+        let other = name.contains('-').then(|| name.replace('-', "_").into());
+        [Some(name.clone()), other]
+    });
+    spelt.flatten().collect()
 }
 
 fn refuse_unsupported(proto: &pb::JwtProvider, at: &FieldPath, diag: &mut Diagnostics) {

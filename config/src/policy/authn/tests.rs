@@ -46,13 +46,9 @@ fn what_is_not_said_has_envoys_defaults() {
         (a.skew, a.issuer.as_deref(), a.forward),
         (Duration::from_secs(60), None, false)
     );
-    let bearer = Place::Header {
-        name: "authorization".into(),
-        prefix: "Bearer ".into(),
-    };
     assert_eq!(
         a.places[..],
-        [bearer, Place::Parameter("access_token".into())]
+        [Place::Bearer, Place::Parameter("access_token".into())]
     );
     let KeySource::Remote(keys) = &b.keys else {
         panic!()

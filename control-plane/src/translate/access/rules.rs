@@ -155,7 +155,7 @@ fn path(wanted: &Wildcard) -> pb::Permission {
     }))
 }
 
-/// A host in any case, whatever port it comes with, and with the dot that ends a full name.
+/// A host in any case, whatever port it comes with, an empty one too (RFC 3986 §3.2.3), and with the dot that ends a full name.
 fn host(wanted: &Wildcard) -> pb::Permission {
     let regex = match wanted {
         Wildcard::Any => ".*".to_owned(),
@@ -163,7 +163,7 @@ fn host(wanted: &Wildcard) -> pb::Permission {
         Wildcard::Suffix(end) => format!("(?i)[^:]+{}", escaped(end)),
     };
     let regex = matcher::RegexMatcher {
-        regex: format!(r"{regex}\.?(:[0-9]+)?"),
+        regex: format!(r"{regex}\.?(:[0-9]*)?"),
         ..matcher::RegexMatcher::default()
     };
     on_header(

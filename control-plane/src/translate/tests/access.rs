@@ -229,6 +229,7 @@ fn each_field_of_a_rule_says_who_may() {
             vec![
                 (None, hosted("a.test"), true),
                 (None, hosted("A.test.:80"), true),
+                (None, hosted("a.test:"), true),
                 (None, hosted("b.a.test"), false),
                 (None, hosted("a.test.evil"), false),
             ],

@@ -122,10 +122,9 @@ fn what_is_closest_counts_and_of_the_same_all_together() {
 }
 
 #[test]
-fn bytes_get_in_nowhere_where_a_token_is_demanded() {
-    let closed = |required: bool| {
-        let jwt = format!("{{required: {required}, providers: [{}]}}", provider("one"));
-        let listener = inbound(&policy("a", "default", &to_reviews(&jwt)));
+fn bytes_get_in_nowhere_where_tokens_are_looked_at() {
+    let closed = |policy: &str| {
+        let listener = inbound(policy);
         let chains = listener
             .filter_chains
             .iter()
@@ -141,8 +140,12 @@ fn bytes_get_in_nowhere_where_a_token_is_demanded() {
         assert!(!closed.is_empty());
         closed
     };
-    assert!(closed(true).iter().all(|it| *it));
-    assert!(closed(false).iter().all(|it| !*it));
+    for required in [true, false] {
+        let jwt = format!("{{required: {required}, providers: [{}]}}", provider("one"));
+        let all = closed(&policy("a", "default", &to_reviews(&jwt)));
+        assert!(all.iter().all(|it| *it), "{required}");
+    }
+    assert!(closed("").iter().all(|it| !*it));
 }
 
 #[test]

@@ -129,6 +129,31 @@ fn control_plane_urls_are_read_or_refused() {
 }
 
 #[test]
+fn a_join_token_is_sent_in_the_clear_to_the_same_machine_alone() {
+    let sent = |url: &str| {
+        let token = ["--join-token", "t", "--trust-bundle", "/roots"];
+        let all = [&["--control-plane", url, "--service", "s"], &token[..]].concat();
+        parse(&all).unwrap().run.config().map(drop)
+    };
+    for url in [
+        "http://127.0.0.9",
+        "http://[::1]:1",
+        "http://LocalHost",
+        "https://a.test",
+    ] {
+        sent(url).unwrap();
+    }
+    for url in [
+        "http://192.0.2.5:15010",
+        "http://localhost.test",
+        "http://[2001:db8::1]",
+    ] {
+        let refused = sent(url).unwrap_err().to_string();
+        assert!(refused.contains("must be https://"), "{refused}");
+    }
+}
+
+#[test]
 fn an_identity_takes_a_token_and_somebody_to_trust() {
     let config = |more: &[&str]| {
         let all = [&["--control-plane", "https://a", "--service", "s"], more].concat();

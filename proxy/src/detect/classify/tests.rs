@@ -41,6 +41,10 @@ fn first_bytes_are_told_apart() {
         (b"GET / HTTP/1.1\r\n", Some(Protocol::Http1)),
         (b"GET / HTTP/1.0\n", Some(Protocol::Http1)),
         (b"\r\nPOST /a?b HTTP/1.1\r\nHost: x", Some(Protocol::Http1)),
+        (b"\r\n\r\n\r\nGET / HTTP/1.1\r\n", Some(Protocol::Http1)),
+        (b"\r\n\r\n", None),
+        (b"\r\n\r\n\r", None),
+        (b"\r\n\r\nEHLO there\r\n", Some(Protocol::Opaque)),
         (
             b"CONNECT db.example:5432 HTTP/1.1\r\n",
             Some(Protocol::Http1),

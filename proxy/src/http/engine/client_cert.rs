@@ -21,6 +21,8 @@ impl Exchange {
         if !kept || proved.is_none() {
             self.head.remove(Known::XForwardedClientCert);
         }
+        // Servers that hand fields on as variables (RFC 3875 §4.1.18) cannot tell it from the true one.
+        self.head.remove_name(b"x_forwarded_client_cert");
         let details = match forward {
             ForwardClientCert::Sanitize | ForwardClientCert::ForwardOnly => return,
             ForwardClientCert::Append(details) | ForwardClientCert::Set(details) => details,

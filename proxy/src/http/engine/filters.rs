@@ -10,6 +10,7 @@ use super::Engine;
 use super::exchange::{Exchange, ExchangeId};
 use super::local_reply::LocalReply;
 use super::request::{Refusal, refuse};
+use crate::http::head::{Head, Known};
 use crate::policy::{
     AccessGate, FaultGuard, FaultInjector, JwtGate, LocalRateLimiter, RateDecision,
 };
@@ -102,6 +103,20 @@ impl Engine {
 }
 
 impl Exchange {
+    /// Takes out of trailers what only we may say: who the caller is, and what its token says. A server may put them beside the fields of
+    /// the head.
+    pub(super) fn disown(&self, trailers: &mut Head) {
+        trailers.remove(Known::XForwardedClientCert);
+        let filters = self.routed.iter().flat_map(|it| &it.view.filters);
+        for filter in filters {
+            if let FilterView::Jwt(gate) = filter {
+                for name in gate.config().reserved() {
+                    trailers.remove_name(name.as_bytes());
+                }
+            }
+        }
+    }
+
     fn aborted(&self, abort: Option<FaultAbort>) -> Result<Verdict, Refusal> {
         let Some(abort) = abort else {
             return Ok(Verdict::Next);

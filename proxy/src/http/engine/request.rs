@@ -353,10 +353,11 @@ impl Engine {
     }
 
     /// The fields behind the request's body.
-    pub(super) fn on_request_trailers(&mut self, id: ExchangeId, head: Head) {
+    pub(super) fn on_request_trailers(&mut self, id: ExchangeId, mut head: Head) {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return self.heads.give(head);
         };
+        exchange.disown(&mut head);
         exchange.deadlines.moved_at = self.now;
         let room = exchange.limits.buffer_bytes_max;
         let up = exchange.attempt.up;

@@ -183,6 +183,7 @@ fn of_route(routed: &Routed) -> Option<&JwtOverride> {
 fn empty(head: &mut Head, place: &Place) {
     match place {
         Place::Header { name, .. } => drop(head.remove_name(name.as_bytes())),
+        Place::Bearer => drop(head.remove_name(b"authorization")),
         Place::Parameter(name) => {
             let path = without_parameter(head.path(), name.as_bytes());
             head.set_path(&path);

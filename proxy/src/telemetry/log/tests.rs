@@ -219,3 +219,18 @@ fn who_the_downstream_has_proved_to_be_is_logged() {
         assert_eq!(std::fs::read_to_string(path).unwrap(), line);
     }
 }
+
+#[test]
+fn tokens_in_a_query_are_not_written() {
+    for (path, shown) in [
+        ("/a?b=c", "/a?b=c"),
+        ("/a?access_token=x.y.z", "/a?access_token=-"),
+        (
+            "/a?b&access%5Ftoken=x&c=d&access_token=y",
+            "/a?b&access_token=-&c=d&access_token=-",
+        ),
+        ("/access_token=x", "/access_token=x"),
+    ] {
+        assert_eq!(&*without_tokens(path.as_bytes()), shown.as_bytes());
+    }
+}

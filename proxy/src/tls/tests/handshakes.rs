@@ -11,6 +11,7 @@ use weft_config::spiffe::SpiffeId;
 use weft_config::tls::{DownstreamTls, SecretName, UpstreamTls};
 
 use super::authority::{Authority, Issued, dns, downstream, upstream, uri};
+use crate::clock::unix_now;
 use crate::stream::Plain;
 use crate::tls::{
     ClientContext, HandshakeError, Inside, Refusal, Secrets, ServerContext, TlsStream, accept,
@@ -370,4 +371,64 @@ async fn an_authority_that_is_trusted_no_more_ends_its_sessions() {
         let resumed = down.as_ref().ok().map(|stream| stream.facts().resumed);
         assert_eq!(resumed, expected, "{down:?}");
     }
+}
+
+#[tokio::test]
+async fn a_new_certificate_of_the_server_begins_a_new_session() {
+    let (authority, _) = ours();
+    let secrets = Secrets::new();
+    let told = |id: &str| {
+        let issued = authority.issue(&[uri(id)]);
+        put(
+            &secrets,
+            json!({ "name": "own", "tls_certificate": issued.json() }),
+        );
+    };
+    let down = downstream(
+        json!({ "tls_certificate_sds_secret_configs": [{ "name": "own" }] }),
+        json!({}),
+    );
+    let roots = json!({ "trusted_ca": { "inline_string": authority.pem } });
+    let up = upstream(json!({ "validation_context": roots }), json!({}));
+    told("spiffe://td/first");
+    let (server, client) = (secrets.server(&down), secrets.client(&up));
+    for (resumed, id) in [
+        (false, "spiffe://td/first"),
+        (true, "spiffe://td/first"),
+        (false, "spiffe://td/second"),
+    ] {
+        if id.ends_with("second") {
+            told(id);
+        }
+        let (_down, up) = hello(&server, &client).await.unwrap();
+        let facts = up.facts();
+        assert_eq!(facts.resumed, resumed);
+        let peer = facts.peer.as_ref().unwrap();
+        assert_eq!(peer.spiffe_id(), Some(SpiffeId::parse(id).unwrap()));
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_forgotten_when_the_certificate_that_it_began_with_has_expired() {
+    let authority = Authority::new("root");
+    let expires = u64::try_from(unix_now()).unwrap() + 3;
+    let short = authority.issue_as(&[uri("spiffe://td/server")], |it| {
+        it.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(expires);
+    });
+    let down = downstream(json!({ "tls_certificates": [short.json()] }), json!({}));
+    let roots = json!({ "trusted_ca": { "inline_string": authority.pem } });
+    let up = upstream(json!({ "validation_context": roots }), json!({}));
+    let secrets = Secrets::new();
+    let (server, client) = (secrets.server(&down), secrets.client(&up));
+    hello(&server, &client).await.unwrap();
+    let failed = loop {
+        match hello(&server, &client).await {
+            Ok((_, up)) => assert!(up.facts().resumed),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(failed, HandshakeError::Stale), "{failed:?}");
+    // The server hears what is wrong during the handshake: it was a whole one.
+    let told = hello(&server, &client).await.unwrap_err().to_string();
+    assert!(told.contains("CertificateExpired"), "{told}");
 }

@@ -225,3 +225,29 @@ fn bytes_of_bodies_are_counted_both_ways_whatever_is_spoken() {
         }
     });
 }
+
+#[test]
+fn who_a_caller_is_cannot_be_claimed_in_trailers_or_under_another_spelling() {
+    local(async {
+        let to = origin(|_, mut peer| async move {
+            let request = peer.head().await + &peer.until("x-check: 1\r\n\r\n").await;
+            assert!(
+                !request.to_ascii_lowercase().contains("client"),
+                "{request}"
+            );
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                .await;
+        })
+        .await;
+        let rig = Setup::to([to]).start().await;
+        let mut client = rig.connect().await;
+        client
+            .send(
+                "POST / HTTP/1.1\r\nHost: a\r\nX_Forwarded_Client_Cert: URI=a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\
+                 X-Forwarded-Client-Cert: URI=b\r\nx-check: 1\r\n\r\n",
+            )
+            .await;
+        assert!(client.head().await.starts_with("HTTP/1.1 200"));
+        rig.settles().await;
+    });
+}

@@ -6,12 +6,13 @@ mod verdict;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use weft_config::diag::{Diagnostics, FieldPath};
+use weft_config::diag::{Diagnostics, FieldPath, near_name};
 use weft_config::gateway_api::{AppProtocol, Object, ServiceName, ServiceRef};
 use weft_config::listener::{ChainAction, FilterChain, HttpFilter, Listener};
 use weft_config::policy::access::{AccessFilter, Asked, Peer};
 use weft_config::policy::authn::{JwtAuthn, Requirement};
 use weft_config::route::normalize_path;
+use weft_config::spiffe::TrustDomain;
 use weft_xds_proto::pb::envoy::config::listener::v3 as pb;
 
 pub use self::question::{Caller, Question};
@@ -24,8 +25,13 @@ use crate::translate::{self, Index, Registration};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthzError {
     /// Nobody is called so.
-    #[error("there is no service {0}")]
-    NoService(ServiceName),
+    #[error("there is no service {service}{hint}")]
+    NoService {
+        /// The service.
+        service: ServiceName,
+        /// What may have been meant; may be empty.
+        hint: String,
+    },
     /// The service has no such port.
     #[error("{service} has no port {port}; it has {known}")]
     NoPort {
@@ -62,7 +68,25 @@ pub enum AuthzError {
     },
 }
 
-/// Judges a call as the sidecar of the service would. `workloads` are those that registered; `place` says where a rule is written.
+impl AuthzError {
+    fn no_service(service: &ServiceName, index: &Index) -> Self {
+        let known = index.services().keys();
+        let elsewhere = || known.clone().find(|it| it.name == service.name);
+        let here = known.clone().filter(|it| it.namespace == service.namespace);
+        let near = near_name(&service.name, here.map(|it| it.name.as_str()));
+        Self::NoService {
+            service: service.clone(),
+            hint: match (near, elsewhere()) {
+                (Some(near), _) => format!(", did you mean `{near}`?"),
+                (None, Some(other)) => format!(", but there is {}.{}", other.name, other.namespace),
+                (None, None) => String::new(),
+            },
+        }
+    }
+}
+
+/// Judges a call as the sidecar of the service would. `workloads` are those that registered; `trust_domain` is the one that TLS of the
+/// mesh takes identities of, `None`: any; `place` says where a rule is written.
 ///
 /// # Errors
 /// If nobody could judge it.
@@ -70,34 +94,52 @@ pub fn check(
     question: &Question,
     index: &Index,
     workloads: &[Arc<Registration>],
+    trust_domain: Option<&TrustDomain>,
     place: &dyn Fn(&Object, usize) -> Option<String>,
 ) -> Result<Verdict, AuthzError> {
     let service = index.services().get(&question.to);
-    let service = service.ok_or_else(|| AuthzError::NoService(question.to.clone()))?;
+    let service = service.ok_or_else(|| AuthzError::no_service(&question.to, index))?;
     let (port, protocol) = port(question, index, service)?;
+    let connection = format!("connection to {}:{port}", question.to);
+    if !translate::has_sidecars(index, service) {
+        return Ok(Verdict::nobody_judges(connection));
+    }
     let app = translate::application_port(index, service, port);
     let listener = listener(index, service, workloads, app)?;
+    let (name, members) = translate::called_by(index, service, workloads, app);
     let book = Book {
-        index,
-        namespace: &question.to.namespace,
+        policies: &translate::policies_on(index, &name, &members, app),
         place,
     };
-    let claims = claims(question);
     let names = question.from.names();
     let chain = match chain(&listener, app, protocol, names.is_some()) {
         Way::Chain(chain) => chain,
-        Way::Nowhere => {
-            return Ok(Verdict::everybody(format!("{}:{port}", question.to)));
-        }
-        Way::Closed => {
-            return Ok(Verdict::strangers_stay_out(format!(
-                "connection to {}:{port}",
-                question.to
-            )));
-        }
+        Way::Nowhere => return Ok(Verdict::everybody(connection)),
+        Way::Closed => return Ok(Verdict::strangers_stay_out(connection)),
     };
+    if chain.tls.is_some()
+        && let Some(own) = trust_domain.filter(|own| question.from.is_foreign(own))
+    {
+        return Ok(Verdict::foreigners_stay_out(connection, own));
+    }
+    let mut verdict = judge(question, chain, (port, app), &book)?;
+    if names.is_some() && chain.tls.is_none() {
+        let note = "an AuthenticationPolicy says DISABLE there: nobody can show who he is, and the identity counts for nothing";
+        verdict.notes.push(note.to_owned());
+    }
+    Ok(verdict)
+}
+
+/// Judges a call that comes to a chain, on a port of the service and that of the application behind it.
+fn judge(
+    question: &Question,
+    chain: &FilterChain,
+    (port, app): (u16, u16),
+    book: &Book<'_>,
+) -> Result<Verdict, AuthzError> {
+    let claims = claims(question);
     // Where sidecars speak in plain, nobody proves anything.
-    let names = names.filter(|_| chain.tls.is_some());
+    let names = question.from.names().filter(|_| chain.tls.is_some());
     let (filters, head) = filters(question, chain, port)?;
     let source = question.from.source();
     let asked = Asked {
@@ -119,7 +161,7 @@ pub fn check(
     }
     let mut verdict = Verdict::everybody(judged);
     for filter in filters {
-        if !verdict.pass(filter, &asked, &book) {
+        if !verdict.pass(filter, &asked, book) {
             break;
         }
     }

@@ -34,12 +34,15 @@ mod unit;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::access::{PolicyOnPort, policies_on, unmet};
+pub(crate) use self::authentication::{closest as closest_mode, tokens as tokens_on};
 pub use self::conditions::{Condition, ParentStatus, RouteStatus, route_status};
 pub use self::discovered::{
     Discovered, DnsAnswer, DnsQuestion, DnsRecord, Registration, RegistrationKey, Workload,
 };
-pub(crate) use self::endpoints::kept_out;
 pub use self::endpoints::{EndpointAt, dns_questions, endpoints_of};
+pub(crate) use self::endpoints::{has_sidecars, kept_out};
+pub(crate) use self::inbound::called_by;
 pub use self::inbound::preview as inbound_listener;
 pub use self::index::Index;
 pub(crate) use self::index::{extensions, targets};
@@ -47,3 +50,4 @@ pub use self::inputs::{Names, UnitInputs};
 pub(crate) use self::leads::application_port;
 pub use self::refused::{Refused, Unservable};
 pub use self::translator::{Translated, Translator};
+pub(crate) use self::translator::{holds_without_targets, reaches};

@@ -362,7 +362,7 @@ async fn the_proxy_answers_what_the_check_says() -> anyhow::Result<()> {
         .await;
         for _ in 0..CALLS {
             let (who, question) = call(&mut rng);
-            let said = match check(&question, &index, &[], &|_, _| None) {
+            let said = match check(&question, &index, &[], None, &|_, _| None) {
                 Ok(verdict) if verdict.allowed => 200,
                 Ok(_) => 403,
                 Err(AuthzError::Path { .. }) => 400,

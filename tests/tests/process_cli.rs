@@ -586,7 +586,7 @@ async fn who_may_call_is_said_by_files_and_by_the_control_plane_alike() -> anyho
     ensure!(applied.code == Some(0), "{applied:?}");
     for (from, method, code) in [
         ("shop/web", "GET", 0),
-        ("spiffe://td/ns/shop/sa/web", "GET", 0),
+        ("spiffe://cluster.local/ns/shop/sa/web", "GET", 0),
         ("shop/web", "POST", 1),
         ("10.0.0.1", "GET", 1),
         ("-", "GET", 1),
@@ -614,6 +614,35 @@ async fn who_may_call_is_said_by_files_and_by_the_control_plane_alike() -> anyho
             decided == Some(&place.clone().into()),
             "{verdict}, wanted {place}"
         );
+    }
+    let foreign = [
+        "authz",
+        "check",
+        "--from",
+        "spiffe://td/ns/shop/sa/web",
+        "--to",
+        "books",
+    ];
+    for ended in [
+        weft.run(&foreign, "").await?,
+        run(&[&foreign[..], &["-f", &file]].concat(), "").await?,
+    ] {
+        let refused = "takes identities of the trust domain cluster.local alone";
+        ensure!(
+            ended.code == Some(1) && ended.out.contains(refused),
+            "{ended:?}"
+        );
+    }
+    let near = weft
+        .run(&["authz", "check", "--from", "-", "--to", "boks"], "")
+        .await?;
+    ensure!(near.err.contains("did you mean `books`?"), "{near:?}");
+    let page = weft.run(&["describe", "service", "books"], "").await?.out;
+    for line in [
+        "mTLS PERMISSIVE (no policy says)",
+        "only from namespaces=shop to methods=GET (default/",
+    ] {
+        ensure!(page.contains(line), "{line}: {page}");
     }
     let wrong = run(
         &[

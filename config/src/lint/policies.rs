@@ -159,8 +159,9 @@ fn check_claims(found: &mut Remarks<'_>, object: &Object) {
     };
     let here = &object.metadata.namespace;
     let mut said = found.resources.authentication_policies();
+    let everywhere = here == ROOT_NAMESPACE && policy.target_refs.is_empty();
     let known = said.any(|(meta, said)| {
-        let about = meta.namespace == *here || meta.namespace == ROOT_NAMESPACE;
+        let about = everywhere || meta.namespace == *here || meta.namespace == ROOT_NAMESPACE;
         about && said.jwt.is_some()
     });
     for (index, _) in (0..)

@@ -282,6 +282,22 @@ pub struct ProxyBody {
     pub resources: BTreeMap<String, usize>,
 }
 
+/// Who may call one port of a service, and what he has to show.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PortAccessBody {
+    /// The port.
+    pub port: u16,
+    /// What is taken of callers: `STRICT`, `PERMISSIVE` or `DISABLE`.
+    pub mtls: String,
+    /// The policy that says so: `NAMESPACE/NAME`; `null`: none does.
+    #[serde(default)]
+    pub mtls_by: Option<String>,
+    /// Whose tokens are looked at, by which policy, and whether one is demanded: a sentence each.
+    pub tokens: Vec<String>,
+    /// Who may call: a sentence for each rule, in the order in which they are judged.
+    pub callers: Vec<String>,
+}
+
 /// Everything about one service.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ServiceDescription {
@@ -291,8 +307,11 @@ pub struct ServiceDescription {
     pub object: Value,
     /// Routes attached to it, whole.
     pub routes: Vec<Value>,
-    /// Policies attached to it or to its routes, whole.
+    /// Policies attached to it or to its routes, and those of its namespace and of the mesh that hold for it, whole.
     pub policies: Vec<Value>,
+    /// Who may call, by port; none where it has no sidecars, so that nobody judges.
+    #[serde(default)]
+    pub access: Vec<PortAccessBody>,
     /// Its endpoints.
     pub endpoints: Vec<EndpointBody>,
     /// Workloads that say they are of it and are no endpoints.

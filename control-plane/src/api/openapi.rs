@@ -213,6 +213,7 @@ fn build() -> Value {
         ErrorBody,
         LeftOutBody,
         ObjectName,
+        PortAccessBody,
         PortBody,
         ProxyBody,
         Refusal,

@@ -1,5 +1,6 @@
 //! What the mesh looks like from the control plane: the questions of the API, answered.
 
+mod access;
 mod services;
 mod vitals;
 
@@ -136,7 +137,9 @@ impl Mesh {
             let view = self.view.borrow();
             (Arc::clone(&view.index), view.discovered.workloads.clone())
         };
-        authz::check(question, &index, &workloads, &|_, _| None)
+        let authority = self.authority().current();
+        let domain = Some(authority.trust_domain());
+        authz::check(question, &index, &workloads, domain, &|_, _| None)
     }
 
     /// Waits until `revision` is what proxies are served, and gives how to ask where they stand with it.
@@ -334,10 +337,11 @@ fn services_of(change: &ObjectChange, resources: &Resources) -> Vec<ServiceName>
         }
         if let Spec::AuthorizationPolicy(_) | Spec::AuthenticationPolicy(_) = &object.spec {
             // Others of the namespace may share workloads with those that it names, if it names any.
-            let all = resources.iter();
-            let here = all.filter(|it| it.metadata.namespace == key.namespace);
+            let reached =
+                |it: &&Arc<Object>| translate::reaches(&key.namespace, &it.metadata.namespace);
+            let here = resources.iter().filter(reached);
             let here = here.filter(|it| matches!(it.kind(), Kind::Service | Kind::MeshService));
-            services.extend(here.map(|it| service_name(&key.namespace, &it.metadata.name)));
+            services.extend(here.map(|it| service_name(&it.metadata.namespace, &it.metadata.name)));
         }
         if let Spec::EndpointSlice(slice) = &object.spec {
             let service = slice.service.iter();

@@ -12,6 +12,7 @@ use weft_config::gateway_api::ServiceName;
 use weft_config::policy::access::Claims;
 use weft_config::route::RequestHead;
 use weft_config::secret::SanKind;
+use weft_config::spiffe::{SpiffeId, TrustDomain};
 
 /// May this caller make this call?
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -69,6 +70,12 @@ impl Caller {
     pub(super) fn names(&self) -> Option<Vec<(SanKind, Arc<str>)>> {
         let identity = self.identity.as_deref()?;
         Some(vec![(SanKind::Uri, identity.into())])
+    }
+
+    /// Whether what he shows is of another trust domain than `own`.
+    pub(super) fn is_foreign(&self, own: &TrustDomain) -> bool {
+        let id = self.identity.as_deref().map(SpiffeId::parse);
+        id.is_some_and(|id| id.is_ok_and(|id| id.trust_domain() != own))
     }
 
     pub(super) fn source(&self) -> IpAddr {

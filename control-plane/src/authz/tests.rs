@@ -56,13 +56,15 @@ fn ask_of(mesh: &str, question: &serde_json::Value) -> Result<Verdict, AuthzErro
     let index = Index::new(objects.collect());
     let question: Question = serde_json::from_value(question.clone()).expect("a question");
     let place = |object: &Object, rule: usize| Some(format!("{}#{rule}", object.metadata.name));
-    check(&question, &index, &[], &place)
+    check(&question, &index, &[], None, &place)
 }
 
 fn decided(policy: &str, rule: usize, file: &str) -> DecidedBy {
     DecidedBy {
         policy: policy.to_owned(),
         rule: Some(rule),
+        name: (policy == "default/readers" && rule == 0).then(|| "web".to_owned()),
+        unmet: Vec::new(),
         file: Some(file.to_owned()),
     }
 }
@@ -98,11 +100,101 @@ fn the_rule_that_decides_is_named_with_its_place() {
     let verdict = of(SHOP, "/admin");
     assert!(!verdict.allowed);
     assert_eq!(verdict.rule, None);
-    let others = [
-        decided("default/readers", 1, "readers#1"),
-        decided("default/readers", 0, "readers#0"),
-    ];
+    let mut others =
+        [0, 1].map(|rule| decided("default/readers", rule, &format!("readers#{rule}")));
+    others[0].unmet = vec!["to[0].paths".to_owned()];
+    others[1].unmet = vec!["from[0].identities".to_owned()];
     assert_eq!(verdict.others, others);
+}
+
+/// What of the rules of a policy that allows this call of `db:80` does not meet.
+fn unmet(rules: &str, question: &serde_json::Value) -> Vec<String> {
+    let mesh = format!(
+        "{MESH}---\napiVersion: mesh.weft.dev/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {{name: db}}\nspec: {{rules: {rules}}}\n"
+    );
+    let verdict = ask_of(&mesh, question).expect("a verdict");
+    assert!(!verdict.allowed, "{verdict:?}");
+    verdict
+        .others
+        .iter()
+        .flat_map(|it| it.unmet.clone())
+        .collect()
+}
+
+#[test]
+fn each_rule_that_could_have_allowed_it_says_what_it_asks_for() {
+    let from = serde_json::json!({ "identity": SHOP });
+    let call = serde_json::json!({ "from": from, "to": "db", "port": 80, "method": "PUT" });
+    let cases = [
+        // A rule for the application's port, where the service's is meant, and one for another port.
+        ("[{to: [{ports: [8080]}]}]", &call, vec!["to[0].ports"]),
+        (
+            "[{from: [{namespaces: [ops], addresses: [10.0.0.0/8]}]}]",
+            &call,
+            vec!["from[0].namespaces", "from[0].addresses"],
+        ),
+        (
+            "[{from: [{namespaces: [ops]}, {namespaces: [shop]}], to: [{methods: [GET]}]}]",
+            &call,
+            vec!["to[0].methods"],
+        ),
+        (
+            "[{from: [{notNamespaces: [shop]}], to: [{notMethods: [PUT], paths: [/]}]}]",
+            &call,
+            vec!["from[0].notNamespaces", "to[0].notMethods"],
+        ),
+        (
+            "[{when: [{claim: sub, values: ['*']}]}]",
+            &call,
+            vec!["when[0] (sub)"],
+        ),
+        ("[]", &call, vec![]),
+    ];
+    for (rules, question, expected) in cases {
+        assert_eq!(unmet(rules, question), expected, "{rules}");
+    }
+}
+
+#[test]
+fn a_policy_of_the_root_namespace_is_one_of_every_namespace() {
+    let mesh = format!(
+        "{MESH}---\napiVersion: mesh.weft.dev/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {{name: deny, namespace: weft-system}}\n\
+         spec: {{action: Deny, rules: [{{from: [{{namespaces: [shop]}}]}}]}}\n"
+    );
+    let question = serde_json::json!({ "from": { "identity": SHOP }, "to": "db", "port": 80 });
+    let verdict = ask_of(&mesh, &question).expect("a verdict");
+    assert!(!verdict.allowed);
+    assert_eq!(verdict.rule, Some(decided("weft-system/deny", 0, "deny#0")));
+    assert!(ask(&question).expect("a verdict").allowed);
+}
+
+#[test]
+fn where_no_sidecar_judges_everybody_gets_in_whatever_policies_say() {
+    let outside = format!(
+        "{MESH}---\napiVersion: mesh.weft.dev/v1alpha1\nkind: MeshService\nmetadata: {{name: api}}\nspec: {{ports: [{{port: 80}}], discovery: \
+         {{dns: {{host: a}}}}}}\n---\napiVersion: mesh.weft.dev/v1alpha1\nkind: AuthenticationPolicy\nmetadata: {{name: strict}}\nspec: {{mtls: \
+         {{mode: STRICT}}}}\n"
+    );
+    let question = serde_json::json!({ "from": {}, "to": "api" });
+    let verdict = ask_of(&outside, &question).expect("a verdict");
+    assert!(
+        verdict.allowed && verdict.reason.contains("nobody judges"),
+        "{verdict:?}"
+    );
+}
+
+#[test]
+fn an_identity_of_another_trust_domain_ends_at_the_handshake() {
+    let parsed = parse("mesh.yaml", MESH);
+    let index = Index::new(parsed.documents.into_iter().map(|it| it.object).collect());
+    let question = serde_json::json!({ "from": { "identity": SHOP }, "to": "db", "port": 80 });
+    let question: Question = serde_json::from_value(question).expect("a question");
+    for (domain, allowed) in [("td", true), ("other", false)] {
+        let domain = TrustDomain::parse(domain).expect("a domain");
+        let verdict = check(&question, &index, &[], Some(&domain), &|_, _| None);
+        let verdict = verdict.expect("a verdict");
+        assert_eq!(verdict.allowed, allowed, "{verdict:?}");
+    }
 }
 
 #[test]
@@ -172,6 +264,8 @@ fn what_a_caller_shows_counts_where_it_is_taken_and_is_demanded_where_it_is_stri
         let allowed = |question| ask_of(&mesh, question).expect("a verdict").allowed;
         assert_eq!(allowed(&stranger), stranger_gets_in, "{mode}");
         assert_eq!(allowed(&known), known_gets_in, "{mode}");
+        let notes = ask_of(&mesh, &known).expect("a verdict").notes;
+        assert_eq!(notes.len(), usize::from(mode == "DISABLE"), "{notes:?}");
     }
 }
 

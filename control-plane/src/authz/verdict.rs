@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use weft_config::gateway_api::{AuthorizationPolicy, Object, Spec};
+use weft_config::gateway_api::authorization_policy::{Action, Mode};
+use weft_config::gateway_api::{AuthorizationPolicy, Object};
 use weft_config::policy::access::{AccessAction, AccessFilter, AccessRules, Asked};
+use weft_config::spiffe::TrustDomain;
 
 use crate::source::files;
-use crate::translate::Index;
+use crate::translate::{PolicyOnPort, unmet};
 
 /// What would become of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -21,6 +23,9 @@ pub struct Verdict {
     /// Rules that could have allowed it and do not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<DecidedBy>,
+    /// What else one should know of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// What would come of policies that are not enforced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dry_run: Vec<String>,
@@ -35,6 +40,12 @@ pub struct DecidedBy {
     pub policy: String,
     /// The number of the rule, from 0.
     pub rule: Option<usize>,
+    /// What the rule is called, where it has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What of it the call does not meet, by the fields' names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unmet: Vec<String>,
     /// Where it is written, as far as that is known: `FILE`, or `FILE:LINE:COLUMN`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
@@ -48,6 +59,7 @@ impl Verdict {
             reason: "no policy keeps it out, and none has to allow it".to_owned(),
             rule: None,
             others: Vec::new(),
+            notes: Vec::new(),
             dry_run: Vec::new(),
             judged,
         }
@@ -59,6 +71,26 @@ impl Verdict {
             allowed: false,
             reason: "an AuthenticationPolicy is STRICT, and the caller does not show who he is"
                 .to_owned(),
+            ..Self::everybody(judged)
+        }
+    }
+
+    /// Of a call to where nobody stands who could judge.
+    pub(super) fn nobody_judges(judged: String) -> Self {
+        Self {
+            reason: "its endpoints have no sidecars of this mesh: nobody judges there, whatever policies say"
+                .to_owned(),
+            ..Self::everybody(judged)
+        }
+    }
+
+    /// Of a call by somebody of another trust domain, to where TLS of the mesh is taken.
+    pub(super) fn foreigners_stay_out(judged: String, own: &TrustDomain) -> Self {
+        Self {
+            allowed: false,
+            reason: format!(
+                "TLS of the mesh takes identities of the trust domain {own} alone, and ends the handshake"
+            ),
             ..Self::everybody(judged)
         }
     }
@@ -99,8 +131,7 @@ impl Verdict {
             (AccessAction::Allow, None) => {
                 let why = "there are policies that allow others, and none that allows it";
                 self.reason = why.to_owned();
-                let names = rules.policies.iter().map(|policy| &policy.name);
-                self.others = names.map(|name| book.find(name)).collect();
+                self.others = book.could_allow(asked);
             }
             (AccessAction::Deny | AccessAction::Log, _) => return,
         }
@@ -123,30 +154,60 @@ fn tried(shadow: &AccessRules, asked: &Asked<'_>) -> String {
 
 /// Who wrote what.
 pub(super) struct Book<'a> {
-    pub(super) index: &'a Index,
-    pub(super) namespace: &'a str,
+    /// The policies about the port.
+    pub(super) policies: &'a [PolicyOnPort<'a>],
     pub(super) place: &'a dyn Fn(&Object, usize) -> Option<String>,
 }
 
 impl Book<'_> {
     /// The rule that RBAC calls `name`: `NAMESPACE/POLICY/RULE`.
     fn find(&self, name: &str) -> DecidedBy {
-        let mut parts = name.splitn(3, '/').skip(1);
-        let policy = parts.next().unwrap_or(name);
+        let mut parts = name.splitn(3, '/');
+        let namespace = parts.next().unwrap_or(name);
+        let policy = parts.next().unwrap_or_default();
         let rule = parts.next().unwrap_or_default();
-        let mut objects = self.index.access(self.namespace).iter();
-        let object = objects.find(|object| object.metadata.name == policy);
-        let number = object.and_then(|object| match &object.spec {
-            Spec::AuthorizationPolicy(policy) => number(policy, rule),
-            _ => None,
+        let found = self.policies.iter().find(|it| {
+            let meta = &it.object.metadata;
+            meta.name == policy && meta.namespace == namespace
         });
+        let number = found.and_then(|it| Some((it, number(it.policy, rule)?)));
+        match number {
+            Some((found, number)) => self.entry(found, number, Vec::new()),
+            None => DecidedBy {
+                policy: format!("{namespace}/{policy}"),
+                rule: None,
+                name: None,
+                unmet: Vec::new(),
+                file: None,
+            },
+        }
+    }
+
+    /// Every rule of a policy that allows, with what of it the call does not meet.
+    fn could_allow(&self, asked: &Asked<'_>) -> Vec<DecidedBy> {
+        let allowing = self
+            .policies
+            .iter()
+            .filter(|it| it.policy.action == Action::Allow && it.policy.mode == Mode::Enforce);
+        let rules = allowing.flat_map(|it| {
+            let rules = it.policy.rules.iter().enumerate();
+            rules.map(move |(number, rule)| {
+                let unmet = unmet(rule, Action::Allow, &it.ports, asked);
+                self.entry(it, number, unmet)
+            })
+        });
+        rules.collect()
+    }
+
+    fn entry(&self, of: &PolicyOnPort<'_>, number: usize, unmet: Vec<String>) -> DecidedBy {
+        let meta = &of.object.metadata;
+        let placed = (self.place)(of.object, number);
         DecidedBy {
-            policy: format!("{}/{policy}", self.namespace),
-            rule: number,
-            file: object.and_then(|object| {
-                let placed = number.and_then(|number| (self.place)(object, number));
-                placed.or_else(|| files::owner(object).map(str::to_owned))
-            }),
+            policy: format!("{}/{}", meta.namespace, meta.name),
+            rule: Some(number),
+            name: of.policy.rules.get(number).and_then(|it| it.name.clone()),
+            unmet,
+            file: placed.or_else(|| files::owner(of.object).map(str::to_owned)),
         }
     }
 }

@@ -40,7 +40,7 @@ struct Check {
     /// Where he calls from, beside his identity. Default 127.0.0.1.
     #[arg(long, value_name = "IP")]
     from_address: Option<IpAddr>,
-    /// The trust domain of NAMESPACE/SERVICE-ACCOUNT.
+    /// The trust domain of NAMESPACE/SERVICE-ACCOUNT, and with -f that of the mesh.
     #[arg(long, default_value_t, value_name = "NAME")]
     trust_domain: TrustDomain,
     /// Whom: a service, as NAME, NAME.NAMESPACE or NAME.NAMESPACE:PORT.
@@ -144,7 +144,11 @@ pub(super) async fn run(
             let answer = client()?.post_bytes("/v1/authz/check", &question).await?;
             serde_json::from_slice(&answer).context("the control plane's answer")?
         }
-        false => offline(&question, &Files::of(check.files.clone()))?,
+        false => offline(
+            &question,
+            &Files::of(check.files.clone()),
+            &check.trust_domain,
+        )?,
     };
     if !output.print_structured(&verdict)? {
         print(&verdict)?;
@@ -189,7 +193,11 @@ fn by_name(
 }
 
 /// Judges by files alone: workloads are those that the name of the service says.
-fn offline(question: &Question, files: &Files) -> anyhow::Result<Verdict> {
+fn offline(
+    question: &Question,
+    files: &Files,
+    trust_domain: &TrustDomain,
+) -> anyhow::Result<Verdict> {
     let manifests = Manifests::read(&files.read()?);
     let faults = manifests.faults();
     if !faults.is_empty() {
@@ -205,7 +213,8 @@ fn offline(question: &Question, files: &Files) -> anyhow::Result<Verdict> {
         let document = by_key.get(&object.key())?;
         Some(document.source.locate(&path).to_string())
     };
-    Ok(authz::check(question, &index, &[], &place)?)
+    let domain = Some(trust_domain);
+    Ok(authz::check(question, &index, &[], domain, &place)?)
 }
 
 fn print(verdict: &Verdict) -> anyhow::Result<()> {
@@ -218,6 +227,9 @@ fn print(verdict: &Verdict) -> anyhow::Result<()> {
     for other in &verdict.others {
         say!("  did not match: {}", line(other))?;
     }
+    for note in &verdict.notes {
+        say!("  note: {note}")?;
+    }
     for tried in &verdict.dry_run {
         say!("  dry run: {tried}")?;
     }
@@ -226,11 +238,12 @@ fn print(verdict: &Verdict) -> anyhow::Result<()> {
 
 fn line(decided: &DecidedBy) -> String {
     let rule = decided.rule.map(|rule| format!(" rules[{rule}]"));
+    let name = decided.name.as_ref().map(|name| format!(" `{name}`"));
     let file = decided.file.as_ref().map(|file| format!(" ({file})"));
-    format!(
-        "{}{}{}",
-        decided.policy,
-        rule.unwrap_or_default(),
-        file.unwrap_or_default()
-    )
+    let parts = [rule, name, file].map(Option::unwrap_or_default);
+    let unmet = match decided.unmet.as_slice() {
+        [] => String::new(),
+        unmet => format!(": {}", unmet.join(", ")),
+    };
+    format!("{}{}{unmet}", decided.policy, parts.concat())
 }

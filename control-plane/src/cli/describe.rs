@@ -9,8 +9,8 @@ use super::get::{POLICY_KINDS, ROUTE_KINDS, missing, name_of, service_name};
 use super::output::{OutputFormat, count, print_table, say, yaml};
 use super::subject::{Shown, Subject, subject};
 use crate::api::model::{
-    EndpointBody, LeftOutBody, ObjectDescription, ObjectName, ProxyBody, ServiceBody,
-    ServiceDescription,
+    EndpointBody, LeftOutBody, ObjectDescription, ObjectName, PortAccessBody, ProxyBody,
+    ServiceBody, ServiceDescription,
 };
 
 /// Options of `weft describe`.
@@ -110,6 +110,7 @@ async fn service(describe: &Describe, client: &Client, output: OutputFormat) -> 
         )?;
     }
     lines("Left out", &left_out_lines(&page.left_out))?;
+    who_may_call(&page.access)?;
     section("Routes", &page.routes)?;
     section("Policies", &page.policies)?;
     lines("Findings", &page.findings)?;
@@ -126,6 +127,23 @@ async fn endpoints(
         return Ok(());
     }
     print_endpoints(&page.endpoints, &page.left_out, output)
+}
+
+fn who_may_call(access: &[PortAccessBody]) -> anyhow::Result<()> {
+    say!("\nWho may call:")?;
+    if access.is_empty() {
+        say!("  anybody: its endpoints have no sidecars of this mesh, which would judge")?;
+    }
+    for port in access {
+        let by = match &port.mtls_by {
+            Some(policy) => format!(" ({policy})"),
+            None => " (no policy says)".to_owned(),
+        };
+        say!("  port {}: mTLS {}{by}", port.port, port.mtls)?;
+        let lines = port.tokens.iter().chain(&port.callers);
+        lines.into_iter().try_for_each(|line| say!("    {line}"))?;
+    }
+    Ok(())
 }
 
 fn left_out_lines(left_out: &[LeftOutBody]) -> Vec<String> {

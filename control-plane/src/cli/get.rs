@@ -6,6 +6,7 @@ use serde_json::Value;
 use weft_config::diag::near_name;
 use weft_config::gateway_api::ServiceName;
 use weft_config::gateway_api::names::DEFAULT_CLUSTER_DOMAIN;
+use weft_config::spiffe::ROOT_NAMESPACE;
 
 use super::client::Client;
 use super::output::{OutputFormat, print_table};
@@ -188,6 +189,16 @@ fn aims(object: &Value) -> String {
     let own = name_of(object).namespace;
     let list = |field| object.pointer(field).and_then(Value::as_array);
     let aims = list("/spec/parentRefs").or_else(|| list("/spec/targetRefs"));
+    let of_callers = matches!(
+        name_of(object).kind.as_str(),
+        "AuthorizationPolicy" | "AuthenticationPolicy"
+    );
+    if aims.is_none() && of_callers {
+        return match own.as_str() {
+            ROOT_NAMESPACE => "the mesh".to_owned(),
+            own => format!("namespace {own}"),
+        };
+    }
     let words = aims.into_iter().flatten().map(|aim| {
         let text = |field| aim.get(field).map_or(String::new(), plain);
         let mut word = match text("kind").as_str() {

@@ -1,9 +1,10 @@
 //! Who may call: an `AuthorizationPolicy` becomes RBAC on the inbound side of the workloads that it is about.
 //!
 //! Those who deny come first, then one filter of all those who allow. A policy is about the workloads of a service when it names the
-//! service, one that selects any of them, or nothing in their namespace: the listener is the same for all workloads of one name, and
+//! service, one that selects any of them, or nothing in their namespace or the root namespace: the listener is the same for all workloads of one name, and
 //! in doubt a rule holds.
 
+mod explain;
 mod filters;
 mod rules;
 
@@ -17,6 +18,7 @@ use weft_config::gateway_api::{
 use weft_xds_proto::pb::envoy::config::listener::v3::FilterChain;
 use weft_xds_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
 
+pub(crate) use self::explain::unmet;
 use self::filters::Gate;
 use super::discovered::{Registration, Workload};
 use super::endpoints::is_member;
@@ -30,12 +32,14 @@ pub(crate) enum Layer {
     Tcp,
 }
 
-/// A policy on one port of an application.
-struct Applied<'a> {
-    object: &'a Object,
-    policy: &'a AuthorizationPolicy,
+/// A policy about one port of an application.
+pub(crate) struct PolicyOnPort<'a> {
+    /// The object.
+    pub(crate) object: &'a Object,
+    /// What it says.
+    pub(crate) policy: &'a AuthorizationPolicy,
     /// The ports of the service that lead there, by which rules call it.
-    ports: Vec<u16>,
+    pub(crate) ports: Vec<u16>,
 }
 
 /// Puts those who may not call out of `chains`, which lead to `port` of the workloads called `service`.
@@ -46,7 +50,7 @@ pub(crate) fn protect(
     members: &[Arc<Registration>],
     port: u16,
 ) {
-    let applied = applied(index, service, members, port);
+    let applied = policies_on(index, service, members, port);
     if applied.is_empty() {
         return;
     }
@@ -82,7 +86,7 @@ pub(crate) fn protect_by(object: &Object, chain: &mut FilterChain) {
     };
     let every_port = policy.rules.iter().flat_map(|rule| &rule.to);
     let ports = every_port.flat_map(|to| to.ports.iter().copied()).collect();
-    let applied = [Applied {
+    let applied = [PolicyOnPort {
         object,
         policy,
         ports,
@@ -90,13 +94,14 @@ pub(crate) fn protect_by(object: &Object, chain: &mut FilterChain) {
     filters::insert(chain, |layer| gates(&applied, layer), "trial");
 }
 
-fn applied<'a>(
+/// The policies about `port` of the workloads called `service`.
+pub(crate) fn policies_on<'a>(
     index: &'a Index,
     service: &ServiceName,
     members: &[Arc<Registration>],
     port: u16,
-) -> Vec<Applied<'a>> {
-    let policies = index.access(&service.namespace).iter();
+) -> Vec<PolicyOnPort<'a>> {
+    let policies = index.access(&service.namespace);
     let policies = policies.filter_map(|object| match &object.spec {
         Spec::AuthorizationPolicy(policy) => Some((&**object, policy)),
         _ => None,
@@ -106,7 +111,7 @@ fn applied<'a>(
         .filter_map(|(object, policy)| {
             if policy.target_refs.is_empty() {
                 let ports = own().map_or_else(|| vec![port], |own| called(index, own, port));
-                return Some(Applied {
+                return Some(PolicyOnPort {
                     object,
                     policy,
                     ports,
@@ -116,7 +121,7 @@ fn applied<'a>(
             for target in &policy.target_refs {
                 ports.extend(ports_of_target(index, target, service, members, port));
             }
-            (!ports.is_empty()).then_some(Applied {
+            (!ports.is_empty()).then_some(PolicyOnPort {
                 object,
                 policy,
                 ports,
@@ -158,19 +163,20 @@ pub(super) fn ports_of_target(
 }
 
 /// The gates that the policies make, in order.
-fn gates(applied: &[Applied<'_>], layer: Layer) -> Vec<Gate> {
+fn gates(applied: &[PolicyOnPort<'_>], layer: Layer) -> Vec<Gate> {
     let of = |action: Action, mode: Mode| {
-        let some = move |it: &&Applied<'_>| it.policy.action == action && it.policy.mode == mode;
+        let some =
+            move |it: &&PolicyOnPort<'_>| it.policy.action == action && it.policy.mode == mode;
         applied.iter().filter(some)
     };
-    let rules = |policies: &mut dyn Iterator<Item = &Applied<'_>>| {
+    let rules = |policies: &mut dyn Iterator<Item = &PolicyOnPort<'_>>| {
         let mut found: Vec<_> = policies
             .flat_map(|it| rules::policies(it.object, it.policy, &it.ports, layer))
             .collect();
         found.sort_by(|a, b| a.0.cmp(&b.0));
         found
     };
-    let closes = |it: &&Applied<'_>| it.policy.on_revoke == OnRevoke::Close;
+    let closes = |it: &&PolicyOnPort<'_>| it.policy.on_revoke == OnRevoke::Close;
     let mut gates = Vec::new();
     let kept = rules(&mut of(Action::Deny, Mode::Enforce).filter(|it| !closes(it)));
     let dry = rules(&mut of(Action::Deny, Mode::DryRun));

@@ -27,14 +27,23 @@ pub(crate) fn mode(
     members: &[Arc<Registration>],
     port: u16,
 ) -> MtlsMode {
+    closest(index, service, members, port).map_or_else(MtlsMode::default, |(mode, _)| mode)
+}
+
+/// As [`mode`], with the policy that says so; `None`: none does.
+pub(crate) fn closest<'a>(
+    index: &'a Index,
+    service: &ServiceName,
+    members: &[Arc<Registration>],
+    port: u16,
+) -> Option<(MtlsMode, &'a Object)> {
     let said = policies(index, service).filter_map(|(object, policy)| {
         let mode = policy.mtls.as_ref()?.mode;
-        Some((
-            closeness(index, policy, object, service, members, port)?,
-            mode,
-        ))
+        let closeness = closeness(index, policy, object, service, members, port)?;
+        Some(((closeness, mode), object))
     });
-    said.max().map_or_else(MtlsMode::default, |(_, mode)| mode)
+    let ((_, mode), object) = said.max_by_key(|(rank, _)| *rank)?;
+    Some((mode, object))
 }
 
 /// What is said of tokens for `port`: by all policies that say it most closely.

@@ -15,7 +15,7 @@ use weft_xds_proto::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
 };
 
-pub(crate) use self::members::{is_member, kept_out, likely_member};
+pub(crate) use self::members::{has_sidecars, is_member, kept_out, likely_member};
 use self::members::{registered, takes};
 use super::discovered::{Discovered, DnsQuestion};
 use super::index::Index;

@@ -61,7 +61,7 @@ impl Inbound {
             for (name, (service, ports, members)) in wanted {
                 let same = |known: &InboundListener| {
                     // Labels say which policies are about them.
-                    let guarded = !index.access(&service.namespace).is_empty()
+                    let guarded = index.access(&service.namespace).next().is_some()
                         || !index.authentication(&service.namespace).is_empty();
                     known.ports == ports && (!guarded || known.members == members)
                 };
@@ -245,6 +245,22 @@ pub fn preview(
     workloads: &[Arc<Registration>],
     port: u16,
 ) -> Resource {
+    let (name, members) = called_by(index, service, workloads, port);
+    let mut ports: BTreeSet<u16> = members
+        .iter()
+        .flat_map(|it| it.workload.ports.iter().copied())
+        .collect();
+    ports.insert(port);
+    listener(index, "preview", &name, &ports, &members)
+}
+
+/// The workloads that are called by `service`, with the name that they registered under.
+pub(crate) fn called_by(
+    index: &Index,
+    service: &ServiceRef,
+    workloads: &[Arc<Registration>],
+    port: u16,
+) -> (ServiceName, Vec<Arc<Registration>>) {
     let mut called = workloads
         .iter()
         .filter(|it| is_member(index, service, &it.workload));
@@ -262,12 +278,7 @@ pub fn preview(
     if members.is_empty() {
         members.push(Arc::new(likely_member(index, service, port)));
     }
-    let mut ports: BTreeSet<u16> = members
-        .iter()
-        .flat_map(|it| it.workload.ports.iter().copied())
-        .collect();
-    ports.insert(port);
-    listener(index, "preview", &name, &ports, &members)
+    (name, members)
 }
 
 /// What proxies would refuse of one policy alone, on either kind of chain.

@@ -9,6 +9,7 @@ use weft_config::gateway_api::{
     ExtensionRef, Kind, Object, ObjectKey, ParentRef, PolicyTarget, Resources, ServiceName,
     ServiceRef, Spec,
 };
+use weft_config::spiffe::ROOT_NAMESPACE;
 
 /// The desired state, indexed.
 #[derive(Clone, Debug, Default)]
@@ -92,9 +93,15 @@ impl Index {
         self.policies.get(target).map_or(&[], Vec::as_slice)
     }
 
-    /// `AuthorizationPolicy`s of a namespace.
-    pub fn access(&self, namespace: &str) -> &[Arc<Object>] {
-        self.access.get(namespace).map_or(&[], Vec::as_slice)
+    /// `AuthorizationPolicy`s that may be about workloads of a namespace: its own, and those of the root namespace that name no services.
+    pub fn access(&self, namespace: &str) -> impl Iterator<Item = &Arc<Object>> + use<'_> {
+        let of = |namespace: &str| self.access.get(namespace).map_or(&[][..], Vec::as_slice);
+        let mesh = match namespace {
+            ROOT_NAMESPACE => &[],
+            _ => of(ROOT_NAMESPACE),
+        };
+        let mesh = mesh.iter().filter(|it| it.spec.target_refs().is_empty());
+        of(namespace).iter().chain(mesh)
     }
 
     /// `AuthenticationPolicy`s of a namespace.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use weft_config::gateway_api::{Kind, ObjectKey, Resources, ServiceName, ServiceRef, Spec};
+use weft_config::gateway_api::{Kind, Object, ObjectKey, Resources, ServiceName, ServiceRef, Spec};
 use weft_config::spiffe::ROOT_NAMESPACE;
 
 use super::concern::{Concerns, Difference, differences};
@@ -108,7 +108,7 @@ impl Translator {
         // Without policies there is nothing that a service could change.
         let guarded = |policy: bool, name: &String| {
             let index = &self.index;
-            policy || !index.access(name).is_empty() || !index.authentication(name).is_empty()
+            policy || index.access(name).next().is_some() || !index.authentication(name).is_empty()
         };
         let guarded = namespaces
             .into_iter()
@@ -301,8 +301,20 @@ fn names_services(index: &Index, namespace: &str) -> bool {
         .any(|policy| !policy.target_refs.is_empty())
 }
 
+/// Whether a policy says who may call, or what is taken of callers, of all services of a namespace: it names none, and is of that
+/// namespace or of the root namespace.
+pub(crate) fn holds_without_targets(policy: &Object, service: &str) -> bool {
+    let of_callers = matches!(
+        policy.spec,
+        Spec::AuthorizationPolicy(_) | Spec::AuthenticationPolicy(_)
+    );
+    of_callers
+        && policy.spec.target_refs().is_empty()
+        && reaches(&policy.metadata.namespace, service)
+}
+
 /// Whether a policy in one namespace may be about services in another.
-pub(super) fn reaches(policy: &str, service: &str) -> bool {
+pub(crate) fn reaches(policy: &str, service: &str) -> bool {
     policy == service || policy == ROOT_NAMESPACE
 }
 

@@ -11,7 +11,7 @@ use super::{Mesh, parents, service_name};
 use crate::api::model::{
     EndpointBody, LeftOutBody, ObjectDescription, PortBody, ServiceBody, ServiceDescription,
 };
-use crate::translate::{endpoints_of, kept_out, route_status, targets};
+use crate::translate::{self, endpoints_of, kept_out, route_status, targets};
 
 impl Mesh {
     /// All services, by namespace and name.
@@ -66,6 +66,7 @@ impl Mesh {
             .filter(|policy| {
                 refers_to(policy, namespace, name)
                     || routes.iter().any(|route| aims_at(policy, &route.key()))
+                    || translate::holds_without_targets(policy, namespace)
             });
         let policies: Vec<_> = policies.collect();
         let prefix = format!("{name}.{namespace}:");
@@ -88,6 +89,7 @@ impl Mesh {
             policies: policies.iter().map(|policy| policy.to_json()).collect(),
             routes: routes.iter().map(|route| route.to_json()).collect(),
             endpoints,
+            access: self.access_of(&service),
             left_out: left_out.collect(),
             findings,
         })
@@ -104,7 +106,7 @@ impl Mesh {
         let remarks = remarks_on(&resources, vec![key.clone()]);
         Some(ObjectDescription {
             object: object.to_json(),
-            services: parents(object).iter().map(ToString::to_string).collect(),
+            services: services_about(&resources, object),
             conditions: conditions
                 .map(|it| format!("{} {}: {} ({})", it.kind, it.status, it.message, it.reason))
                 .collect(),
@@ -188,6 +190,19 @@ fn protocol_name(protocol: AppProtocol) -> String {
         .ok()
         .and_then(|name| name.as_str().map(str::to_owned))
         .unwrap_or_default()
+}
+
+/// The services that a route is attached to or a policy is about, by name.
+fn services_about(resources: &Resources, object: &Object) -> Vec<String> {
+    let named = parents(object).into_iter();
+    let all = [Kind::MeshService, Kind::Service].into_iter();
+    let all = all.flat_map(|kind| resources.of_kind(kind));
+    let reached = all.filter(|it| translate::holds_without_targets(object, &it.metadata.namespace));
+    let reached = reached.map(|it| service_name(&it.metadata.namespace, &it.metadata.name));
+    let mut services: Vec<String> = named.chain(reached).map(|it| it.to_string()).collect();
+    services.sort();
+    services.dedup();
+    services
 }
 
 /// What lint says of these objects.

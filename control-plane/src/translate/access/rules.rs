@@ -45,7 +45,13 @@ pub(super) fn policies(
         .collect()
 }
 
-fn build(rule: &AccessRule, action: Action, ports: &[u16], layer: Layer) -> Option<pb::Policy> {
+/// One rule; `None`: no call on these ports and this layer can meet it.
+pub(super) fn build(
+    rule: &AccessRule,
+    action: Action,
+    ports: &[u16],
+    layer: Layer,
+) -> Option<pb::Policy> {
     // A connection has no token.
     if layer == Layer::Tcp && action == Action::Allow && !rule.when.is_empty() {
         return None;

@@ -40,6 +40,15 @@ pub(crate) fn likely_member(index: &Index, service: &ServiceRef, port: u16) -> R
     }
 }
 
+/// Whether workloads with sidecars can be endpoints of `service`.
+pub(crate) fn has_sidecars(index: &Index, service: &ServiceRef) -> bool {
+    let external = match index.resources().get(&service.key()).map(|it| &it.spec) {
+        Some(Spec::Service(spec)) => spec.external_name.is_some(),
+        _ => false,
+    };
+    !external && selector_of(index, service).is_some()
+}
+
 fn selector_of<'a>(index: &'a Index, service: &ServiceRef) -> Option<&'a BTreeMap<String, String>> {
     match &index.resources().get(&service.key())?.spec {
         Spec::MeshService(MeshService {

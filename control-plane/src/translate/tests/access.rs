@@ -115,6 +115,51 @@ fn without_policies_everybody_may_and_paths_are_as_they_came() {
 }
 
 #[test]
+fn a_policy_of_the_root_namespace_holds_for_all_and_one_that_names_services_for_its_own() {
+    let in_root = |spec: &str| {
+        policy("root", spec).replace("{name: root}", "{name: root, namespace: weft-system}")
+    };
+    let deny = "{action: Deny, rules: [{from: [{namespaces: [default]}]}]}";
+    let target = "{targetRefs: [{group: mesh.weft.dev, kind: MeshService, name: reviews}], action: Deny, rules: [{}]}";
+    let may_web = |policies: &str| may(http_chain(&reviews_with(policies)), WEB, Some(&get("/")));
+    assert!(!may_web(&in_root(deny)));
+    assert!(
+        may_web(&in_root(target)),
+        "that is the service of weft-system"
+    );
+    // Rules of an `Allow` of the mesh are added to those of the namespace.
+    let allow = "{rules: [{from: [{namespaces: [ops]}]}]}";
+    let own = policy("own", "{rules: [{from: [{namespaces: [default]}]}]}");
+    assert!(!may_web(&in_root(allow)));
+    assert!(may_web(&(in_root(allow) + &own)));
+    let listener = reviews_with(&(in_root(allow) + &own));
+    assert!(may(http_chain(&listener), OPS, Some(&get("/"))));
+}
+
+#[test]
+fn a_policy_of_the_root_namespace_changes_listeners_of_all_namespaces() {
+    let mut translator = Translator::new(crate::translate::Names::default());
+    let discovered = Discovered {
+        workloads: vec![workload("reviews", "v1", 1)],
+        ..Discovered::default()
+    };
+    let plain = service("reviews", "app: reviews");
+    let root = policy("root", "{action: Deny, rules: [{}]}")
+        .replace("{name: root}", "{name: root, namespace: weft-system}");
+    let mut version = |yaml: &str| {
+        translator.set_resources(resources(yaml));
+        let inbound = translator.translate(&discovered).inbound;
+        inbound
+            .iter()
+            .map(|it| it.version.clone())
+            .collect::<Vec<_>>()
+    };
+    let before = version(&plain);
+    assert_ne!(version(&(plain.clone() + &root)), before);
+    assert_eq!(version(&plain), before);
+}
+
+#[test]
 fn each_field_of_a_rule_says_who_may() {
     let post = |path| Call {
         method: "POST",

@@ -19,6 +19,7 @@ pub mod pki;
 pub mod process;
 pub mod proxy;
 pub mod secrets;
+pub mod secured;
 pub mod subscriber;
 pub mod tokens;
 pub mod upstream;

@@ -2,65 +2,20 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use rustls::ServerConfig;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
-use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 use weft_tests::client::{get, served_by};
 use weft_tests::envoy::free_address;
 use weft_tests::eventually::eventually_within;
 use weft_tests::http2::Http2;
 use weft_tests::pki::Pki;
+use weft_tests::secured::Secured;
 use weft_tests::upstream::Upstream;
 use weft_tests::weave::{Mesh, Sidecar, static_service};
 
 const SOON: Duration = Duration::from_secs(10);
-
-/// A server with TLS alone, in front of one without. It ends with this.
-struct Secured {
-    address: SocketAddr,
-    serve: JoinHandle<()>,
-}
-
-impl Secured {
-    async fn start(pki: &Pki, name: &str, alpn: &str, behind: SocketAddr) -> anyhow::Result<Self> {
-        let file = |kind: &str| pki.folder().join(format!("{name}.{kind}"));
-        let chain = vec![CertificateDer::from_pem_file(file("pem"))?];
-        let key = PrivateKeyDer::from_pem_file(file("key"))?;
-        let mut config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)?;
-        config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let socket = TcpListener::bind("127.0.0.1:0").await?;
-        let address = socket.local_addr()?;
-        let serve = tokio::spawn(async move {
-            while let Ok((stream, _)) = socket.accept().await {
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    // Whoever fails to shake hands is told so by TLS; whoever leaves has left.
-                    let mut near = acceptor.accept(stream).await?;
-                    let mut far = TcpStream::connect(behind).await?;
-                    tokio::io::copy_bidirectional(&mut near, &mut far).await
-                });
-            }
-        });
-        Ok(Self { address, serve })
-    }
-}
-
-impl Drop for Secured {
-    fn drop(&mut self) {
-        self.serve.abort();
-    }
-}
 
 fn policy(validation: &str) -> String {
     format!(

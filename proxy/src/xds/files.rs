@@ -85,6 +85,9 @@ impl WatchedFile {
                 if received.type_url.is_empty() {
                     self.kind.type_url().clone_into(&mut received.type_url);
                 }
+                if received.type_url != self.kind.type_url() && self.kind == Kind::Secret {
+                    return Look::Bad(format!("{file}: type_url: is not that of secrets"));
+                }
                 if received.type_url != self.kind.type_url() {
                     let fault = format!(
                         "{file}: type_url: must be {:?}, got {:?}",
@@ -168,6 +171,32 @@ mod tests {
         is_refused(&path, "must have at most 16777216 bytes, got 16777217");
         std::fs::write(&path, "{resources: []}").unwrap();
         assert!(matches!(look(&path), Look::New(_)));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_of_secrets_is_said_without_a_word_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secrets.yaml");
+        let name: Arc<str> = path.to_str().unwrap().into();
+        for text in [
+            "hunter2",
+            "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n",
+            "{resources: hunter2}",
+            "{resources: [hunter2",
+            "hunter2: [hunter2]",
+            "resources:\n- '@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret\n  \
+             tls_certificate: {private_key: hunter2}",
+            "resources:\n- {'@type': hunter2}",
+            "{type_url: hunter2}",
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let mut file = WatchedFile::new(&name, Kind::Secret);
+            let Look::Bad(fault) = file.look() else {
+                panic!("{text}")
+            };
+            assert!(fault.starts_with(&*name), "{fault}");
+            assert!(!fault.contains("hunter2"), "{fault}");
+        }
     }
 
     #[test]

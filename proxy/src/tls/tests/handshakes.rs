@@ -432,3 +432,23 @@ async fn a_session_is_forgotten_when_the_certificate_that_it_began_with_has_expi
     let told = hello(&server, &client).await.unwrap_err().to_string();
     assert!(told.contains("CertificateExpired"), "{told}");
 }
+
+#[test]
+fn a_key_in_a_pipe_or_a_device_is_refused_and_not_waited_for() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    for path in [pipe.to_str().unwrap(), "/dev/zero"] {
+        let proto = json!({ "name": "own", "tls_certificate": {
+            "certificate_chain": { "filename": path }, "private_key": { "filename": path },
+        } });
+        let proto = weft_xds_proto::json::from_json(&proto).unwrap();
+        let read = Secret::parse(&proto, &FieldPath::root(), &mut Diagnostics::new()).unwrap();
+        let (send, found) = std::sync::mpsc::channel();
+        std::thread::spawn(move || send.send(Secrets::new().check(&read.kind)));
+        let found = found.recv_timeout(std::time::Duration::from_secs(10));
+        let fault = found.expect("it does not wait").unwrap_err().to_string();
+        assert!(fault.ends_with("is not a regular file"), "{fault}");
+    }
+}

@@ -218,6 +218,7 @@ impl Core {
         }
         self.builder.secrets().forget(secret);
         self.accepted.lock().forget_secret(secret);
+        self.count_secrets();
         self.status
             .forgotten(Kind::Secret, &secret.to_string().into());
         match &secret.origin {

@@ -53,10 +53,14 @@ impl Core {
             self.status.refused(Kind::Secret, &refusal);
         }
         lines.end();
+        self.count_secrets();
+        applied
+    }
+
+    pub(in crate::xds::core) fn count_secrets(&self) {
         let count = i64::try_from(self.accepted.lock().secrets_told()).unwrap_or(i64::MAX);
         let stats = self.status.metrics().of(Kind::Secret.metric());
         stats.resources.set(count);
-        applied
     }
 
     /// Applies one secret; its name, or `None` if nobody asked for it.

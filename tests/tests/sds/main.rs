@@ -1,0 +1,7 @@
+//! Secrets from servers of their own and from watched files, as connections see them.
+
+mod files;
+mod hostile;
+mod pages;
+mod scene;
+mod servers;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the peers that tests and benches run against: Envoy, gRPC C-core, grpc-js, a go-control-plane server, nginx,
-# HAProxy, curl, wrk, nghttp2's tools, h2spec, sslyze. Idempotent. Everything that is not a distribution package goes to $WEFT_PEERS, at the
+# Installs the peers that tests and benches run against: Envoy, gRPC C-core, grpc-js, a go-control-plane server, SPIRE's server of
+# secrets, nginx, HAProxy, curl, wrk, nghttp2's tools, h2spec, sslyze. Idempotent. Everything that is not a distribution package goes to $WEFT_PEERS, at the
 # versions of requirements.txt, package-lock.json and go.mod.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -50,8 +50,9 @@ ln -sf "$envoy" "$peers/envoy"
 
 if command -v go >/dev/null 2>&1; then
   (cd "$here/go-control-plane" && go build -o "$peers/go-control-plane" .)
+  (cd "$here/spire" && go build -o "$peers/spire-sds" .)
   (cd "$here/h2spec" && go build -o "$peers/h2spec" github.com/summerwind/h2spec/cmd/h2spec)
 else
-  echo "go is missing: the go-control-plane peer and h2spec are not built" >&2
+  echo "go is missing: the go-control-plane peer, SPIRE's server of secrets and h2spec are not built" >&2
 fi
 echo "peers in $peers"

@@ -18,6 +18,8 @@ pub enum Peer {
     Sslyze,
     /// The ADS server made with go-control-plane.
     GoControlPlane,
+    /// The server of secrets that SPIRE's agent has.
+    SpireSds,
     /// Node, for its own HTTP/2.
     Node,
     /// What Node's gRPC is loaded from.
@@ -53,6 +55,7 @@ impl Peer {
             Self::GrpcPython => Place::Folder("venv/bin/python"),
             Self::Sslyze => Place::Folder("venv/bin/sslyze"),
             Self::GoControlPlane => Place::Folder("go-control-plane"),
+            Self::SpireSds => Place::Folder("spire-sds"),
             Self::Node => Place::System("node"),
             Self::GrpcNode => Place::Folder("node/node_modules/@grpc/grpc-js"),
             Self::Curl => Place::System("curl"),

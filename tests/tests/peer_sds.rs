@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio::sync::Mutex;
 use weft_tests::client::{SteadyLoad, get, served_by};
 use weft_tests::envoy::{Envoy, free_address};
@@ -56,8 +57,19 @@ fn http2() -> Value {
     } } })
 }
 
-/// A TLS context of either side, whose certificate `own` and whose roots `roots` the cluster `agent` tells.
-fn tls(context: &str, api_type: &str) -> Value {
+/// What a server of secrets calls what it tells, and by which protocol it is asked.
+#[derive(Clone, Copy)]
+struct Told {
+    own: &'static str,
+    roots: &'static str,
+    /// How the names begin of those who may call.
+    callers: &'static str,
+    api_type: &'static str,
+}
+
+/// A TLS context of either side, whose certificate and whose roots the cluster `agent` tells.
+fn tls(context: &str, told: Told) -> Value {
+    let api_type = told.api_type;
     let source = json!({ "resource_api_version": "V3", "api_config_source": {
         "api_type": api_type, "transport_api_version": "V3",
         "grpc_services": [{ "envoy_grpc": { "cluster_name": "agent" } }],
@@ -65,12 +77,12 @@ fn tls(context: &str, api_type: &str) -> Value {
     let mut config = json!({
         "@type": format!("{TYPES}.transport_sockets.tls.v3.{context}"),
         "common_tls_context": {
-            "tls_certificate_sds_secret_configs": [{ "name": "own", "sds_config": source }],
+            "tls_certificate_sds_secret_configs": [{ "name": told.own, "sds_config": source }],
             "combined_validation_context": {
                 "default_validation_context": { "match_typed_subject_alt_names": [
-                    { "san_type": "URI", "matcher": { "prefix": "spiffe://td/" } },
+                    { "san_type": "URI", "matcher": { "prefix": told.callers } },
                 ] },
-                "validation_context_sds_secret_config": { "name": "roots", "sds_config": source },
+                "validation_context_sds_secret_config": { "name": told.roots, "sds_config": source },
             },
         },
     });
@@ -101,12 +113,12 @@ impl End {
         })
     }
 
-    fn bootstrap(self, other: Self, agent: &Value, api_type: &str, app: SocketAddr) -> String {
+    fn bootstrap(self, other: Self, agent: &Value, told: Told, app: SocketAddr) -> String {
         let inbound = json!({
-            "filters": http("app"), "transport_socket": tls("DownstreamTlsContext", api_type),
+            "filters": http("app"), "transport_socket": tls("DownstreamTlsContext", told),
         });
         let listener = |name: &str, at: SocketAddr, chain: Value| json!({ "name": name, "address": socket(at), "filter_chains": [chain] });
-        let socket_of_other = json!({ "transport_socket": tls("UpstreamTlsContext", api_type) });
+        let socket_of_other = json!({ "transport_socket": tls("UpstreamTlsContext", told) });
         json!({
             "node": { "id": "node", "cluster": "test" },
             "static_resources": {
@@ -174,7 +186,7 @@ enum Over {
     Tcp,
 }
 
-async fn scene(over: Over, api_type: &str) -> anyhow::Result<()> {
+async fn scene(over: Over, api_type: &'static str) -> anyhow::Result<()> {
     let (Some(envoy), folder) = (find(Peer::Envoy), tempfile::tempdir()?) else {
         return Ok(());
     };
@@ -192,9 +204,15 @@ async fn scene(over: Over, api_type: &str) -> anyhow::Result<()> {
     let app = Upstream::http("app").await;
     let (of_weft, of_envoy) = (End::free()?, End::free()?);
     let ends = [of_weft, of_envoy];
-    let text = of_envoy.bootstrap(of_weft, &agent_at, api_type, app.address());
+    let told = Told {
+        own: "own",
+        roots: "roots",
+        callers: "spiffe://td/",
+        api_type,
+    };
+    let text = of_envoy.bootstrap(of_weft, &agent_at, told, app.address());
     let _envoy = Envoy::start(&envoy, path, "envoy", &text)?;
-    let text = of_weft.bootstrap(of_envoy, &agent_at, api_type, app.address());
+    let text = of_weft.bootstrap(of_envoy, &agent_at, told, app.address());
     let weft = ProxyProcess::start(&text, &[]).await?;
     // Nobody listens before it knows what to show.
     let server = Mutex::new(&mut agent.server);
@@ -256,4 +274,108 @@ async fn envoy_and_weft_take_their_secrets_from_one_server_on_a_unix_socket() ->
 async fn envoy_and_weft_take_their_secrets_from_one_server_over_tcp_incrementally()
 -> anyhow::Result<()> {
     scene(Over::Tcp, "DELTA_GRPC").await
+}
+
+/// The bootstrap of the manual for SPIRE, with the addresses of this test.
+fn of_the_manual(inbound: SocketAddr, agent: &Path, app: SocketAddr) -> anyhow::Result<String> {
+    let manual = include_str!("../../docs/CONFIG.md");
+    let (_, rest) = manual
+        .split_once("```yaml bootstrap\n")
+        .context("a bootstrap")?;
+    let (text, _) = rest.split_once("```").context("its end")?;
+    let text = text
+        .replace(
+            "address: 0.0.0.0, port_value: 8443",
+            &format!("address: 127.0.0.1, port_value: {}", inbound.port()),
+        )
+        .replace("port_value: 8080", &format!("port_value: {}", app.port()))
+        .replace(
+            "/run/spire/sockets/agent.sock",
+            agent.to_str().context("a path")?,
+        );
+    ensure!(!text.contains("/run/spire"), "{text}");
+    Ok(text)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spires_server_of_secrets_makes_mtls_and_a_stranger_harms_nobody() -> anyhow::Result<()> {
+    let (Some(envoy), Some(spire)) = (find(Peer::Envoy), find(Peer::SpireSds)) else {
+        return Ok(());
+    };
+    let folder = tempfile::tempdir()?;
+    let path = folder.path();
+    let socket_file = path.join("agent.sock");
+    let mut command = Command::new(spire);
+    command.arg(&socket_file);
+    let mut spire = Talker::start(command)?;
+    assert_eq!(spire.line().await?, "listening");
+    let told = Told {
+        own: "default",
+        roots: "spiffe://example.org",
+        callers: "spiffe://example.org/",
+        api_type: "GRPC",
+    };
+    let app = Upstream::http("app").await;
+    let (of_weft, of_envoy) = (End::free()?, End::free()?);
+    let agent_at = json!({ "pipe": { "path": socket_file } });
+    let text = of_envoy.bootstrap(of_weft, &agent_at, told, app.address());
+    let _envoy = Envoy::start(&envoy, path, "envoy", &text)?;
+    let text = of_weft.bootstrap(of_envoy, &agent_at, told, app.address());
+    // Somebody whom the agent does not know: it ends the stream that asks for him.
+    let stranger = free_address()?;
+    let mut whole: Value = serde_json::from_str(&text)?;
+    let mut further = whole
+        .pointer("/static_resources/listeners/0")
+        .context("a listener")?
+        .to_string();
+    for (from, to) in [
+        ("\"inbound\"", "\"stranger\""),
+        ("\"default\"", "\"spiffe://example.org/stranger\""),
+        (
+            &of_weft.inbound.port().to_string(),
+            &stranger.port().to_string(),
+        ),
+    ] {
+        further = further.replace(from, to);
+    }
+    let listeners = whole.pointer_mut("/static_resources/listeners");
+    let listeners = listeners
+        .and_then(Value::as_array_mut)
+        .context("listeners")?;
+    listeners.push(serde_json::from_str(&further)?);
+    let _weft = ProxyProcess::start(&whole.to_string(), &[]).await?;
+    let by_the_manual = free_address()?;
+    let text = of_the_manual(by_the_manual, &socket_file, app.address())?;
+    let _manual = ProxyProcess::start(&text, &[]).await?;
+    let inbound = [of_weft.inbound, of_envoy.inbound, by_the_manual];
+    let mut before = None;
+    let loads = [of_weft, of_envoy].map(|end| end.outbound);
+    for outbound in loads {
+        eventually_within(DEADLINE, "an answer through both", || async {
+            let answer = get(outbound, "other.test", "/").await?;
+            ensure!(served_by(&answer)? == "app", "{answer:?}");
+            Ok(())
+        })
+        .await;
+    }
+    let loads = loads.map(|outbound| SteadyLoad::start(outbound, "other.test", "/", 100, 2));
+    for _ in 0..3 {
+        let now = eventually_within(DEADLINE, "all show the same, and something new", || async {
+            let shown = shown_at(inbound[0]).await?;
+            ensure!(before.as_ref() != Some(&shown), "the old one");
+            for at in inbound {
+                ensure!(shown_at(at).await? == shown, "{at} shows another one");
+            }
+            Ok(shown)
+        })
+        .await;
+        before = Some(now);
+        assert_eq!(spire.ask("rotate").await?, "told");
+    }
+    assert!(shown_at(stranger).await.is_err());
+    for load in loads {
+        let report = load.stop().await;
+        assert_eq!(report.failures, 0, "{:?}", report.first_failures);
+    }
+    Ok(())
 }

@@ -38,7 +38,7 @@ pub enum SecretOrigin {
     File(Arc<str>),
 }
 
-/// A server of secrets (`SecretDiscoveryService`). Equal ones share a stream.
+/// A server of secrets (`SecretDiscoveryService`). It is the same one wherever it is named equally.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SdsServer {
     /// The static cluster through which it is reached.

@@ -218,9 +218,9 @@ fn first_missing(accepted: &SharedAccepted) -> Option<SecretName> {
 
 fn waiting_for(secret: &SecretName, report: &Report) -> String {
     let why = match &secret.origin {
-        SecretOrigin::Server(server) => {
-            let mut servers = report.servers.iter();
-            let report = servers.find(|it| it.server == *server);
+        SecretOrigin::Server(_) => {
+            let mut streams = report.streams.iter();
+            let report = streams.find(|it| *it.secret == *secret);
             report.and_then(|it| it.last_error.as_ref())
         }
         SecretOrigin::Ads => report.last_error.as_ref(),

@@ -89,7 +89,7 @@ names! {
     OVERLOAD_CONNECTIONS_MAX Gauge "weft_overload_connections_max" "" [] "Downstream connections that the process holds at once.";
     OVERLOAD_ACTIVE Gauge "weft_overload_active" "" ["action"] "Share of new load that an action refuses or holds back, from 0 to 1.";
     XDS_CONNECTED Gauge "weft_xds_connected" "" [] "1 while the xDS stream is up.";
-    SDS_CONNECTED Gauge "weft_sds_connected" "" ["cluster"] "1 while the stream to a server of secrets is up.";
+    SDS_CONNECTED Gauge "weft_sds_connected" "" ["cluster"] "1 while all streams to a server of secrets are up.";
     XDS_STREAMS Counter "weft_xds_streams" "" [] "xDS streams opened, to servers of secrets too.";
     XDS_FAILURES Counter "weft_xds_failures" "" [] "xDS streams that broke or could not be opened, to servers of secrets too.";
     XDS_REVISION Gauge "weft_xds_revision" "" [] "Revision of the snapshot in force.";

@@ -17,7 +17,7 @@ use weft_config::cluster::Cluster;
 use weft_config::listener::{AccessLog, Listener};
 use weft_config::secret::ROOT_CA;
 use weft_config::spiffe::TrustDomain;
-use weft_config::tls::{SdsServer, SecretOrigin};
+use weft_config::tls::SecretName;
 use weft_xds_proto::pb::envoy::config::core::v3::Node;
 
 use super::accepted::SharedAccepted;
@@ -35,6 +35,7 @@ mod restore;
 mod secrets;
 
 use conversation::{Conversation, Unanswered};
+use secrets::Teller;
 pub use secrets::TellerChange;
 
 /// Where listeners or clusters come from, beside the static ones.
@@ -131,8 +132,8 @@ pub struct Changes {
 pub struct Step {
     /// To be sent over ADS, in this order.
     pub requests: Vec<Request>,
-    /// To be sent to servers of secrets.
-    pub to_servers: Vec<(Arc<SdsServer>, Request)>,
+    /// To be sent to servers of secrets, each on the stream for this secret.
+    pub to_servers: Vec<(Arc<SecretName>, Request)>,
     /// When the next step is due although nothing happens.
     pub next: Option<Instant>,
 }
@@ -262,7 +263,7 @@ impl Core {
         let nonce = received.nonce.clone();
         let version = received.version.clone();
         let applied = match kind {
-            Kind::Secret => self.apply_secrets(&SecretOrigin::Ads, received),
+            Kind::Secret => self.apply_secrets(Teller::Ads, received),
             _ => self.apply(kind, received, now),
         };
         self.ads.owes(

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tracing::{info, warn};
-use weft_config::tls::SdsServer;
+use weft_config::tls::{SecretName, SecretOrigin};
 
 use super::decode::Refusal;
 use super::kind::Kind;
@@ -27,7 +27,8 @@ pub struct Status {
 #[derive(Debug, Default)]
 struct State {
     ads: Link,
-    servers: BTreeMap<Arc<SdsServer>, Link>,
+    /// To servers of secrets.
+    streams: BTreeMap<Arc<SecretName>, Link>,
     restored_from: Option<SystemTime>,
     refusals: BTreeMap<(Kind, Arc<str>), String>,
 }
@@ -67,9 +68,9 @@ impl Link {
     }
 }
 
-fn report((server, link): (&Arc<SdsServer>, &Link)) -> ServerReport {
-    ServerReport {
-        server: server.clone(),
+fn report((secret, link): (&Arc<SecretName>, &Link)) -> StreamReport {
+    StreamReport {
+        secret: secret.clone(),
         connected: link.is_up(),
         address: link.address.clone(),
         last_error: link.last_error.clone(),
@@ -89,15 +90,15 @@ pub struct Report {
     pub restored_from: Option<SystemTime>,
     /// Resources whose newest form was refused, each as `name: path: rule`.
     pub refusals: Vec<(Kind, String)>,
-    /// Servers of secrets that are in use.
-    pub servers: Vec<ServerReport>,
+    /// Streams to servers of secrets.
+    pub streams: Vec<StreamReport>,
 }
 
 /// The stream to a server of secrets at one moment, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerReport {
-    /// The server.
-    pub server: Arc<SdsServer>,
+pub struct StreamReport {
+    /// The secret that it is for.
+    pub secret: Arc<SecretName>,
     /// Whether a stream is up, and it has said something.
     pub connected: bool,
     /// Where it is, or was tried last; empty before that.
@@ -129,7 +130,7 @@ impl Status {
             refusals: refusals
                 .map(|((kind, _), line)| (*kind, line.clone()))
                 .collect(),
-            servers: state.servers.iter().map(report).collect(),
+            streams: state.streams.iter().map(report).collect(),
         }
     }
 
@@ -195,54 +196,57 @@ impl Status {
         }
     }
 
-    /// A server of secrets came into use.
-    pub(super) fn server_wanted(&self, server: &Arc<SdsServer>) {
-        self.with_server(server, |_| {});
+    /// A secret of a server came into use.
+    pub(super) fn server_wanted(&self, secret: &Arc<SecretName>) {
+        self.with_server(secret, |_| {});
     }
 
-    pub(super) fn server_tried(&self, server: &Arc<SdsServer>, address: &str) {
-        self.with_server(server, |link| address.clone_into(&mut link.address));
+    pub(super) fn server_tried(&self, secret: &Arc<SecretName>, address: &str) {
+        self.with_server(secret, |link| address.clone_into(&mut link.address));
     }
 
-    pub(super) fn server_began(&self, server: &Arc<SdsServer>) {
+    pub(super) fn server_began(&self, secret: &Arc<SecretName>) {
         self.metrics.streams.inc();
-        self.with_server(server, Link::began);
+        self.with_server(secret, Link::began);
     }
 
-    pub(super) fn server_answered(&self, server: &Arc<SdsServer>) {
-        self.with_server(server, |link| {
+    pub(super) fn server_answered(&self, secret: &Arc<SecretName>) {
+        self.with_server(secret, |link| {
             if link.answered() {
-                info!(%server, address = link.address, "server of secrets answers");
+                info!(%secret, address = link.address, "server of secrets answers");
             }
         });
     }
 
-    pub(super) fn server_ended(&self, server: &Arc<SdsServer>, why: &str) {
+    pub(super) fn server_ended(&self, secret: &Arc<SecretName>, why: &str) {
         self.metrics.failures.inc();
-        self.with_server(server, |link| {
+        self.with_server(secret, |link| {
             if link.ended(why) {
                 let address = &link.address;
-                warn!(%server, address, why, "server of secrets lost, what is in force stays");
+                warn!(%secret, address, why, "server of secrets lost, what is in force stays");
             }
         });
     }
 
-    /// A server of secrets is not needed any more.
-    pub(super) fn server_left(&self, server: &Arc<SdsServer>) {
+    /// A secret of a server is not needed any more.
+    pub(super) fn server_left(&self, secret: &Arc<SecretName>) {
         let mut state = self.lock();
-        state.servers.remove(server);
+        state.streams.remove(secret);
         self.count_servers(&state);
     }
 
-    fn with_server(&self, server: &Arc<SdsServer>, change: impl FnOnce(&mut Link)) {
+    fn with_server(&self, secret: &Arc<SecretName>, change: impl FnOnce(&mut Link)) {
         let mut state = self.lock();
-        change(state.servers.entry(server.clone()).or_default());
+        change(state.streams.entry(secret.clone()).or_default());
         self.count_servers(&state);
     }
 
     fn count_servers(&self, state: &State) {
-        let servers = state.servers.iter();
-        let servers = servers.map(|(server, link)| (server.cluster.clone(), link.is_up()));
+        let streams = state.streams.iter();
+        let servers = streams.filter_map(|(secret, link)| match &secret.origin {
+            SecretOrigin::Server(server) => Some((server.cluster.clone(), link.is_up())),
+            _ => None,
+        });
         self.metrics.secret_servers.set(servers);
     }
 

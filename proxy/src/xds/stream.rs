@@ -9,7 +9,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 use weft_config::causes::with_causes;
-use weft_config::tls::SdsServer;
+use weft_config::tls::SecretName;
 use weft_xds_proto::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use weft_xds_proto::pb::envoy::service::secret::v3::secret_discovery_service_client::SecretDiscoveryServiceClient;
 
@@ -91,8 +91,8 @@ pub const SECRETS_BYTES_MAX: usize = 4 << 20;
 /// Where a stream tells what happens to it.
 #[derive(Clone, Debug)]
 pub struct Outbox {
-    /// Whose stream it is; `None`: that of ADS.
-    pub of: Option<Arc<SdsServer>>,
+    /// The secret that the stream is for; `None`: it is that of ADS.
+    pub of: Option<Arc<SecretName>>,
     /// Who is told.
     pub events: mpsc::Sender<Said>,
 }
@@ -100,8 +100,8 @@ pub struct Outbox {
 /// What a stream tells.
 #[derive(Debug)]
 pub struct Said {
-    /// Whose stream it is; `None`: that of ADS.
-    pub by: Option<Arc<SdsServer>>,
+    /// The secret that the stream is for; `None`: it is that of ADS.
+    pub by: Option<Arc<SecretName>>,
     /// What it tells.
     pub event: Event,
 }

@@ -1,4 +1,4 @@
-//! The streams that are kept: that of ADS, and one for each server of secrets in use. Each is a task of its own.
+//! The streams that are kept: that of ADS, and one for each secret that a server tells. Each is a task of its own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, spawn_local};
 use tracing::debug;
-use weft_config::tls::SdsServer;
+use weft_config::tls::{SdsServer, SecretName};
 
 use super::stream::{self, Outbox, SECRETS_BYTES_MAX, Said, Server, Service, Target};
 use super::wire::{Protocol, Request};
@@ -25,9 +25,9 @@ pub struct Streams {
     /// What they tell.
     pub(super) events: mpsc::Receiver<Said>,
     sender: mpsc::Sender<Said>,
-    running: BTreeMap<Arc<SdsServer>, AbortHandle>,
+    running: BTreeMap<Arc<SecretName>, AbortHandle>,
     /// Where requests go in; `None` is ADS.
-    outgoing: BTreeMap<Option<Arc<SdsServer>>, mpsc::Sender<Request>>,
+    outgoing: BTreeMap<Option<Arc<SecretName>>, mpsc::Sender<Request>>,
 }
 
 impl Streams {
@@ -50,7 +50,12 @@ impl Streams {
         }
     }
 
-    pub(super) fn open(&mut self, server: &Arc<SdsServer>, cluster: Arc<Cluster>) {
+    pub(super) fn open(
+        &mut self,
+        secret: &Arc<SecretName>,
+        server: &SdsServer,
+        cluster: Arc<Cluster>,
+    ) {
         let at = Server {
             service: Service::Secrets,
             target: Target::Clusters(vec![cluster]),
@@ -61,11 +66,11 @@ impl Streams {
             security: None,
             message_bytes_max: SECRETS_BYTES_MAX,
         };
-        let task = self.spawn(Some(server), at);
-        self.running.insert(server.clone(), task);
+        let task = self.spawn(Some(secret), at);
+        self.running.insert(secret.clone(), task);
     }
 
-    fn spawn(&self, of: Option<&Arc<SdsServer>>, server: Server) -> AbortHandle {
+    fn spawn(&self, of: Option<&Arc<SecretName>>, server: Server) -> AbortHandle {
         let outbox = Outbox {
             of: of.cloned(),
             events: self.sender.clone(),
@@ -73,24 +78,24 @@ impl Streams {
         spawn_local(stream::run(server, self.resolver.clone(), outbox)).abort_handle()
     }
 
-    pub(super) fn close(&mut self, server: Arc<SdsServer>) {
-        if let Some(task) = self.running.remove(&server) {
+    pub(super) fn close(&mut self, secret: Arc<SecretName>) {
+        if let Some(task) = self.running.remove(&secret) {
             task.abort();
         }
-        self.outgoing.remove(&Some(server));
+        self.outgoing.remove(&Some(secret));
     }
 
     /// A stream is up; requests go in at `sender`.
-    pub(super) fn speak(&mut self, of: Option<&Arc<SdsServer>>, sender: mpsc::Sender<Request>) {
+    pub(super) fn speak(&mut self, of: Option<&Arc<SecretName>>, sender: mpsc::Sender<Request>) {
         self.outgoing.insert(of.cloned(), sender);
     }
 
     /// A stream is gone.
-    pub(super) fn fall_silent(&mut self, of: Option<&Arc<SdsServer>>) {
+    pub(super) fn fall_silent(&mut self, of: Option<&Arc<SecretName>>) {
         self.outgoing.remove(&of.cloned());
     }
 
-    pub(super) fn send(&mut self, to: Option<Arc<SdsServer>>, request: Request) {
+    pub(super) fn send(&mut self, to: Option<Arc<SecretName>>, request: Request) {
         let sender = self.outgoing.get(&to);
         if sender.is_some_and(|sender| sender.try_send(request).is_err()) {
             // A server that reads nothing is as good as gone; dropping the requests ends the stream.

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::warn;
-use weft_config::tls::SdsServer;
+use weft_config::tls::{SecretName, SecretOrigin};
 
 use super::core::{Core, Step, TellerChange};
 use super::files::{Look, WatchedFile};
@@ -86,9 +86,9 @@ impl Task {
             match woken {
                 Woken::Said(Some(Said { by: None, event })) => self.take(event),
                 Woken::Said(Some(Said {
-                    by: Some(server),
+                    by: Some(secret),
                     event,
-                })) => self.take_of_server(&server, event),
+                })) => self.take_of_server(&secret, event),
                 // Never: we hold a sender ourselves.
                 Woken::Said(None) => {}
                 Woken::Files => self.look_at_files(),
@@ -119,20 +119,20 @@ impl Task {
         }
     }
 
-    fn take_of_server(&mut self, server: &Arc<SdsServer>, event: Event) {
+    fn take_of_server(&mut self, secret: &Arc<SecretName>, event: Event) {
         match event {
-            Event::Trying(address) => self.core.server_tried(server, &address),
+            Event::Trying(address) => self.core.server_tried(secret, &address),
             Event::Began(sender) => {
-                self.streams.speak(Some(server), sender);
-                self.core.server_began(server);
+                self.streams.speak(Some(secret), sender);
+                self.core.server_began(secret);
             }
-            Event::Received(received) => self.core.receive_secrets(server, received),
+            Event::Received(received) => self.core.receive_secrets(secret, received),
             Event::Ended(why) => {
-                self.streams.fall_silent(Some(server));
-                self.core.server_ended(server, &why);
+                self.streams.fall_silent(Some(secret));
+                self.core.server_ended(secret, &why);
             }
             // Nothing of ours is renewed towards it.
-            Event::Renewed => self.streams.fall_silent(Some(server)),
+            Event::Renewed => self.streams.fall_silent(Some(secret)),
         }
     }
 
@@ -158,8 +158,8 @@ impl Task {
         for request in step.requests {
             self.streams.send(None, request);
         }
-        for (server, request) in step.to_servers {
-            self.streams.send(Some(server), request);
+        for (secret, request) in step.to_servers {
+            self.streams.send(Some(secret), request);
         }
     }
 
@@ -168,12 +168,14 @@ impl Task {
         let mut told = false;
         for change in self.core.take_teller_changes() {
             match change {
-                TellerChange::Open(server) => {
-                    if let Some(cluster) = self.core.builder().cluster(&server.cluster) {
-                        self.streams.open(&server, cluster.clone());
+                TellerChange::Open(secret) => {
+                    if let SecretOrigin::Server(server) = &secret.origin
+                        && let Some(cluster) = self.core.builder().cluster(&server.cluster)
+                    {
+                        self.streams.open(&secret, server, cluster.clone());
                     }
                 }
-                TellerChange::Close(server) => self.streams.close(server),
+                TellerChange::Close(secret) => self.streams.close(secret),
                 TellerChange::Watch(path) => {
                     self.leave_file(&path);
                     let mut file = WatchedFile::new(&path, Kind::Secret);

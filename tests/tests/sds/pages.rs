@@ -55,10 +55,10 @@ async fn pages_say_who_tells_a_secret_and_never_its_key() -> anyhow::Result<()> 
         (&active[0]["name"], &active[0]["source"]),
         (&"own".into(), &"cluster \"agent\"".into())
     );
-    let servers = list(admin, "servers").await?;
+    let streams = list(admin, "streams").await?;
     assert_eq!(
-        (&servers[0]["cluster"], &servers[0]["connected"]),
-        (&"agent".into(), &true.into())
+        (&streams[0]["name"], &streams[0]["connected"]),
+        (&"own".into(), &true.into())
     );
     let certs = page(admin, "/certs").await?;
     assert!(

@@ -121,12 +121,12 @@ async fn a_server_that_was_away_is_asked_again_and_what_it_told_serves_meanwhile
     let listener = listener("web", "own", &from_agent("GRPC"));
     let proxy = start(&[listener], &pipe(path), app.address()).await?;
     shows(&proxy, "web", folder.path(), "a").await?;
-    assert!(proxy.status().report().servers[0].connected);
+    assert!(proxy.status().report().streams[0].connected);
     drop(server);
     std::fs::remove_file(&file)?;
     eventually("the loss is noticed", || async {
         let report = proxy.status().report();
-        ensure!(report.servers[0].last_error.is_some(), "{report:?}");
+        ensure!(report.streams[0].last_error.is_some(), "{report:?}");
         Ok(())
     })
     .await;

@@ -46,7 +46,7 @@ pub(super) fn config_dump(
         let fixed = bootstrap.as_ref().map(|bootstrap| fixed(kind, bootstrap));
         let mut dump = dump_of(kind, fixed.unwrap_or_default(), &resources, &refusals);
         if kind == Kind::Secret {
-            secrets::add(&mut dump, &secrets, &report.servers);
+            secrets::add(&mut dump, &secrets, &report.streams);
         }
         Value::Object(dump)
     });

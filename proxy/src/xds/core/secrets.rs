@@ -1,6 +1,8 @@
 //! Secrets: who is asked for which, and what comes of what they tell.
 //!
-//! Whatever is in use by a listener or a cluster, in force or waiting, is asked of the one that it names. What was told stays in
+//! Whatever is in use by a listener or a cluster, in force or waiting, is asked of the one that it names. A server of secrets has a
+//! stream for each secret, as Envoy opens them: servers end the whole stream where they may not tell one of its names, and some take no
+//! second name. What was told stays in
 //! force until something better is told: not even its removal takes it back, nor a time to live.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +10,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 use weft_config::tls::{
-    AdsServer, AwaitedSecret, SdsServer, SecretHolds, SecretName, SecretOrigin, WantedSecret,
+    AdsServer, AwaitedSecret, SecretHolds, SecretName, SecretOrigin, WantedSecret,
 };
 
 use super::Core;
@@ -19,22 +21,28 @@ use crate::xds::wire::{Protocol, Received, Request};
 
 mod told;
 
+pub(super) use told::Teller;
+
+/// Secrets of servers, each with a stream of its own, beyond which nothing that names a further one is taken.
+const STREAMS_MAX: usize = 1_000;
+
 /// Who tells secrets, and what they are asked for.
 #[derive(Debug, Default)]
 pub(super) struct Tellers {
     /// What each secret in use must hold for those who name it.
     wanted: BTreeMap<SecretName, BTreeSet<SecretHolds>>,
-    servers: BTreeMap<Arc<SdsServer>, Conversation>,
+    /// With servers of secrets, one for each secret.
+    streams: BTreeMap<Arc<SecretName>, Conversation>,
     changes: Vec<TellerChange>,
 }
 
 /// A change in who is to be listened to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TellerChange {
-    /// A stream to this server is to be kept.
-    Open(Arc<SdsServer>),
+    /// A stream to the server of this secret is to be kept.
+    Open(Arc<SecretName>),
     /// No more.
-    Close(Arc<SdsServer>),
+    Close(Arc<SecretName>),
     /// This file is to be read, now and whenever it changes.
     Watch(Arc<str>),
     /// No more.
@@ -55,44 +63,44 @@ impl Core {
     }
 
     /// A stream to a server of secrets is being opened.
-    pub fn server_tried(&mut self, server: &Arc<SdsServer>, address: &str) {
-        if self.tellers.servers.contains_key(server) {
-            self.status.server_tried(server, address);
+    pub fn server_tried(&mut self, secret: &Arc<SecretName>, address: &str) {
+        if self.tellers.streams.contains_key(secret) {
+            self.status.server_tried(secret, address);
         }
     }
 
     /// A stream to a server of secrets is up.
-    pub fn server_began(&mut self, server: &Arc<SdsServer>) {
-        if let Some(conversation) = self.tellers.servers.get_mut(server) {
+    pub fn server_began(&mut self, secret: &Arc<SecretName>) {
+        if let Some(conversation) = self.tellers.streams.get_mut(secret) {
             conversation.began();
-            self.status.server_began(server);
+            self.status.server_began(secret);
         }
     }
 
     /// A stream to a server of secrets broke, or could not be opened. What is in force stays so.
-    pub fn server_ended(&mut self, server: &Arc<SdsServer>, why: &str) {
-        if let Some(conversation) = self.tellers.servers.get_mut(server) {
+    pub fn server_ended(&mut self, secret: &Arc<SecretName>, why: &str) {
+        if let Some(conversation) = self.tellers.streams.get_mut(secret) {
             conversation.ended();
-            self.status.server_ended(server, why);
+            self.status.server_ended(secret, why);
         }
     }
 
     /// A response of a server of secrets came.
-    pub fn receive_secrets(&mut self, server: &Arc<SdsServer>, received: Received) {
-        let Some(conversation) = self.tellers.servers.get_mut(server) else {
+    pub fn receive_secrets(&mut self, secret: &Arc<SecretName>, received: Received) {
+        let Some(conversation) = self.tellers.streams.get_mut(secret) else {
             return; // Nobody needs it any more.
         };
-        self.status.server_answered(server);
+        self.status.server_answered(secret);
         if Kind::of(&received.type_url) != Some(Kind::Secret) {
-            warn!(%server, type_url = received.type_url, "response of a type that was not asked for refused");
+            warn!(%secret, type_url = received.type_url, "response of a type that was not asked for refused");
             conversation.refuse(&received);
             return;
         }
         conversation.wire.received(Kind::Secret);
         self.status.metrics().of(Kind::Secret.metric()).updated();
         let (nonce, version) = (received.nonce.clone(), received.version.clone());
-        let applied = self.apply_secrets(&SecretOrigin::Server(server.clone()), received);
-        if let Some(conversation) = self.tellers.servers.get_mut(server) {
+        let applied = self.apply_secrets(Teller::Stream(secret), received);
+        if let Some(conversation) = self.tellers.streams.get_mut(secret) {
             conversation.owes(
                 Kind::Secret,
                 Unanswered {
@@ -116,7 +124,7 @@ impl Core {
     ) -> Result<(), String> {
         let stats = self.status.metrics().of(Kind::Secret.metric());
         stats.updated();
-        let applied = self.apply_secrets(&SecretOrigin::File(path.clone()), received);
+        let applied = self.apply_secrets(Teller::File(path), received);
         let stats = self.status.metrics().of(Kind::Secret.metric());
         match applied.error() {
             None => {
@@ -131,14 +139,14 @@ impl Core {
     }
 
     /// Requests to the servers of secrets.
-    pub(super) fn take_server_requests(&mut self) -> Vec<(Arc<SdsServer>, Request)> {
+    pub(super) fn take_server_requests(&mut self) -> Vec<(Arc<SecretName>, Request)> {
         let stats = self.status.metrics().of(Kind::Secret.metric());
         let node = &self.options.node;
         let mut requests = Vec::new();
-        for (server, conversation) in &mut self.tellers.servers {
+        for (secret, conversation) in &mut self.tellers.streams {
             conversation.answer(Kind::Secret, |_| false, |answered| answered.count(stats));
             let due = conversation.take_requests(node).into_iter();
-            requests.extend(due.map(|request| (server.clone(), request)));
+            requests.extend(due.map(|request| (secret.clone(), request)));
         }
         requests
     }
@@ -155,7 +163,15 @@ impl Core {
         let clusters = &self.static_clusters;
         secrets.try_for_each(|awaited| {
             let name = &awaited.secret.name;
-            let checked = name.origin.check(clusters.iter().map(|it| &**it), ads);
+            let mut checked = name.origin.check(clusters.iter().map(|it| &**it), ads);
+            if matches!(name.origin, SecretOrigin::Server(_))
+                && self.tellers.streams.len() >= STREAMS_MAX
+                && !self.tellers.streams.contains_key(name)
+            {
+                checked = Err(format!(
+                    "servers tell {STREAMS_MAX} secrets already, the most that there may be"
+                ));
+            }
             checked.map_err(|rule| format!("transport_socket: {name}: {rule}"))
         })
     }
@@ -189,26 +205,25 @@ impl Core {
                 let wanted = self.ads.wire.wanted_mut(Kind::Secret);
                 wanted.names.insert(name);
             }
-            SecretOrigin::Server(server) => {
-                let servers = &mut self.tellers.servers;
-                let conversation = servers.entry(server.clone()).or_insert_with(|| {
-                    let open = TellerChange::Open(server.clone());
-                    self.tellers.changes.push(open);
-                    self.status.server_wanted(server);
-                    Conversation::new(match server.delta {
-                        true => Protocol::Delta,
-                        false => Protocol::Sotw,
-                    })
+            SecretOrigin::Server(server) if is_new => {
+                let mut conversation = Conversation::new(match server.delta {
+                    true => Protocol::Delta,
+                    false => Protocol::Sotw,
                 });
                 let wanted = conversation.wire.wanted_mut(Kind::Secret);
                 wanted.names.insert(name);
+                let secret = Arc::new(secret.clone());
+                self.status.server_wanted(&secret);
+                let open = TellerChange::Open(secret.clone());
+                self.tellers.changes.push(open);
+                self.tellers.streams.insert(secret, conversation);
             }
             // Also where it is watched: what it held of this secret was left aside.
             SecretOrigin::File(path) if is_new => {
                 let watch = TellerChange::Watch(path.clone());
                 self.tellers.changes.push(watch);
             }
-            SecretOrigin::File(_) => {}
+            SecretOrigin::Server(_) | SecretOrigin::File(_) => {}
         }
     }
 
@@ -228,19 +243,11 @@ impl Core {
                 wanted.names.remove(&secret.name);
                 self.ads.wire.lost(Kind::Secret, &secret.name);
             }
-            SecretOrigin::Server(server) => {
-                let Some(conversation) = self.tellers.servers.get_mut(server) else {
-                    return;
-                };
-                let wanted = conversation.wire.wanted_mut(Kind::Secret);
-                wanted.names.remove(&secret.name);
-                let is_needed = !wanted.is_empty();
-                conversation.wire.lost(Kind::Secret, &secret.name);
-                if !is_needed {
-                    self.tellers.servers.remove(server);
-                    let close = TellerChange::Close(server.clone());
+            SecretOrigin::Server(_) => {
+                if let Some((secret, _)) = self.tellers.streams.remove_entry(secret) {
+                    self.status.server_left(&secret);
+                    let close = TellerChange::Close(secret);
                     self.tellers.changes.push(close);
-                    self.status.server_left(server);
                 }
             }
             SecretOrigin::File(path) => {

@@ -7,13 +7,13 @@ use weft_config::tls::SecretName;
 
 use super::{object, shown};
 use crate::xds::accepted::Raw;
-use crate::xds::status::ServerReport;
+use crate::xds::status::StreamReport;
 
-/// Adds Envoy's two lists, with who tells each, and the servers.
+/// Adds Envoy's two lists, with who tells each, and the streams to servers.
 pub(super) fn add(
     dump: &mut Map<String, Value>,
     secrets: &BTreeMap<SecretName, Option<Raw>>,
-    servers: &[ServerReport],
+    streams: &[StreamReport],
 ) {
     let (mut active, mut warming) = (Vec::new(), Vec::new());
     for (secret, raw) in secrets {
@@ -31,18 +31,18 @@ pub(super) fn add(
             }
         }
     }
-    let servers: Vec<Value> = servers.iter().map(server).collect();
+    let streams: Vec<Value> = streams.iter().map(stream).collect();
     dump.extend(object([
         ("dynamic_active_secrets", json!(active)),
         ("dynamic_warming_secrets", json!(warming)),
-        ("servers", json!(servers)),
+        ("streams", json!(streams)),
     ]));
 }
 
-fn server(report: &ServerReport) -> Value {
+fn stream(report: &StreamReport) -> Value {
     json!({
-        "cluster": &*report.server.cluster,
-        "api_type": if report.server.delta { "DELTA_GRPC" } else { "GRPC" },
+        "name": &*report.secret.name,
+        "source": report.secret.origin.to_string(),
         "connected": report.connected,
         "address": report.address,
         "last_error": report.last_error,

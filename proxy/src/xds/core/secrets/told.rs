@@ -19,13 +19,14 @@ impl Core {
     /// A response becomes secrets in force: good ones are applied, bad ones are named.
     pub(in crate::xds::core) fn apply_secrets(
         &mut self,
-        origin: &SecretOrigin,
+        teller: Teller<'_>,
         received: Received,
     ) -> Applied {
+        let origin = &teller.origin();
         let mut applied = Applied::default();
         let mut lines = Lines::default();
         for incoming in received.resources {
-            match self.apply_secret(origin, incoming, &mut lines) {
+            match self.apply_secret(teller, incoming, &mut lines) {
                 Ok(Some(name)) => applied.names.push(name),
                 Ok(None) => {}
                 Err(refusal) => {
@@ -42,7 +43,7 @@ impl Core {
         }
         for name in &received.removed {
             // A new stream asks for it again; until it is told again, what was told stays.
-            if let Some(wire) = self.wire_to(origin) {
+            if let Some(wire) = self.wire_to(&named(origin, name)) {
                 wire.lost(Kind::Secret, name);
             }
         }
@@ -66,7 +67,7 @@ impl Core {
     /// Applies one secret; its name, or `None` if nobody asked for it.
     fn apply_secret(
         &mut self,
-        origin: &SecretOrigin,
+        teller: Teller<'_>,
         incoming: Incoming,
         lines: &mut Lines,
     ) -> Result<Option<Arc<str>>, Refusal> {
@@ -83,8 +84,9 @@ impl Core {
         let Resource::Secret(secret) = decode(Kind::Secret, told, &packed, lines)? else {
             return Ok(None);
         };
-        let name = named(origin, &secret.name);
-        if !self.tellers.wanted.contains_key(&name) && !self.is_roots(&name) {
+        let name = named(&teller.origin(), &secret.name);
+        let is_wanted = self.tellers.wanted.contains_key(&name) || self.is_roots(&name);
+        if !is_wanted || !teller.is_asked_for(&name) {
             debug!(secret = %name, "secret that was not asked for left aside");
             return Ok(None);
         }
@@ -99,10 +101,10 @@ impl Core {
             if self.is_roots(&name) {
                 self.note_change(Kind::Secret);
             }
-            self.status.accepted(Kind::Secret, &name.to_string().into());
         }
+        self.status.accepted(Kind::Secret, &name.to_string().into());
         self.accepted.lock().put_secret(name.clone(), raw);
-        if let Some(wire) = self.wire_to(origin) {
+        if let Some(wire) = self.wire_to(&name) {
             wire.holds(Kind::Secret, name.name.clone(), incoming.version);
         }
         Ok(Some(name.name))
@@ -166,14 +168,41 @@ impl Core {
             && self.options.trust_domain.is_some()
     }
 
-    fn wire_to(&mut self, origin: &SecretOrigin) -> Option<&mut Wire> {
-        match origin {
+    /// The subscriptions that a secret is one of.
+    fn wire_to(&mut self, secret: &SecretName) -> Option<&mut Wire> {
+        match secret.origin {
             SecretOrigin::Ads => Some(&mut self.ads.wire),
-            SecretOrigin::Server(server) => {
-                let conversation = self.tellers.servers.get_mut(server)?;
+            SecretOrigin::Server(_) => {
+                let conversation = self.tellers.streams.get_mut(secret)?;
                 Some(&mut conversation.wire)
             }
             SecretOrigin::Bootstrap | SecretOrigin::Provider | SecretOrigin::File(_) => None,
+        }
+    }
+}
+
+/// Who tells something.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::xds::core) enum Teller<'a> {
+    Ads,
+    /// A server, on the stream for this secret.
+    Stream(&'a SecretName),
+    File(&'a Arc<str>),
+}
+
+impl Teller<'_> {
+    fn origin(self) -> SecretOrigin {
+        match self {
+            Self::Ads => SecretOrigin::Ads,
+            Self::Stream(secret) => secret.origin.clone(),
+            Self::File(path) => SecretOrigin::File(path.clone()),
+        }
+    }
+
+    fn is_asked_for(self, secret: &SecretName) -> bool {
+        match self {
+            Self::Stream(asked) => asked == secret,
+            Self::Ads | Self::File(_) => true,
         }
     }
 }

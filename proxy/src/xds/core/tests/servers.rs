@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use weft_config::diag::FieldPath;
 use weft_config::resource::Resource;
-use weft_config::tls::SdsServer;
+use weft_config::tls::{SdsServer, SecretOrigin};
 
 use super::secrets::{certificate, issued, listener_from, roots};
 use super::*;
@@ -15,10 +15,15 @@ fn from_server(cluster: &str) -> Value {
     } })
 }
 
-fn agent() -> Arc<SdsServer> {
-    Arc::new(SdsServer {
+/// The secret `name` of the server behind the cluster `agent`.
+fn of_agent(name: &str) -> Arc<SecretName> {
+    let server = SdsServer {
         cluster: "agent".into(),
         delta: true,
+    };
+    Arc::new(SecretName {
+        origin: SecretOrigin::Server(server.into()),
+        name: name.into(),
     })
 }
 
@@ -43,8 +48,8 @@ impl Client {
         self.told(Kind::Listener, vec![("1", listener)], &[])
     }
 
-    /// A response of the server; the requests to it that follow.
-    fn told_by(&mut self, server: &Arc<SdsServer>, kind: Kind, resource: Any) -> Vec<Request> {
+    /// A response of the server on the stream for this secret; the requests that follow.
+    fn told_on(&mut self, stream: &str, kind: Kind, resource: Any) -> Vec<Request> {
         self.nonces += 1;
         let received = Received {
             type_url: kind.type_url().to_owned(),
@@ -60,7 +65,7 @@ impl Client {
             errors: Vec::new(),
             is_full_state: false,
         };
-        self.core.receive_secrets(server, received);
+        self.core.receive_secrets(&of_agent(stream), received);
         self.requests_to_server()
     }
 
@@ -74,44 +79,73 @@ impl Client {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_is_asked_while_something_is_wanted_of_it_and_others_share_its_stream() {
+async fn a_server_is_asked_for_each_secret_while_somebody_names_it() {
     let mut client = client();
     client.listens("l", "one", &from_server("agent"));
     client.listens("m", "two", &from_server("agent"));
-    let open = [TellerChange::Open(agent())];
+    client.listens("n", "two", &from_server("agent"));
+    let open = ["one", "two"].map(|name| TellerChange::Open(of_agent(name)));
     assert_eq!(client.core.take_teller_changes(), open);
-    client.core.server_began(&agent());
+    client.core.server_began(&of_agent("one"));
     let requests = client.requests_to_server();
-    assert_eq!(subscribes(&requests, Kind::Secret), ["one", "two"]);
+    assert_eq!(subscribes(&requests, Kind::Secret), ["one"]);
     assert!(delta(&requests[0]).node.is_some());
-    let told = client.told_by(&agent(), Kind::Secret, certificate("one", &issued()));
+    let told = client.told_on("one", Kind::Secret, certificate("one", &issued()));
     assert_eq!(reply(&told, Kind::Secret), Some(None));
-    assert!(client.store.current().listeners.contains_key("l"));
-    assert!(!client.store.current().listeners.contains_key("m"));
-    client.told(Kind::Listener, Vec::new(), &["l"]);
-    assert_eq!(client.core.take_teller_changes(), []);
+    let in_force = client.store.current().listeners.clone();
+    assert!(in_force.contains_key("l") && in_force.len() == 1);
+    // What another stream is for is left aside here.
+    client.told_on("one", Kind::Secret, certificate("two", &issued()));
+    assert_eq!(client.store.current().listeners.len(), 1);
     client.told(Kind::Listener, Vec::new(), &["m"]);
-    let close = [TellerChange::Close(agent())];
+    assert_eq!(client.core.take_teller_changes(), []);
+    client.told(Kind::Listener, Vec::new(), &["n"]);
+    let close = [TellerChange::Close(of_agent("two"))];
     assert_eq!(client.core.take_teller_changes(), close);
-    assert_eq!(client.core.status.report().servers, []);
+    assert_eq!(client.core.status.report().streams.len(), 1);
     // What is still on its way finds nobody.
-    let told = client.told_by(&agent(), Kind::Secret, certificate("two", &issued()));
+    let told = client.told_on("two", Kind::Secret, certificate("two", &issued()));
     assert!(told.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_are_not_more_streams_than_may_be() {
+    // They are dear to build, and would be for each listener.
+    let _held = weft_xds_proto::json::Descriptors::load();
+    let mut client = client();
+    for turn in 0..1_000 {
+        let requests = client.listens(
+            &format!("l{turn}"),
+            &format!("s{turn}"),
+            &from_server("agent"),
+        );
+        assert_eq!(reply(&requests, Kind::Listener), None);
+    }
+    let requests = client.listens("more", "more", &from_server("agent"));
+    let refused = client.core.status.report().refusals;
+    assert!(
+        refused[0].1.contains("servers tell 1000 secrets already"),
+        "{requests:?} {refused:?}"
+    );
+    client.listens("same", "s7", &from_server("agent"));
+    assert_eq!(client.core.status.report().refusals.len(), 1);
+    let open = client.core.take_teller_changes();
+    assert_eq!(open.len(), 1_000);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_server_of_secrets_tells_besides_is_refused() {
     let mut client = client();
     client.listens("l", "own", &from_server("agent"));
-    client.core.server_began(&agent());
+    client.core.server_began(&of_agent("own"));
     client.requests_to_server();
-    let told = client.told_by(&agent(), Kind::Cluster, cluster("c"));
+    let told = client.told_on("own", Kind::Cluster, cluster("c"));
     assert!(reply(&told, Kind::Cluster).unwrap().is_some());
     assert!(client.store.current().cluster("c").is_none());
-    let told = client.told_by(&agent(), Kind::Secret, roots("own"));
+    let told = client.told_on("own", Kind::Secret, roots("own"));
     let refused = "own: must hold a tls_certificate, as which it is named".to_owned();
     assert_eq!(reply(&told, Kind::Secret), Some(Some(refused)));
-    let told = client.told_by(&agent(), Kind::Secret, certificate("wrong", &issued()));
+    let told = client.told_on("own", Kind::Secret, certificate("wrong", &issued()));
     assert_eq!(reply(&told, Kind::Secret), Some(None));
     assert!(client.store.current().listeners.is_empty());
 }
@@ -121,8 +155,8 @@ async fn the_secret_of_one_teller_is_not_that_of_another() {
     let mut client = client();
     client.listens("l", "own", &from_server("agent"));
     client.listens("m", "own", &json!({ "ads": {} }));
-    client.core.server_began(&agent());
-    client.told_by(&agent(), Kind::Secret, certificate("own", &issued()));
+    client.core.server_began(&of_agent("own"));
+    client.told_on("own", Kind::Secret, certificate("own", &issued()));
     assert!(client.store.current().listeners.contains_key("l"));
     assert!(!client.store.current().listeners.contains_key("m"));
 }
@@ -131,17 +165,17 @@ async fn the_secret_of_one_teller_is_not_that_of_another() {
 async fn what_is_in_force_stays_so_while_a_server_is_away() {
     let mut client = client();
     client.listens("l", "own", &from_server("agent"));
-    client.core.server_began(&agent());
-    client.told_by(&agent(), Kind::Secret, certificate("own", &issued()));
-    client.core.server_ended(&agent(), "gone");
+    client.core.server_began(&of_agent("own"));
+    client.told_on("own", Kind::Secret, certificate("own", &issued()));
+    client.core.server_ended(&of_agent("own"), "gone");
     assert!(client.requests_to_server().is_empty());
-    let report = &client.core.status.report().servers[0];
+    let report = &client.core.status.report().streams[0];
     assert_eq!(report.last_error.as_deref(), Some("gone"));
     assert!(!report.connected);
     let view = client.store.current().listeners["l"].clone();
     assert!(view.chains[0].tls.as_ref().unwrap().current().is_ok());
     // Back again, it learns what is held.
-    client.core.server_began(&agent());
+    client.core.server_began(&of_agent("own"));
     let requests = client.requests_to_server();
     let held = &delta(&requests[0]).initial_resource_versions;
     assert_eq!(held.get("own").map(String::as_str), Some("1"));

@@ -51,4 +51,6 @@ pub mod stream;
 
 pub mod worker;
 
+pub mod redirect;
+
 pub mod app;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the peers that tests and benches run against: Envoy, gRPC C-core, grpc-js, a go-control-plane server, SPIRE's server of
-# secrets, nginx, HAProxy, curl, wrk, nghttp2's tools, h2spec, sslyze. Idempotent. Everything that is not a distribution package goes to $WEFT_PEERS, at the
+# secrets, nginx, HAProxy, curl, wrk, nghttp2's tools, h2spec, sslyze, nftables, iptables, Redis, PostgreSQL. Idempotent. Everything that is not a distribution package goes to $WEFT_PEERS, at the
 # versions of requirements.txt, package-lock.json and go.mod.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -20,6 +20,12 @@ need node nodejs
 need npm npm
 need ip iproute2
 need unshare util-linux
+need nft nftables
+need iptables-legacy iptables
+need redis-server redis-server
+need redis-cli redis-tools
+need psql postgresql-client
+need pg_ctlcluster postgresql
 if [ ${#packages[@]} -gt 0 ]; then
   sudo=""; [ "$(id -u)" = 0 ] || sudo=sudo
   $sudo apt-get update -q

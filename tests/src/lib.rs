@@ -14,6 +14,7 @@ pub mod eventually;
 pub mod flood;
 pub mod frames;
 pub mod http2;
+pub mod netns;
 pub mod peers;
 pub mod pki;
 pub mod process;

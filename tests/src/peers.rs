@@ -38,6 +38,20 @@ pub enum Peer {
     Haproxy,
     /// nginx.
     Nginx,
+    /// nftables.
+    Nft,
+    /// iptables on nftables.
+    IptablesNft,
+    /// iptables of old.
+    IptablesLegacy,
+    /// Redis, its server.
+    RedisServer,
+    /// Redis, its client.
+    RedisCli,
+    /// PostgreSQL's client.
+    Psql,
+    /// PostgreSQL, its server.
+    Postgres,
 }
 
 /// Where a peer is installed.
@@ -65,6 +79,14 @@ impl Peer {
             Self::H2spec => Place::Folder("h2spec"),
             Self::Haproxy => Place::System("haproxy"),
             Self::Nginx => Place::System("nginx"),
+            Self::Nft => Place::System("nft"),
+            Self::IptablesNft => Place::System("iptables-nft"),
+            Self::IptablesLegacy => Place::System("iptables-legacy"),
+            Self::RedisServer => Place::System("redis-server"),
+            Self::RedisCli => Place::System("redis-cli"),
+            Self::Psql => Place::System("psql"),
+            // Not on the path: its package has a folder for each version.
+            Self::Postgres => Place::System("pg_ctlcluster"),
         }
     }
 }
@@ -103,10 +125,7 @@ fn missing(what: &str) {
 /// If we may not and `WEFT_REQUIRE_PEERS` is set.
 pub async fn python_in_namespace(name: &str) -> Option<Command> {
     let python = python(name)?;
-    let own = ["--net", "--", "ip", "link", "set", "lo", "up"];
-    let tried = Command::new("unshare").args(own).output().await;
-    if !tried.is_ok_and(|tried| tried.status.success()) {
-        missing("network namespaces: they need root, `unshare` and `ip`");
+    if !namespaces().await {
         return None;
     }
     let mut command = Command::new("unshare");
@@ -115,6 +134,20 @@ pub async fn python_in_namespace(name: &str) -> Option<Command> {
         .arg(python.as_std().get_program())
         .args(python.as_std().get_args());
     Some(command)
+}
+
+/// Whether network namespaces can be made here; where they cannot, says so.
+///
+/// # Panics
+/// If they cannot and `WEFT_REQUIRE_PEERS` is set.
+pub async fn namespaces() -> bool {
+    let own = ["--net", "--", "ip", "link", "set", "lo", "up"];
+    let tried = Command::new("unshare").args(own).output().await;
+    let can = tried.is_ok_and(|tried| tried.status.success());
+    if !can {
+        missing("network namespaces: they need root, `unshare` and `ip`");
+    }
+    can
 }
 
 /// A program on the path, or among the daemons, which are not on everybody's.

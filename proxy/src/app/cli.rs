@@ -1,5 +1,8 @@
 //! The command line of `weft-proxy`.
 
+mod control_plane;
+mod redirect;
+
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -15,6 +18,8 @@ use weft_config::gateway_api::Span;
 use weft_config::gateway_api::names::is_dns_label;
 use weft_config::listener::{AccessLog, AccessLogFormat};
 
+use self::control_plane::{ControlPlane, control_plane, is_loopback};
+pub use self::redirect::RedirectCommand;
 use super::cgroup;
 use super::config::{Config, Source};
 use super::identity::IdentityArgs;
@@ -59,11 +64,11 @@ pub enum Command {
         )]
         metrics_listen: SocketAddr,
     },
-    /// Redirection rules of this network namespace (not built yet)
+    /// The rules that bring this network namespace's connections to the proxy, for nftables or iptables
     Redirect {
-        /// install, remove or show, with its options
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        rest: Vec<String>,
+        /// What is done about them.
+        #[command(subcommand)]
+        command: RedirectCommand,
     },
 }
 
@@ -352,53 +357,6 @@ pub fn read_bootstrap(file: &Path) -> Result<Bootstrap, CliError> {
             let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
             Err(CliError::Refused(lines.join("\n")))
         }
-    }
-}
-
-/// Where the control plane is, and how it is spoken to.
-#[derive(Debug, PartialEq, Eq)]
-struct ControlPlane {
-    tls: bool,
-    host: String,
-    port: u16,
-}
-
-/// Reads `https://HOST:PORT`, or `http://`; port 15012 or 15010 where none is given.
-fn control_plane(url: &str) -> Result<ControlPlane, String> {
-    const FORM: &str = "must be https://HOST:PORT or http://HOST:PORT";
-    let wrong = |rule: &str| format!("--control-plane: {rule}, got {url:?}");
-    let (tls, usual_port, rest) = match url.split_once("://") {
-        Some(("https", rest)) => (true, 15_012, rest),
-        Some(("http", rest)) => (false, 15_010, rest),
-        _ => return Err(wrong(FORM)),
-    };
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
-    let (host, port) = match authority.rsplit_once(':') {
-        // The last colon may be inside of an IPv6 address.
-        Some((host, port)) if !port.contains(']') => {
-            let port = port.parse().ok().filter(|port| *port > 0);
-            (
-                host,
-                port.ok_or_else(|| wrong("the port must be from 1 to 65535"))?,
-            )
-        }
-        _ => (authority, usual_port),
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    if host.is_empty() || host.contains(['/', '@', '?', '#']) {
-        return Err(wrong(FORM));
-    }
-    Ok(ControlPlane {
-        tls,
-        host: host.to_owned(),
-        port,
-    })
-}
-
-fn is_loopback(host: &str) -> bool {
-    match host.parse::<IpAddr>() {
-        Ok(address) => address.to_canonical().is_loopback(),
-        Err(_) => host.eq_ignore_ascii_case("localhost"),
     }
 }
 

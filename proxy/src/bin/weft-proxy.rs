@@ -16,7 +16,9 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, reload};
 use weft_config::causes::with_causes;
-use weft_proxy::app::cli::{Cli, CliError, Command, LogFormat, RunArgs, read_bootstrap};
+use weft_proxy::app::cli::{
+    Cli, CliError, Command, LogFormat, RedirectCommand, RunArgs, read_bootstrap,
+};
 use weft_proxy::app::{Proxy, SetLevel};
 use weft_proxy::telemetry::LogFiles;
 
@@ -38,13 +40,24 @@ fn main() -> ExitCode {
             timeout,
             metrics_listen,
         }) => wait(metrics_listen, timeout),
-        Some(Command::Redirect { rest }) => {
-            let what = rest.first().map_or("redirect", String::as_str);
-            let error = format!(
-                "{what}: redirection rules are not built yet; set http_proxy or dial the outbound port"
-            );
-            refuse(&error, REFUSED)
+        Some(Command::Redirect { command }) => redirect(&command),
+    }
+}
+
+fn redirect(command: &RedirectCommand) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(&error, REFUSED),
+    };
+    match runtime.block_on(command.run()) {
+        Ok(told) => {
+            println!("{}", told.text.trim_end());
+            ExitCode::from(if told.good { 0 } else { REFUSED })
         }
+        Err(error) => refuse(&with_causes(&error), REFUSED),
     }
 }
 

@@ -34,6 +34,14 @@ pub struct Listener {
     /// Whether the original destination of a redirected connection chooses the chain (`use_original_dst` or
     /// the `original_dst` listener filter).
     pub use_original_dst: bool,
+    /// Whether it takes connections to addresses that are not its own, as TPROXY brings them (`transparent`): their local address is
+    /// their original destination.
+    pub transparent: bool,
+    /// Whether upstream sees the downstream's address (the `original_src` listener filter).
+    pub original_src: bool,
+    /// The ports of the application behind it, where they are known: what was redirected on its way to another is refused. Empty: not
+    /// known.
+    pub application_ports: Arc<[u16]>,
     /// How the protocol of a connection is found out.
     pub detection: Detection,
     /// Filter chains; the most specific that matches is used.

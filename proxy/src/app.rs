@@ -18,5 +18,5 @@ mod plan;
 mod running;
 
 pub use config::{Config, SetLevel, Source, StartError};
-pub use mesh::{MeshConfig, OUTBOUND, OutboundLimits};
+pub use mesh::{MeshConfig, OUTBOUND, OUTBOUND_IPV6, OutboundLimits, OutboundPolicy, Redirection};
 pub use running::{Proxy, Running};

@@ -1,6 +1,10 @@
 //! Connections to endpoints: opening them. The engine pools them.
 
+mod beside;
+mod own_calls;
+
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use weft_config::cluster::TcpKeepalive;
 use weft_config::endpoint::Address;
 
+pub use self::own_calls::{OwnCall, OwnCalls};
 use crate::stream::{Plain, Stream};
 use crate::telemetry::ClusterStats;
 use crate::tls::{self, ClientContext, HandshakeError, Inside};
@@ -43,6 +48,18 @@ pub enum ConnectError {
     },
 }
 
+/// What is said of a connection that this proxy has opened itself.
+pub const OWN_CALL: &str = "loop: this proxy called itself; is its user spared by redirection (weft-proxy redirect install --proxy-uid)?";
+
+/// What the way to an application beside the proxy depends on: how its client has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Beside {
+    /// The address of this workload that the client called.
+    pub reached: IpAddr,
+    /// The client's own, where the application is to see it.
+    pub client: Option<IpAddr>,
+}
+
 /// How a connection to an endpoint is opened.
 #[derive(Clone, Debug)]
 pub struct Dial {
@@ -54,6 +71,10 @@ pub struct Dial {
     pub tls: Option<Arc<ClientContext>>,
     /// What is spoken inside of TLS.
     pub inside: Inside,
+    /// What the way to an application beside us depends on.
+    pub beside: Option<Beside>,
+    /// Where connections to whatever was dialled are noted, so that one that comes back is known.
+    pub own_calls: Option<Arc<OwnCalls>>,
     /// Where handshakes are counted.
     pub stats: Arc<ClusterStats>,
 }
@@ -79,7 +100,7 @@ async fn connect_once(
     until: Instant,
 ) -> Result<Stream, ConnectError> {
     let limit = dial.timeout;
-    let opened = timeout_at(until, open(address, dial.keepalive)).await;
+    let opened = timeout_at(until, open(address, dial.keepalive, dial.beside)).await;
     let socket = match opened {
         Ok(Ok(socket)) => Ok(socket),
         Ok(Err(source)) => Err(ConnectError::Io {
@@ -117,10 +138,17 @@ async fn connect_once(
     }
 }
 
-async fn open(address: &Address, keepalive: Option<TcpKeepalive>) -> io::Result<Plain> {
+async fn open(
+    address: &Address,
+    keepalive: Option<TcpKeepalive>,
+    beside: Option<Beside>,
+) -> io::Result<Plain> {
     match address {
         Address::Socket(address) => {
-            let stream = TcpStream::connect(address).await?;
+            let stream = match beside {
+                None => TcpStream::connect(address).await?,
+                Some(beside) => beside::connect(beside, *address).await?,
+            };
             stream.set_nodelay(true)?;
             if let Some(keepalive) = keepalive {
                 SockRef::from(&stream).set_tcp_keepalive(

@@ -13,6 +13,7 @@ mod bind;
 mod bound;
 mod encrypted;
 mod first;
+mod meant;
 mod serve;
 mod set;
 mod tcp;
@@ -23,6 +24,7 @@ pub use admission::{ConnectionGuard, default_connections_max};
 pub use bind::{BindError, Sharing};
 pub(crate) use bound::Bound;
 pub use facts::ConnectionFacts;
+pub use serve::UNKNOWN;
 pub(crate) use serve::{Accepted, Parcel, serve};
 pub use set::ListenerSet;
 

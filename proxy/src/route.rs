@@ -9,7 +9,7 @@ use weft_config::route::{Forward, NormalizeError, Route, RouteAction, RouteId, n
 
 use crate::balance::Cluster;
 use crate::http::head::{Head, Method};
-use crate::listener::ConnectionFacts;
+use crate::listener::{ConnectionFacts, UNKNOWN};
 use crate::snapshot::{
     Absence, HttpView, ListenerView, RouteCluster, RouteView, Snapshot, Ticket, Wanted,
     authority_name,
@@ -44,13 +44,29 @@ pub(crate) fn listener(
         return Lookup::Found(listener.clone());
     };
     let Some(name) = authority_name(head.authority(), text) else {
-        return Lookup::NoHost;
+        return for_unknown(snapshot, facts).map_or(Lookup::NoHost, Lookup::Found);
     };
     match demand.want(name) {
         Wanted::Ready(listener) => Lookup::Found(listener),
         Wanted::Pending(ticket) => Lookup::Pending(ticket),
-        Wanted::Absent(why) => Lookup::Absent(why),
+        Wanted::Absent(why) => {
+            for_unknown(snapshot, facts).map_or(Lookup::Absent(why), Lookup::Found)
+        }
     }
+}
+
+/// The listener of requests that name nobody, on a connection to where nobody is known: its own, where that has routes for them.
+pub(crate) fn for_unknown(
+    snapshot: &Snapshot,
+    facts: &ConnectionFacts,
+) -> Option<Arc<ListenerView>> {
+    if &*facts.listener != UNKNOWN {
+        return None;
+    }
+    let listener = snapshot.listener(&facts.listener)?;
+    let table = http_view(listener, facts)?.table.as_ref()?;
+    let routes = !table.table.virtual_hosts.is_empty();
+    routes.then(|| listener.clone())
 }
 
 /// The HTTP view of `listener` for a connection; `None` where no chain takes it or it is not HTTP.

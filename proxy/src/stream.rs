@@ -1,7 +1,7 @@
 //! Connections as the rooms hand them on: a socket, plain or encrypted.
 
 use std::io;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -76,6 +76,14 @@ impl Stream {
         match self {
             Self::Plain(socket) => socket.shutdown(),
             Self::Tls(stream) => stream.shutdown(),
+        }
+    }
+
+    /// Our address and the peer's, where it is TCP.
+    pub fn addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
+        match self.socket() {
+            Plain::Tcp(stream) => Some((stream.local_addr().ok()?, stream.peer_addr().ok()?)),
+            Plain::Unix(_) => None,
         }
     }
 

@@ -47,6 +47,9 @@ fn listener() -> Listener {
         address: Some("127.0.0.1:0".parse().unwrap()),
         direction: Direction::Inbound,
         use_original_dst: false,
+        transparent: false,
+        original_src: false,
+        application_ports: Arc::default(),
         detection: Detection::default(),
         filter_chains: Vec::new(),
         default_filter_chain: Some(FilterChain {

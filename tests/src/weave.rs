@@ -9,7 +9,10 @@ use weft_config::spiffe::{SpiffeId, TrustDomain};
 use weft_control_plane::api::model::{TokenCreated, TokenRequest};
 use weft_control_plane::app::{Config as ControlPlaneConfig, ControlPlane};
 use weft_control_plane::cli::client::Client;
-use weft_proxy::app::{Config, MeshConfig, OUTBOUND, OutboundLimits, Proxy, Running, Source};
+use weft_proxy::app::{
+    Config, MeshConfig, OUTBOUND, OutboundLimits, OutboundPolicy, Proxy, Redirection, Running,
+    Source,
+};
 use weft_proxy::identity::{Identity, Proof};
 
 use crate::client::get;
@@ -161,6 +164,8 @@ pub fn sidecar_config(
         address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         limits: OutboundLimits::default(),
         access_log: None,
+        redirection: Redirection::None,
+        outbound_policy: OutboundPolicy::default(),
     })))
 }
 

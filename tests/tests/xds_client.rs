@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use weft_proxy::app::{Config, MeshConfig, OUTBOUND, Proxy, Running, Source};
+use weft_proxy::app::{
+    Config, MeshConfig, OUTBOUND, OutboundPolicy, Proxy, Redirection, Running, Source,
+};
 use weft_tests::ads::AdsServer;
 use weft_tests::bootstrap;
 use weft_tests::eventually;
@@ -67,6 +69,8 @@ async fn sidecar(control_plane: SocketAddr, state_dir: Option<&Path>) -> anyhow:
         address: None,
         limits: Default::default(),
         access_log: None,
+        redirection: Redirection::None,
+        outbound_policy: OutboundPolicy::default(),
     };
     let mut config = Config::new(Source::Mesh(Box::new(mesh)));
     config.state_dir = state_dir.map(Path::to_owned);

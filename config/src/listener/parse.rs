@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use weft_xds_proto::pb::envoy::config::core::v3 as core;
 use weft_xds_proto::pb::envoy::config::listener::v3 as pb;
+use weft_xds_proto::pb::envoy::extensions::filters::listener::original_src::v3::OriginalSrc;
+use weft_xds_proto::pb::google::protobuf::Any;
 
 use super::{
     ChainAction, Detection, Direction, FilterChain, FilterChainMatch, HttpConnectionManager,
@@ -49,6 +51,9 @@ fn read(proto: &pb::Listener, at: &FieldPath, diag: &mut Diagnostics) -> Listene
         address: bound_address(proto, at, diag),
         direction: Direction::parse(proto.traffic_direction),
         use_original_dst: filters.original_dst || bool_or(&proto.use_original_dst, false),
+        transparent: bool_or(&proto.transparent, false),
+        original_src: filters.original_src,
+        application_ports: Arc::default(),
         detection: Detection {
             enabled: filters.inspector,
             timeout: timeout.unwrap_or(Detection::default().timeout),
@@ -89,7 +94,6 @@ fn refuse_unsupported(proto: &pb::Listener, at: &FieldPath, diag: &mut Diagnosti
     refuse("filter_chain_matcher", proto.filter_chain_matcher.is_some());
     refuse("udp_listener_config", proto.udp_listener_config.is_some());
     refuse("internal_listener", proto.listener_specifier.is_some());
-    refuse("transparent", bool_or(&proto.transparent, false));
     let unbound = |it: &pb::listener::DeprecatedV1| !bool_or(&it.bind_to_port, true);
     let unbound = proto.deprecated_v1.as_ref().is_some_and(unbound);
     refuse(
@@ -139,10 +143,29 @@ impl Direction {
     }
 }
 
+const ORIGINAL_SRC: &str = "envoy.extensions.filters.listener.original_src.v3.OriginalSrc";
+
+/// What of `OriginalSrc` cannot be honoured would change how answers find their way back.
+fn original_src(config: &Any, at: &FieldPath, diag: &mut Diagnostics) {
+    let Some(proto) = unpack::<OriginalSrc>(config, at, diag) else {
+        return;
+    };
+    if proto.bind_port {
+        let rule =
+            "must be false: the downstream's port may be that of a connection which is there";
+        diag.fault(at.field("bind_port"), rule);
+    }
+    if proto.mark != 0 {
+        let rule = "must be 0: weft-proxy redirect marks answers by connection";
+        diag.fault(at.field("mark"), rule);
+    }
+}
+
 /// What the listener filters ask for.
 #[derive(Default)]
 struct ListenerFilters {
     original_dst: bool,
+    original_src: bool,
     inspector: bool,
 }
 
@@ -163,6 +186,13 @@ impl ListenerFilters {
             match name {
                 "envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
                 | "envoy.filters.listener.original_dst" => asked.original_dst = true,
+                ORIGINAL_SRC => {
+                    asked.original_src = true;
+                    if let Some(ConfigType::TypedConfig(config)) = &filter.config_type {
+                        original_src(config, &at.field("typed_config"), diag);
+                    }
+                }
+                "envoy.filters.listener.original_src" => asked.original_src = true,
                 "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
                 | "envoy.filters.listener.tls_inspector"
                 | "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector"

@@ -177,6 +177,7 @@ mod tests {
                 labels: BTreeMap::new(),
                 address: [127, 0, 0, 1].into(),
                 inbound_port: 15006,
+                redirected: false,
                 ports: vec![80],
                 instance: String::new(),
                 zone: String::new(),

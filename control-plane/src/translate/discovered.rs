@@ -48,6 +48,10 @@ pub struct Workload {
     pub address: IpAddr,
     /// The inbound port of its sidecar.
     pub inbound_port: u16,
+    /// Whether what is for its application is redirected to its sidecar: it is called on the ports of the application then, and not on
+    /// the sidecar's.
+    #[serde(default)]
+    pub redirected: bool,
     /// The ports that the application listens on.
     pub ports: Vec<u16>,
     /// Tells several workloads of a service apart.

@@ -64,6 +64,7 @@ fn workload(service: &str, version: &str, port: u16) -> Arc<Registration> {
             ]),
             address: [127, 0, 0, 1].into(),
             inbound_port: port,
+            redirected: false,
             ports: vec![8080],
             instance: "i".to_owned(),
             zone: String::new(),
@@ -240,6 +241,29 @@ fn workloads_are_endpoints_of_every_service_that_selects_them() {
         (count("reviews"), count("reviews-v1"), count("reviews-v2")),
         (2, 1, 1)
     );
+}
+
+#[test]
+fn what_is_redirected_is_called_on_the_ports_of_its_application() {
+    let yaml = reviews(&format!("  - backendRefs: [{V1}}}]\n"));
+    let called = |redirected: bool, ports: &[u16]| {
+        let mut registration = (*workload("reviews", "v1", 7001)).clone();
+        registration.workload.redirected = redirected;
+        registration.workload.ports = ports.to_vec();
+        let snapshot = snapshot(&yaml, vec![Arc::new(registration)]);
+        let name = "reviews.default.svc.cluster.local:9080";
+        let assignment: ClusterLoadAssignment = read(&snapshot, ResourceType::Endpoint, name);
+        let text = format!("{:?}", assignment.endpoints[0].lb_endpoints[0]);
+        let ports = [7001, 8080, 9080, 9090];
+        let mut found = ports
+            .into_iter()
+            .filter(|port| text.contains(&format!("PortValue({port})")));
+        found.next().expect("an endpoint has a port")
+    };
+    assert_eq!(called(false, &[8080]), 7001);
+    // What only has one port is called on it, whatever leads there; of several, on the one that the service leads to.
+    assert_eq!(called(true, &[8080]), 8080);
+    assert_eq!(called(true, &[8080, 9080, 9090]), 9080);
 }
 
 #[test]

@@ -230,6 +230,11 @@ impl Fields<'_> {
                 Some(kind) => port("inbound_port", kind)?,
                 None => return Err(missing("inbound_port")),
             },
+            redirected: match self.get("redirected") {
+                None => false,
+                Some(Kind::BoolValue(redirected)) => *redirected,
+                Some(other) => return Err(fault("redirected", "must be true or false", other)),
+            },
             ports: self.ports()?,
             instance: self.text("instance")?.unwrap_or_default(),
             zone: zone.to_owned(),

@@ -2,6 +2,7 @@
 
 mod control_plane;
 mod redirect;
+mod redirected;
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
@@ -20,6 +21,7 @@ use weft_config::listener::{AccessLog, AccessLogFormat};
 
 use self::control_plane::{ControlPlane, control_plane, is_loopback};
 pub use self::redirect::RedirectCommand;
+pub use self::redirected::RedirectedArgs;
 use super::cgroup;
 use super::config::{Config, Source};
 use super::identity::IdentityArgs;
@@ -165,6 +167,9 @@ pub struct RunArgs {
     /// A file that requests and connections of both directions are logged to, or - for standard output; as --log-format says
     #[arg(long, env = "WEFT_ACCESS_LOG", value_name = "FILE", value_parser = access_log_path, conflicts_with = "bootstrap")]
     pub access_log: Option<Arc<str>>,
+    /// What is redirected here.
+    #[command(flatten)]
+    pub redirected: RedirectedArgs,
     /// Bounds.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -320,7 +325,7 @@ impl RunArgs {
             labels: self.labels.iter().cloned().collect(),
             app_ports: self.app_ports.clone(),
             outbound_listen: self.outbound_listen,
-            inbound_listen: self.inbound_listen,
+            inbound_listen: self.redirected.inbound(self.inbound_listen),
             address: self.address,
             limits: self.limits.outbound(),
             access_log: self.access_log.clone().map(|path| AccessLog {
@@ -330,6 +335,8 @@ impl RunArgs {
                     LogFormat::Json => AccessLogFormat::Json,
                 },
             }),
+            redirection: self.redirected.redirection(),
+            outbound_policy: self.redirected.outbound_policy(),
         })
     }
 }

@@ -1,8 +1,10 @@
 //! Mesh mode: the simple start, in which everything else comes over xDS.
 
+mod unknown;
+
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +16,16 @@ use weft_config::listener::{
 };
 use weft_config::route::RouteTable;
 
+pub use self::unknown::OutboundPolicy;
 use crate::identity::Identity;
+use crate::redirect::uses_ipv6;
 use crate::xds::node::Workload;
 
 /// The name of the outbound listener.
 pub const OUTBOUND: &str = "outbound";
+
+/// The name of the outbound listener of redirected IPv6.
+pub const OUTBOUND_IPV6: &str = "outbound-ipv6";
 
 /// What the simple start is told.
 #[derive(Clone, Debug)]
@@ -49,6 +56,22 @@ pub struct MeshConfig {
     pub limits: OutboundLimits,
     /// Where requests and connections of both directions are logged; `None`: nowhere.
     pub access_log: Option<AccessLog>,
+    /// How connections are brought here without the application's doing.
+    pub redirection: Redirection,
+    /// What becomes of redirected calls to destinations that the control plane does not know.
+    pub outbound_policy: OutboundPolicy,
+}
+
+/// How connections are brought here without the application's doing: `weft-proxy redirect` with the same mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Redirection {
+    /// They are not; applications call us.
+    #[default]
+    None,
+    /// By address translation.
+    Redirect,
+    /// Inbound ones by TPROXY: the application sees its clients' addresses.
+    Tproxy,
 }
 
 /// Bounds of the outbound listener; those of the inbound one come from the control plane with it.
@@ -112,6 +135,7 @@ impl MeshConfig {
             labels: self.labels.clone(),
             address,
             inbound_port: port,
+            redirected: self.redirection != Redirection::None,
             app_ports: self.app_ports.clone(),
             instance,
         })
@@ -138,7 +162,7 @@ impl MeshConfig {
         for target in target.to_socket_addrs()? {
             let any: SocketAddr = match target {
                 SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-                SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
+                SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
             };
             let socket = UdpSocket::bind(any)?;
             match socket.connect(target).and_then(|()| socket.local_addr()) {
@@ -149,12 +173,54 @@ impl MeshConfig {
         Err(last)
     }
 
-    /// The outbound listener: its requests and connections ask for what they need.
-    pub(super) fn outbound(&self) -> Arc<Listener> {
+    /// The outbound listeners: their requests and connections ask for what they need.
+    ///
+    /// What is redirected on its way out arrives at the loopback address of its own family.
+    pub(super) fn outbound(&self) -> Vec<Arc<Listener>> {
+        let listen = self.outbound_listen;
+        let mut listeners = vec![Arc::new(self.outbound_at(Some(listen)))];
+        let ours = listen.ip() == Ipv4Addr::LOCALHOST && listen.port() != 0;
+        if self.redirection != Redirection::None && ours && uses_ipv6() {
+            let listen = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), listen.port());
+            listeners.push(Arc::new(Listener {
+                name: OUTBOUND_IPV6.into(),
+                ..self.outbound_at(Some(listen))
+            }));
+        }
+        listeners
+    }
+
+    fn outbound_at(&self, address: Option<SocketAddr>) -> Listener {
+        let name: Arc<str> = OUTBOUND.into();
+        Listener {
+            name: name.clone(),
+            address,
+            direction: Direction::Outbound,
+            use_original_dst: true,
+            transparent: false,
+            original_src: false,
+            application_ports: Arc::default(),
+            detection: Detection {
+                enabled: true,
+                timeout: self.limits.detection_timeout,
+            },
+            filter_chains: Vec::new(),
+            default_filter_chain: Some(FilterChain {
+                name,
+                matches: FilterChainMatch::default(),
+                tls: None,
+                access: Vec::new(),
+                action: ChainAction::Http(Arc::new(self.outbound_http())),
+            }),
+            connections_max: None,
+        }
+    }
+
+    fn outbound_http(&self) -> HttpConnectionManager {
         let name: Arc<str> = OUTBOUND.into();
         let log = self.access_log.as_ref();
         let log = log.map(|log| log.of_direction(Direction::Outbound));
-        let hcm = HttpConnectionManager {
+        HttpConnectionManager {
             stat_prefix: name.clone(),
             codec: DownstreamCodec::Auto,
             routes: RouteSource::Inline(Arc::new(no_routes(&name))),
@@ -169,26 +235,21 @@ impl MeshConfig {
             server_header: ServerHeader::PassThrough,
             normalize_path: false,
             merge_slashes: false,
-        };
-        Arc::new(Listener {
-            name: name.clone(),
-            address: Some(self.outbound_listen),
-            direction: Direction::Outbound,
-            use_original_dst: true,
-            detection: Detection {
-                enabled: true,
-                timeout: self.limits.detection_timeout,
-            },
-            filter_chains: Vec::new(),
-            default_filter_chain: Some(FilterChain {
-                name,
-                matches: FilterChainMatch::default(),
-                tls: None,
-                access: Vec::new(),
-                action: ChainAction::Http(Arc::new(hcm)),
-            }),
-            connections_max: None,
-        })
+        }
+    }
+
+    /// Where calls to the application are taken, before the control plane says what is done with them.
+    pub(super) fn inbound(&self) -> Listener {
+        let transparent = self.redirection == Redirection::Tproxy;
+        Listener {
+            name: self.inbound_name().into(),
+            address: Some(self.inbound_listen),
+            direction: Direction::Inbound,
+            transparent,
+            original_src: transparent,
+            application_ports: self.app_ports.as_slice().into(),
+            ..self.outbound_at(None)
+        }
     }
 }
 

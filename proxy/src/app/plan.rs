@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use weft_config::bootstrap::{Bootstrap, ConfigSource};
-use weft_config::cluster::ClusterName;
-use weft_config::listener::{Direction, Listener};
+use weft_config::cluster::{Cluster, ClusterName};
+use weft_config::listener::Listener;
 use weft_config::tls::SecretName;
 
 use super::config::{Config, Source, StartError};
-use super::mesh::MeshConfig;
+use super::mesh::{MeshConfig, Redirection};
 use crate::listener::ListenerSet;
 use crate::snapshot::{Demand, SnapshotStore};
 use crate::tls::{LoadError, Secrets};
-use crate::xds::core::{Core, Options, Source as Asked};
+use crate::xds::core::{Core, Options, Place, Source as Asked};
 use crate::xds::files::WatchedFile;
 use crate::xds::node::introduced;
 use crate::xds::stream::Target;
@@ -45,7 +45,11 @@ pub(super) enum ServerAt {
 /// What is there without asking.
 enum Fixed {
     Bootstrap(Box<Bootstrap>),
-    Outbound(Arc<Listener>),
+    Outbound {
+        listeners: Vec<Arc<Listener>>,
+        /// Of what is called that nobody knows.
+        cluster: Option<Arc<Cluster>>,
+    },
 }
 
 impl Plan {
@@ -116,10 +120,7 @@ impl Plan {
         let mut mesh = mesh.clone();
         let mut held = None;
         if !mesh.app_ports.is_empty() {
-            let mut inbound = mesh.outbound().as_ref().clone();
-            inbound.name = mesh.inbound_name().into();
-            inbound.direction = Direction::Inbound;
-            inbound.address = Some(mesh.inbound_listen);
+            let mut inbound = mesh.inbound();
             listeners.reserve(&inbound).map_err(StartError::Bind)?;
             let bound = listeners
                 .addresses()
@@ -132,9 +133,13 @@ impl Plan {
             held = Some(inbound);
         }
         let workload = mesh.workload().map_err(StartError::NoAddress)?;
-        let inbound = held
-            .as_ref()
-            .map(|it| (it.name.clone(), mesh.inbound_listen));
+        let redirected = mesh.redirection != Redirection::None;
+        let inbound = held.as_ref().map(|held| Place {
+            name: held.name.clone(),
+            address: mesh.inbound_listen,
+            ports: held.application_ports.clone(),
+            transparent: held.transparent,
+        });
         Ok(Self {
             options: Options {
                 protocol: config.protocol.unwrap_or_default(),
@@ -159,7 +164,10 @@ impl Plan {
             owner: format!("service {}/{}", mesh.namespace, mesh.service),
             inbound: held.as_ref().map(|it| it.name.clone()),
             held: held.into_iter().map(Arc::new).collect(),
-            fixed: Fixed::Outbound(mesh.outbound()),
+            fixed: Fixed::Outbound {
+                listeners: mesh.outbound().into_iter().chain(mesh.unknown()).collect(),
+                cluster: redirected.then(|| mesh.outbound_policy.cluster()),
+            },
         })
     }
 
@@ -190,14 +198,21 @@ impl Plan {
                     core.put_static_listener(listener.clone(), now);
                 }
             }
-            Fixed::Outbound(listener) => core.put_static_listener(listener.clone(), now),
+            Fixed::Outbound { listeners, cluster } => {
+                if let Some(cluster) = cluster {
+                    core.put_static_cluster(cluster.clone(), now);
+                }
+                for listener in listeners {
+                    core.put_static_listener(listener.clone(), now);
+                }
+            }
         }
         let mut faults = secrets.faults();
         // The workload's certificate is asked for once all runs, and so is what others tell.
         faults.retain(|fault| match fault {
             LoadError::Unknown(name) => match &self.fixed {
                 Fixed::Bootstrap(_) => !name.origin.tells_later(),
-                Fixed::Outbound(_) => false,
+                Fixed::Outbound { .. } => false,
             },
             _ => true,
         });

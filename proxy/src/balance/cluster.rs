@@ -17,7 +17,7 @@ use super::outlier::nanos;
 use super::table::EndpointTable;
 use super::terms::Terms;
 use super::view::View;
-use crate::endpoint::Dial;
+use crate::endpoint::{Dial, OwnCalls};
 use crate::telemetry::{ClusterStats, Metrics};
 use crate::tls::{Inside, Secrets};
 
@@ -33,6 +33,7 @@ pub struct Cluster {
     terms: ArcSwap<Terms>,
     view: ArcSwap<View>,
     originals: OriginalDestinations,
+    own_calls: Arc<OwnCalls>,
     warm: AtomicBool,
     epoch: Instant,
     /// Held while the next view is built, never by a request.
@@ -123,6 +124,7 @@ impl Cluster {
             terms: ArcSwap::from_pointee(Terms::new(config.clone(), secrets, None)),
             view: ArcSwap::from_pointee(view),
             originals: OriginalDestinations::default(),
+            own_calls: Arc::default(),
             warm: AtomicBool::new(matches!(config.discovery, Discovery::OriginalDst)),
             epoch: now,
             writer: Mutex::default(),
@@ -153,6 +155,12 @@ impl Cluster {
             keepalive: terms.config.tcp_keepalive,
             tls: terms.tls_of(&endpoint.socket_labels).cloned(),
             inside,
+            beside: None,
+            own_calls: self
+                .view
+                .load()
+                .is_original_dst()
+                .then(|| self.own_calls.clone()),
             stats: self.stats.clone(),
         };
         (terms.config.clone(), dial)
@@ -220,6 +228,12 @@ impl Cluster {
             self.stats.panic_picks.inc();
         }
         Ok(picked.endpoint.clone())
+    }
+
+    /// Whether a connection from `peer` to `destination` is one that this cluster has opened itself, and which was captured.
+    pub fn is_own_call(&self, peer: SocketAddr, destination: Option<SocketAddr>) -> bool {
+        let original = self.view.load().is_original_dst();
+        original && destination.is_some_and(|destination| self.own_calls.has(peer, destination))
     }
 
     /// An attempt at `endpoint` ended: pays for retries when it went well, ejects the endpoint when it fails too often.

@@ -191,7 +191,10 @@ impl Worker {
             } => {
                 spawn_local(async move {
                     match endpoint::connect(&address, &dial).await {
-                        Ok(stream) => worker.carry_upstream(attempt, stream).await,
+                        Ok(stream) => {
+                            let _own_call = dial.own_calls.and_then(|calls| calls.note(&stream));
+                            worker.carry_upstream(attempt, stream).await;
+                        }
                         Err(error) => worker
                             .turn(|state, now| state.engine.connect_failed(attempt, &error, now)),
                     }

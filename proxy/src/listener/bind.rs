@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
+use weft_config::listener::Listener;
 
 /// An address that cannot be listened on. The listener's resource is refused with it.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,16 @@ pub enum BindError {
         /// What was wanted.
         address: SocketAddr,
     },
+    /// Taking connections to addresses of others needs a privilege.
+    #[error(
+        "listener {listener} may not be transparent at {address}: that needs CAP_NET_ADMIN or CAP_NET_RAW"
+    )]
+    NotTransparent {
+        /// Who wanted it.
+        listener: Arc<str>,
+        /// What was wanted.
+        address: SocketAddr,
+    },
     /// The kernel refused for another reason, as for an address that this host does not have.
     #[error("listener {listener} cannot bind {address}")]
     Other {
@@ -49,10 +60,14 @@ pub enum BindError {
 }
 
 impl BindError {
-    pub(super) fn new(listener: &Arc<str>, address: SocketAddr, source: io::Error) -> Self {
-        let listener = listener.clone();
+    pub(super) fn new(listener: &Listener, address: SocketAddr, source: io::Error) -> Self {
+        let transparent = listener.transparent;
+        let listener = listener.name.clone();
         match source.kind() {
             io::ErrorKind::AddrInUse => Self::Taken { listener, address },
+            io::ErrorKind::PermissionDenied if transparent => {
+                Self::NotTransparent { listener, address }
+            }
             io::ErrorKind::PermissionDenied => Self::Denied { listener, address },
             _ => Self::Other {
                 listener,
@@ -68,6 +83,7 @@ impl BindError {
             Self::Taken { listener, .. }
             | Self::TakenByListener { listener, .. }
             | Self::Denied { listener, .. }
+            | Self::NotTransparent { listener, .. }
             | Self::Other { listener, .. } => listener,
         }
     }
@@ -86,9 +102,23 @@ pub enum Sharing {
 /// Connections that wait to be accepted, per socket; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
+/// Whether sockets take connections to addresses that are not this machine's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// They do not.
+    Own,
+    /// They do: what TPROXY brings.
+    Any,
+}
+
 /// Binds `address` `count` times, not listening yet; with port 0 all get the port that the first was given.
-pub(super) fn bind(address: SocketAddr, count: usize, sharing: Sharing) -> io::Result<Vec<Socket>> {
-    let first = open(address)?;
+pub(super) fn bind(
+    address: SocketAddr,
+    count: usize,
+    sharing: Sharing,
+    takes: Takes,
+) -> io::Result<Vec<Socket>> {
+    let first = open(address, takes)?;
     // Bound without the option, the first one meets whoever has the port; with it set afterwards, ours can join.
     match sharing {
         Sharing::Exclusive => {
@@ -103,7 +133,7 @@ pub(super) fn bind(address: SocketAddr, count: usize, sharing: Sharing) -> io::R
     let actual = local(&first)?;
     let mut sockets = vec![first];
     for _ in 1..count {
-        let socket = open(address)?;
+        let socket = open(address, takes)?;
         socket.set_reuse_port(true)?;
         socket.bind(&actual.into())?;
         sockets.push(socket);
@@ -124,7 +154,7 @@ pub(super) fn local(socket: &Socket) -> io::Result<SocketAddr> {
         .ok_or_else(|| io::Error::other("bound socket has no IP address"))
 }
 
-fn open(address: SocketAddr) -> io::Result<Socket> {
+fn open(address: SocketAddr, takes: Takes) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -134,6 +164,13 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     // Accepted sockets inherit it: a system call less per connection.
     socket.set_tcp_nodelay(true)?;
+    if takes == Takes::Any {
+        // One bit of the socket, whichever family it is set by.
+        match address {
+            SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
+            SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
+        }
+    }
     if let SocketAddr::V6(v6) = address {
         // `[::]` takes IPv4 too, as mapped addresses.
         socket.set_only_v6(!v6.ip().is_unspecified())?;

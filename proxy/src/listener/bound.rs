@@ -26,6 +26,9 @@ pub(crate) struct Settings {
     pub(crate) name: Arc<str>,
     pub(crate) direction: Direction,
     pub(crate) use_original_dst: bool,
+    pub(crate) transparent: bool,
+    pub(crate) original_src: bool,
+    pub(crate) application_ports: Arc<[u16]>,
     pub(crate) connections_max: Option<u32>,
     pub(crate) stats: Arc<ListenerStats>,
 }
@@ -36,6 +39,9 @@ impl Settings {
             name: listener.name.clone(),
             direction: listener.direction,
             use_original_dst: listener.use_original_dst,
+            transparent: listener.transparent,
+            original_src: listener.original_src,
+            application_ports: listener.application_ports.clone(),
             connections_max: listener.connections_max,
             stats: metrics.listener(&listener.name, listener.direction),
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use weft_config::listener::Direction;
 
 use crate::detect::{Hello, Protocol};
+use crate::endpoint::Beside;
 use crate::tls::TlsFacts;
 
 /// What is known of an accepted connection.
@@ -22,6 +23,8 @@ pub struct ConnectionFacts {
     pub local: SocketAddr,
     /// Where the downstream meant to go, if the listener asks for it and the connection was redirected.
     pub original_dst: Option<SocketAddr>,
+    /// What the way to an application beside us depends on, where it does not go by our own loopback address alone.
+    pub beside: Option<Beside>,
     /// Which way the listener's traffic goes.
     pub direction: Direction,
     /// What is spoken, inside of TLS where there is TLS; `None` where nothing was looked at.

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
@@ -13,10 +12,11 @@ use weft_config::listener::{DownstreamCodec, Listener};
 
 use super::admission::ConnectionGuard;
 use super::admitted;
-use super::bound::{Bound, Settings};
+use super::bound::Settings;
 use super::encrypted;
 use super::facts::ConnectionFacts;
 use super::first::{Dial, first_to_speak};
+use super::meant::{facts, is_for_application};
 use super::tcp::{Carried, Passing, carry};
 use crate::detect::{Detector, Found, Protocol, Scan};
 use crate::policy::Permit;
@@ -74,6 +74,11 @@ async fn open(worker: &Rc<Worker>, accepted: Accepted<TcpStream>) -> Option<Carr
             return None;
         }
     };
+    if !is_for_application(&settings, &facts) {
+        debug!(%peer, destination = %facts.destination(), "redirected to a port that the application does not have");
+        settings.stats.no_filter_chain.inc();
+        return None;
+    }
     let Some(view) = listener_view(worker, &mut facts).await else {
         settings.stats.connections_refused.inc();
         return None;
@@ -326,61 +331,22 @@ async fn listener_view(worker: &Worker, facts: &mut ConnectionFacts) -> Option<A
             facts.listener = service.config.name.clone();
             Some(service)
         }
-        Err(Absence::TooMany) => {
-            worker.metrics.limits.hit(Limit::Names);
-            Some(view)
+        // HTTP goes by its authority.
+        Ok(_) => Some(view),
+        Err(absence) => {
+            if absence == Absence::TooMany {
+                worker.metrics.limits.hit(Limit::Names);
+            }
+            match worker.snapshot.current().listener(UNKNOWN) {
+                Some(unknown) => {
+                    facts.listener = unknown.config.name.clone();
+                    Some(unknown.clone())
+                }
+                None => Some(view),
+            }
         }
-        // An HTTP service, or an address that means nothing: HTTP goes by its authority.
-        Ok(_) | Err(_) => Some(view),
     }
 }
 
-fn facts(
-    stream: &TcpStream,
-    peer: SocketAddr,
-    settings: &Settings,
-    bound: &Bound,
-) -> io::Result<ConnectionFacts> {
-    // Bound to one address, every connection has it; only a wildcard's must be asked.
-    let local = match bound.address {
-        address if !address.ip().is_unspecified() => address,
-        _ => canonical(stream.local_addr()?),
-    };
-    let original_dst = settings
-        .use_original_dst
-        .then(|| original_dst(stream, local))
-        .flatten();
-    Ok(ConnectionFacts {
-        listener: settings.name.clone(),
-        peer: canonical(peer),
-        local,
-        original_dst,
-        direction: settings.direction,
-        protocol: None,
-        hello: None,
-        tls: None,
-    })
-}
-
-/// `SO_ORIGINAL_DST`; `None` where the connection came to us directly.
-fn original_dst(stream: &TcpStream, local: SocketAddr) -> Option<SocketAddr> {
-    let socket = SockRef::from(stream);
-    // A dual-stack socket's IPv4 connections are tracked as IPv4.
-    let told = if local.is_ipv4() {
-        socket.original_dst_v4()
-    } else {
-        socket.original_dst_v6()
-    };
-    let meant = canonical(told.ok()?.as_socket()?);
-    (meant != local).then_some(meant)
-}
-
-/// IPv4 as IPv4, also when it came through an IPv6 socket.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    match address {
-        SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_some() => {
-            SocketAddr::new(v6.ip().to_canonical(), v6.port())
-        }
-        other => other,
-    }
-}
+/// The listener that takes what was redirected on its way to where nobody of the mesh is known to be.
+pub const UNKNOWN: &str = "outbound-unknown";

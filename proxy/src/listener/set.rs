@@ -7,7 +7,7 @@ use socket2::Socket;
 use tracing::{info, warn};
 use weft_config::listener::Listener;
 
-use super::bind::{BindError, Sharing, bind, listen, local};
+use super::bind::{BindError, Sharing, Takes, bind, listen, local};
 use super::bound::{Bound, Settings};
 use crate::drain::{Drain, Phase};
 use crate::telemetry::Metrics;
@@ -28,6 +28,7 @@ pub struct ListenerSet {
 struct Entry {
     /// What the listener says, port 0 included.
     configured: SocketAddr,
+    takes: Takes,
     listener: Arc<str>,
     bound: Arc<Bound>,
     /// Bound but not listening: reserved by [`ListenerSet::reserve`] before the snapshot that has the listener.
@@ -57,7 +58,7 @@ impl ListenerSet {
         let Some(address) = listener.address else {
             return Ok(());
         };
-        match self.position(&listener.name, address) {
+        match self.position(listener, address) {
             Some(_) => Ok(()),
             None => self.bind(listener, address),
         }
@@ -111,7 +112,7 @@ impl ListenerSet {
         address: SocketAddr,
         taken: &mut Vec<(u64, Arc<str>)>,
     ) -> Result<(), BindError> {
-        let at = match self.position(&listener.name, address) {
+        let at = match self.position(listener, address) {
             Some(at) => at,
             None => {
                 self.bind(listener, address)?;
@@ -131,30 +132,30 @@ impl ListenerSet {
         taken.push((entry.bound.id, listener.name.clone()));
         entry.listener = listener.name.clone();
         entry.bound.set(Settings::of(listener, &self.metrics));
-        start(entry, &self.workers)
-            .map_err(|source| BindError::new(&listener.name, address, source))
+        start(entry, &self.workers).map_err(|source| BindError::new(listener, address, source))
     }
 
-    /// The entry for an address: any listener's where it names a port, the listener's own where the kernel chose.
-    fn position(&self, name: &Arc<str>, address: SocketAddr) -> Option<usize> {
-        self.entries.iter().position(|entry| {
-            entry.configured == address && (address.port() != 0 || entry.listener == *name)
-        })
+    /// The entry for what a listener binds.
+    fn position(&self, listener: &Listener, address: SocketAddr) -> Option<usize> {
+        let serves = |entry: &Entry| entry.serves(listener, address);
+        self.entries.iter().position(serves)
     }
 
     fn bind(&mut self, listener: &Listener, address: SocketAddr) -> Result<(), BindError> {
-        let failed = |source| BindError::new(&listener.name, address, source);
+        let failed = |source| BindError::new(listener, address, source);
         // A port that we hold ourselves under another address (`0.0.0.0` beside `127.0.0.1`) is no foreign one.
         let ours = self
             .entries
             .iter()
             .any(|entry| entry.bound.address.port() == address.port());
         let sharing = if ours { Sharing::Shared } else { self.sharing };
-        let sockets = bind(address, self.workers.count(), sharing).map_err(failed)?;
+        let takes = takes(listener);
+        let sockets = bind(address, self.workers.count(), sharing, takes).map_err(failed)?;
         let actual = sockets.first().map_or(Ok(address), local).map_err(failed)?;
         self.next_id += 1;
         self.entries.push(Entry {
             configured: address,
+            takes,
             listener: listener.name.clone(),
             bound: Arc::new(Bound::new(
                 self.next_id,
@@ -169,15 +170,31 @@ impl ListenerSet {
     fn close_unwanted(&mut self, wanted: &[(&Arc<Listener>, SocketAddr)]) {
         let workers = &self.workers;
         self.entries.retain(|entry| {
-            let stays = wanted.iter().any(|(listener, address)| {
-                entry.configured == *address && (address.port() != 0 || entry.listener == listener.name)
-            });
+            let mut wanted = wanted.iter();
+            let stays = wanted.any(|(listener, address)| entry.serves(listener, *address));
             if !stays && entry.reserved.is_empty() {
                 info!(listener = %entry.listener, address = %entry.bound.address, "listener closed");
                 workers.tell_all(|| Command::Close(entry.bound.id));
             }
             stays
         });
+    }
+}
+
+impl Entry {
+    /// Whether these sockets are what `listener` binds: any listener's where it names a port, its own where the kernel chose.
+    fn serves(&self, listener: &Listener, address: SocketAddr) -> bool {
+        self.configured == address
+            && self.takes == takes(listener)
+            && (address.port() != 0 || self.listener == listener.name)
+    }
+}
+
+fn takes(listener: &Listener) -> Takes {
+    if listener.transparent {
+        Takes::Any
+    } else {
+        Takes::Own
     }
 }
 

@@ -9,10 +9,11 @@ use weft_config::flag::ResponseFlag;
 
 use super::admission::ConnectionGuard;
 use super::facts::ConnectionFacts;
+use super::serve::UNKNOWN;
 use crate::balance::{
-    ActiveGuard, BreakerGuard, Cluster, EndpointId, EndpointState, Outcome, PickContext,
+    ActiveGuard, BreakerGuard, Cluster, EndpointId, EndpointState, Outcome, PickContext, PickError,
 };
-use crate::endpoint::{self, ConnectError};
+use crate::endpoint::{self, ConnectError, OWN_CALL, OwnCall};
 use crate::policy::Permit;
 use crate::policy::revoked::{connection_revoked, revoked};
 use crate::snapshot::{Snapshot, TcpView};
@@ -35,6 +36,7 @@ pub(super) struct Passing {
 #[derive(Debug)]
 pub(super) struct Connected {
     pub(super) stream: Stream,
+    _own_call: Option<OwnCall>,
     cluster: Arc<Cluster>,
     active: ActiveGuard,
     breaker: BreakerGuard,
@@ -131,6 +133,7 @@ impl Carried {
         } = self;
         let Connected {
             stream,
+            _own_call,
             cluster: _,
             active,
             breaker,
@@ -244,7 +247,8 @@ async fn try_once(
     let Some(breaker) = cluster.breakers.try_acquire_connection() else {
         return Err(ConnectFailure::new(ResponseFlag::UO, "connections_max").at(&cluster));
     };
-    let (_, dial) = cluster.dial(active.endpoint(), Inside::Bytes);
+    let (_, mut dial) = cluster.dial(active.endpoint(), Inside::Bytes);
+    dial.beside = facts.beside;
     let opened = endpoint::connect(&active.endpoint().address, &dial).await;
     let outcome = match &opened {
         Ok(_) => Outcome::Connected,
@@ -254,6 +258,7 @@ async fn try_once(
     cluster.report(active.endpoint(), outcome, Instant::now());
     match opened {
         Ok(stream) => Ok(Connected {
+            _own_call: dial.own_calls.and_then(|calls| calls.note(&stream)),
             stream,
             cluster,
             active,
@@ -278,6 +283,10 @@ fn pick(
     let Some(cluster) = by_weight(&view.clusters, rng) else {
         return Err(ConnectFailure::new(ResponseFlag::NC, "cluster_not_found"));
     };
+    if cluster.is_own_call(facts.peer, facts.original_dst) {
+        let details = format!("{}: {OWN_CALL}", facts.destination());
+        return Err(ConnectFailure::new(ResponseFlag::NR, details).at(cluster));
+    }
     let mut cx = PickContext {
         now: Instant::now(),
         rng,
@@ -286,7 +295,16 @@ fn pick(
     };
     match cluster.pick(&mut cx) {
         Ok(endpoint) => Ok((cluster.clone(), endpoint.begin())),
-        Err(error) => Err(ConnectFailure::new(error.flag(), error.to_string()).at(cluster)),
+        Err(error) => {
+            let unknown = &*facts.listener == UNKNOWN && error == PickError::NoEndpoints;
+            let details = if unknown {
+                let destination = facts.destination();
+                format!("{destination} is nobody of the mesh, and the policy is REGISTRY_ONLY")
+            } else {
+                error.to_string()
+            };
+            Err(ConnectFailure::new(error.flag(), details).at(cluster))
+        }
     }
 }
 

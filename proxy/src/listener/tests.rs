@@ -16,7 +16,7 @@ use weft_config::listener::{
     HttpConnectionManager, HttpLimits, Listener, RouteSource, ServerHeader, TcpProxy,
 };
 
-use super::bind::bind;
+use super::bind::{Takes, bind};
 use super::bound::{Bound, Settings};
 use super::*;
 use crate::balance::Cluster;
@@ -232,6 +232,9 @@ fn listener(name: &str, address: &str, default_chain: ChainAction) -> Listener {
         address: Some(address.parse().unwrap()),
         direction: Direction::Inbound,
         use_original_dst: false,
+        transparent: false,
+        original_src: false,
+        application_ports: Arc::default(),
         detection: Detection::default(),
         filter_chains: Vec::new(),
         default_filter_chain: Some(FilterChain {

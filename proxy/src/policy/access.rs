@@ -236,6 +236,7 @@ mod tests {
             peer: "10.0.0.1:1".parse().unwrap(),
             local: ([10, 0, 0, 2], port).into(),
             original_dst: None,
+            beside: None,
             direction: Direction::Inbound,
             protocol: None,
             hello: None,

@@ -64,8 +64,8 @@ pub struct Options {
     pub has_ads: bool,
     /// Names on demand, in mesh mode.
     pub demand: Option<Arc<Demand>>,
-    /// The inbound side of mesh mode: the listener's resource name, and the address that is bound whatever it says.
-    pub inbound: Option<(Arc<str>, SocketAddr)>,
+    /// The inbound side of mesh mode.
+    pub inbound: Option<Place>,
     /// A listener that is asked for only to tell the server who we are: who is not called, and has called nobody yet, has
     /// nothing else to ask for.
     pub introduction: Option<Arc<str>>,
@@ -75,6 +75,19 @@ pub struct Options {
     pub trust_domain: Option<TrustDomain>,
     /// Who we are.
     pub node: Node,
+}
+
+/// What mesh mode decides of its inbound listener, whatever the control plane says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The listener's resource name.
+    pub name: Arc<str>,
+    /// The address that is bound.
+    pub address: SocketAddr,
+    /// The ports of the application.
+    pub ports: Arc<[u16]>,
+    /// Whether it takes what TPROXY brings, and keeps its clients' addresses.
+    pub transparent: bool,
 }
 
 /// Binds the address of a listener before it is accepted, or says why it cannot be listened on.
@@ -155,7 +168,7 @@ impl Core {
         if options.clusters == Source::Ads {
             *wire.wanted_mut(Kind::Cluster) = Subscription::wildcard();
         }
-        let inbound = options.inbound.iter().map(|(name, _)| name);
+        let inbound = options.inbound.iter().map(|place| &place.name);
         if options.trust_domain.is_some() {
             let names = &mut wire.wanted_mut(Kind::Secret).names;
             names.insert(ROOT_CA.into());

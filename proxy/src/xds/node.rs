@@ -21,6 +21,8 @@ pub struct Workload {
     pub address: IpAddr,
     /// The port on which its proxy takes what is for it.
     pub inbound_port: u16,
+    /// Whether calls to the application are redirected to its proxy.
+    pub redirected: bool,
     /// The ports of the application.
     pub app_ports: Vec<u16>,
     /// Tells it from other instances of the service.
@@ -47,6 +49,9 @@ impl Workload {
             ),
             ("instance".to_owned(), text(&self.instance)),
         ]);
+        if self.redirected {
+            fields.insert("redirected".to_owned(), value(ValueKind::BoolValue(true)));
+        }
         if let Some(admin) = admin {
             fields.insert("admin".to_owned(), text(&admin.to_string()));
         }

@@ -238,3 +238,37 @@ fn the_buffer_limit_of_a_listener_bounds_its_requests() {
         assert_eq!(hcm.limits.buffer_bytes_max, wanted);
     }
 }
+
+#[test]
+fn what_redirection_brings_is_asked_for_by_the_listener() {
+    let source = |more: Value| {
+        let kind =
+            "type.googleapis.com/envoy.extensions.filters.listener.original_src.v3.OriginalSrc";
+        let mut config = json!({ "@type": kind });
+        for (name, value) in more.as_object().unwrap() {
+            config[name] = value.clone();
+        }
+        let filter =
+            json!({ "name": "envoy.filters.listener.original_src", "typed_config": config });
+        let filters = json!([filter, { "name": "envoy.filters.listener.original_dst" }]);
+        parse(
+            json!({ "transparent": true, "listener_filters": filters, "filter_chains": [chain(hcm(json!({})))] }),
+        )
+    };
+    let (listener, found) = source(json!({}));
+    assert_eq!(found, Vec::<String>::new());
+    let listener = listener.unwrap();
+    assert!(listener.transparent && listener.original_src && listener.use_original_dst);
+    assert!(listener.application_ports.is_empty());
+    for (more, path) in [
+        (json!({ "bind_port": true }), "bind_port"),
+        (json!({ "mark": 1337 }), "mark"),
+    ] {
+        let (listener, found) = source(more);
+        assert_eq!(listener, None);
+        assert!(found[0].contains(path), "{found:?}");
+    }
+    let (listener, _) = parse(json!({ "filter_chains": [chain(hcm(json!({})))] }));
+    let listener = listener.unwrap();
+    assert!(!listener.transparent && !listener.original_src);
+}

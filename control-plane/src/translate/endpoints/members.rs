@@ -33,6 +33,7 @@ pub(crate) fn likely_member(index: &Index, service: &ServiceRef, port: u16) -> R
             labels,
             address: std::net::Ipv4Addr::LOCALHOST.into(),
             inbound_port: port,
+            redirected: false,
             ports: vec![port],
             instance: String::new(),
             zone: String::new(),
@@ -96,7 +97,7 @@ pub(super) fn registered(
         .map(|(workload, mesh)| EndpointAt {
             priority: 0,
             zone: workload.zone.clone(),
-            address: (workload.address, workload.inbound_port).into(),
+            address: (workload.address, called_on(workload, port)).into(),
             weight: 1,
             draining: false,
             mesh,
@@ -138,6 +139,15 @@ fn own_name(workload: &Workload) -> ServiceName {
     ServiceName {
         namespace: workload.namespace.clone(),
         name: workload.service.clone(),
+    }
+}
+
+/// The port on which others call a workload for `port` of its application: its sidecar's, unless that is where calls arrive anyway.
+fn called_on(workload: &Workload, port: u16) -> u16 {
+    if workload.redirected {
+        own_port(workload, port)
+    } else {
+        workload.inbound_port
     }
 }
 

@@ -213,7 +213,7 @@ fn bounds_are_configuration_in_mesh_mode() {
     let Source::Mesh(mesh) = config.source else {
         panic!("not mesh mode");
     };
-    let outbound = mesh.outbound();
+    let outbound = &mesh.outbound()[0];
     assert_eq!(outbound.detection.timeout, Duration::from_millis(250));
     let chain = outbound.default_filter_chain.as_ref().unwrap();
     let weft_config::listener::ChainAction::Http(hcm) = &chain.action else {
@@ -242,4 +242,76 @@ fn the_command_line_goes_before_the_bootstrap() {
     assert_eq!(budget(&[]), NonZero::new(5));
     assert_eq!(budget(&["--memory-max", "1Ki"]), NonZero::new(1024));
     assert_eq!(budget(&["--memory-max", "none"]), None);
+}
+
+fn mesh_of(more: &[&str]) -> MeshConfig {
+    let args = [
+        "--control-plane",
+        "http://127.0.0.1:15010",
+        "--service",
+        "a",
+        "--app-port",
+        "80",
+    ];
+    let cli = parse(&[&args[..], more].concat()).unwrap();
+    let Source::Mesh(mesh) = cli.run.config().unwrap().source else {
+        panic!("not mesh mode");
+    };
+    *mesh
+}
+
+#[test]
+fn redirection_is_listened_for_on_both_families_and_only_when_it_is_said() {
+    let plain = mesh_of(&[]);
+    assert_eq!(plain.outbound().len(), 1);
+    assert_eq!(plain.unknown(), None);
+    assert!(!plain.inbound().transparent);
+    let tproxy = mesh_of(&[
+        "--redirection",
+        "tproxy",
+        "--inbound-listen",
+        "192.0.2.1:15006",
+    ]);
+    assert!(tproxy.inbound().transparent && tproxy.inbound().original_src);
+    assert_eq!(tproxy.inbound_listen.to_string(), "192.0.2.1:15006");
+    let redirect = mesh_of(&["--redirection", "redirect"]);
+    assert!(!redirect.inbound().transparent);
+    let listens: Vec<String> = redirect
+        .outbound()
+        .iter()
+        .filter_map(|listener| Some(listener.address?.to_string()))
+        .collect();
+    if crate::redirect::uses_ipv6() {
+        assert_eq!(redirect.inbound_listen.to_string(), "[::]:15006");
+        assert_eq!(listens, ["127.0.0.1:15001", "[::1]:15001"]);
+    } else {
+        assert_eq!(redirect.inbound_listen.to_string(), "0.0.0.0:15006");
+        assert_eq!(listens, ["127.0.0.1:15001"]);
+    }
+}
+
+#[test]
+fn what_nobody_knows_goes_on_or_nowhere_as_the_policy_says() {
+    use weft_config::cluster::Discovery;
+    use weft_config::listener::{ChainAction, RouteSource};
+    for (policy, routes) in [("ALLOW_ANY", 1), ("REGISTRY_ONLY", 0)] {
+        let mesh = mesh_of(&["--outbound-policy", policy, "--redirection", "redirect"]);
+        let cluster = mesh.outbound_policy.cluster();
+        let original = cluster.discovery == Discovery::OriginalDst;
+        assert_eq!(original, routes == 1, "{policy}");
+        let unknown = mesh.unknown().unwrap();
+        assert_eq!(unknown.address, None);
+        let ChainAction::Http(hcm) = &unknown.filter_chains[0].action else {
+            panic!("not HTTP");
+        };
+        let RouteSource::Inline(table) = &hcm.routes else {
+            panic!("not inline");
+        };
+        assert_eq!(table.virtual_hosts.len(), routes, "{policy}");
+        let other = &unknown.default_filter_chain.as_ref().unwrap().action;
+        let ChainAction::Tcp(tcp) = other else {
+            panic!("not TCP");
+        };
+        assert_eq!(tcp.clusters, [(cluster.name.clone(), 1)]);
+    }
 }

@@ -15,6 +15,7 @@ use super::connection::ConnId;
 use super::filters::Held;
 use super::pool::PoolKey;
 use crate::balance::{ActiveGuard, BreakerGuard, EndpointId, EndpointState};
+use crate::endpoint::Beside;
 use crate::http::codec::StreamId;
 use crate::http::head::{Head, Start};
 use crate::listener::ConnectionFacts;
@@ -119,6 +120,8 @@ pub(crate) struct Attempt {
     pub(super) http2: bool,
     /// Whether it is a tunnel, whose bytes nobody looks into.
     pub(super) opaque: bool,
+    /// What the way to an application beside us depends on.
+    pub(super) beside: Option<Beside>,
     /// How often the endpoint said that it had not begun.
     pub(super) not_begun: u8,
     /// Whether a pooled connection found dead was already replaced.
@@ -140,6 +143,7 @@ impl Attempt {
             endpoint,
             http2: self.http2,
             opaque: self.opaque,
+            beside: self.beside,
         }
     }
 }

@@ -15,6 +15,7 @@ use super::pool::Offer;
 use super::request::{Refusal, refuse};
 use super::websocket;
 use crate::balance::{Cluster, EndpointState, PickContext};
+use crate::endpoint::OWN_CALL;
 use crate::http::codec::{Codec, h1};
 use crate::http::head::Version;
 use crate::route::Routed;
@@ -37,6 +38,11 @@ impl Engine {
                     .ok_or_else(|| overflow(&cluster, "running requests"))?,
             );
             exchange.expect_retries();
+        }
+        let (peer, wanted) = (exchange.facts.peer, exchange.facts.original_dst);
+        if cluster.is_own_call(peer, wanted) {
+            let details = format!("{}: {OWN_CALL}", exchange.facts.destination());
+            return Err(refuse(508, ResponseFlag::NR, details));
         }
         let mut context = PickContext {
             now: self.now,
@@ -74,6 +80,7 @@ impl Engine {
         let fresh = exchange.needs_fresh();
         exchange.attempt.http2 = exchange.goes_over_http2(cluster, endpoint);
         exchange.attempt.opaque = exchange.asks.connect;
+        exchange.attempt.beside = exchange.facts.beside;
         let pool = exchange.attempt.pool(endpoint.id);
         let needs_settings = exchange.needs_settings();
         if !fresh && let Some(up) = self.take_idle(pool, cluster) {

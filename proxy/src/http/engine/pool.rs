@@ -19,7 +19,7 @@ use super::forward::overflow;
 use super::keepalive::Keepalive;
 use super::{Action, Engine};
 use crate::balance::{BreakerGuard, Cluster, EndpointId, EndpointState, Outcome};
-use crate::endpoint::ConnectError;
+use crate::endpoint::{Beside, ConnectError};
 use crate::http::codec::Codec;
 use crate::route::Routed;
 use crate::tls::{Inside, TlsFacts};
@@ -42,6 +42,8 @@ pub(crate) struct PoolKey {
     pub(super) http2: bool,
     /// Whether its connections become tunnels: none of them is ever at rest.
     pub(super) opaque: bool,
+    /// Whose connections they are, where the endpoint sees that.
+    pub(super) beside: Option<Beside>,
 }
 
 /// The pools of one worker.
@@ -149,7 +151,8 @@ impl Pools {
             (false, false) => Inside::Http1,
             (false, true) => Inside::Bytes,
         };
-        let (config, dial) = cluster.dial(endpoint, inside);
+        let (config, mut dial) = cluster.dial(endpoint, inside);
+        dial.beside = pool.beside;
         let attempt = ConnectAttempt {
             cluster: cluster.clone(),
             endpoint: endpoint.clone(),

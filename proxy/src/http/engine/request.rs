@@ -232,7 +232,7 @@ impl Engine {
             .is_some_and(|exchange| exchange.phase == Phase::Naming);
         if waiting {
             match answer
-                .map_err(|why| self.absent(why, &self.asked_for(id)))
+                .or_else(|why| self.unknown(id, why))
                 .and_then(|listener| self.find_route(id, &listener))
             {
                 Ok(()) => {
@@ -245,6 +245,14 @@ impl Engine {
             }
         }
         self.settle();
+    }
+
+    /// Where a request goes whose name is not to be had.
+    fn unknown(&self, id: ExchangeId, why: Absence) -> Result<Arc<ListenerView>, Refusal> {
+        let snapshot = self.snapshots.pointer().load();
+        let exchange = self.exchanges.get(id);
+        let listener = exchange.and_then(|it| route::for_unknown(&snapshot, &it.facts));
+        listener.ok_or_else(|| self.absent(why, &self.asked_for(id)))
     }
 
     /// Holds the view that decides about this request, and finds its route in it.

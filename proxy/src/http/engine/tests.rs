@@ -39,6 +39,7 @@ pub(super) fn engine(now: Instant) -> (Engine, ConnId) {
         peer: "127.0.0.1:2".parse().unwrap(),
         local: "127.0.0.1:1".parse().unwrap(),
         original_dst: None,
+        beside: None,
         direction: Direction::Inbound,
         protocol: Some(Protocol::Http2),
         hello: None,

@@ -237,6 +237,9 @@ impl Setup {
                 false => Direction::Inbound,
             },
             use_original_dst: false,
+            transparent: false,
+            original_src: false,
+            application_ports: Arc::default(),
             detection: Detection::default(),
             filter_chains: vec![FilterChain {
                 name: "".into(),
@@ -284,6 +287,7 @@ impl Rig {
                     peer,
                     local: address,
                     original_dst: None,
+                    beside: None,
                     direction: Direction::Inbound,
                     protocol: spoken.get(),
                     hello: None,

@@ -177,7 +177,13 @@ async fn a_worker_that_accepts_everything_hands_over_to_the_idle_one() {
             .apply(&[(config.clone(), Some(cluster.clone()))])
             .is_empty()
     );
-    let sockets = bind("127.0.0.1:0".parse().unwrap(), 1, Sharing::Exclusive).unwrap();
+    let sockets = bind(
+        "127.0.0.1:0".parse().unwrap(),
+        1,
+        Sharing::Exclusive,
+        Takes::Own,
+    )
+    .unwrap();
     let address = super::super::bind::local(&sockets[0]).unwrap();
     let bound = Arc::new(Bound::new(
         u64::MAX,

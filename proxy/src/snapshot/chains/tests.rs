@@ -50,6 +50,9 @@ fn listener(chains: &[(&str, FilterChainMatch)], default: Option<&str>) -> Liste
             address: None,
             direction: Direction::Inbound,
             use_original_dst: true,
+            transparent: false,
+            original_src: false,
+            application_ports: Arc::default(),
             detection: Detection::default(),
             filter_chains: chains
                 .iter()
@@ -71,6 +74,7 @@ fn facts(destination: &str, peer: &str, protocol: Option<Protocol>) -> Connectio
         peer: peer.parse::<SocketAddr>().unwrap(),
         local: "127.0.0.1:15001".parse().unwrap(),
         original_dst: Some(destination.parse().unwrap()),
+        beside: None,
         direction: Direction::Inbound,
         hello: (protocol == Some(Protocol::Tls)).then(Arc::default),
         protocol,

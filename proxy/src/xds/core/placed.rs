@@ -14,15 +14,16 @@ impl Core {
             return listener;
         }
         let inbound = self.options.inbound.as_ref();
-        let address = inbound
-            .filter(|(name, _)| *name == listener.name)
-            .map(|(_, address)| *address);
-        let direction = match address {
+        let place = inbound.filter(|place| place.name == listener.name);
+        let direction = match place {
             Some(_) => Direction::Inbound,
             None => Direction::Outbound,
         };
         let mut listener = (*listener).clone();
-        listener.address = address;
+        listener.address = place.map(|place| place.address);
+        listener.transparent = place.is_some_and(|place| place.transparent);
+        listener.original_src = listener.transparent;
+        listener.application_ports = place.map_or_else(Arc::default, |place| place.ports.clone());
         listener.direction = direction;
         if let Some(log) = &self.options.access_log {
             let log = log.of_direction(direction);

@@ -347,6 +347,7 @@ impl World {
             peer: "10.0.0.9:1".parse().unwrap(),
             local: "127.0.0.1:1".parse().unwrap(),
             original_dst: None,
+            beside: None,
             direction: Direction::Inbound,
             protocol: matches!(client, Peer::Client2(_)).then_some(Protocol::Http2),
             hello: None,

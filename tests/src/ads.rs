@@ -27,6 +27,8 @@ use weft_xds_proto::pb::envoy::service::secret::v3::secret_discovery_service_ser
 };
 use weft_xds_proto::pb::google::protobuf::Any;
 
+mod messages;
+
 /// A running server; it ends with this guard.
 pub struct AdsServer {
     address: SocketAddr,
@@ -393,73 +395,6 @@ impl Subscription {
             news,
             removed: removed.into_iter().collect(),
         })
-    }
-}
-
-impl Asked {
-    fn from_delta(request: pb::DeltaDiscoveryRequest) -> Self {
-        Self {
-            stream: 0,
-            type_url: request.type_url,
-            names: request.resource_names_subscribe,
-            unsubscribed: request.resource_names_unsubscribe,
-            held: request.initial_resource_versions.into_iter().collect(),
-            nonce: request.response_nonce,
-            error: request.error_detail.map(|it| it.message),
-            node: request.node.map(|it| it.id),
-        }
-    }
-
-    fn from_sotw(request: pb::DiscoveryRequest) -> Self {
-        Self {
-            stream: 0,
-            type_url: request.type_url,
-            names: request.resource_names,
-            unsubscribed: vec![SOTW.to_owned()],
-            held: BTreeMap::new(),
-            nonce: request.response_nonce,
-            error: request.error_detail.map(|it| it.message),
-            node: request.node.map(|it| it.id),
-        }
-    }
-
-    fn is_delta(&self) -> bool {
-        self.unsubscribed.first().map(String::as_str) != Some(SOTW)
-    }
-}
-
-/// In place of names unsubscribed from, which that protocol does not have.
-const SOTW: &str = "(state of the world)";
-
-impl Answer {
-    fn into_delta(self) -> pb::DeltaDiscoveryResponse {
-        let resources = self
-            .news
-            .into_iter()
-            .map(|(name, version, packed)| pb::Resource {
-                name,
-                version: version.to_string(),
-                resource: Some(packed),
-                ..Default::default()
-            });
-        pb::DeltaDiscoveryResponse {
-            type_url: self.type_url,
-            nonce: self.nonce,
-            system_version_info: self.version.to_string(),
-            resources: resources.collect(),
-            removed_resources: self.removed,
-            ..Default::default()
-        }
-    }
-
-    fn into_sotw(self) -> pb::DiscoveryResponse {
-        pb::DiscoveryResponse {
-            type_url: self.type_url,
-            nonce: self.nonce,
-            version_info: self.version.to_string(),
-            resources: self.all,
-            ..Default::default()
-        }
     }
 }
 

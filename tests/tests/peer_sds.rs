@@ -180,6 +180,17 @@ async fn both_show(ends: [End; 2], folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn both_answer(ends: [End; 2]) {
+    for end in ends {
+        eventually_within(DEADLINE, "an answer through both", || async {
+            let answer = get(end.outbound, "other.test", "/").await?;
+            ensure!(served_by(&answer)? == "app", "{answer:?}");
+            Ok(())
+        })
+        .await;
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Over {
     Unix,
@@ -231,14 +242,7 @@ async fn scene(over: Over, api_type: &'static str) -> anyhow::Result<()> {
     );
     agent.tell(path).await?;
     both_show(ends, path).await?;
-    for end in ends {
-        eventually_within(DEADLINE, "an answer through both", || async {
-            let answer = get(end.outbound, "other.test", "/").await?;
-            ensure!(served_by(&answer)? == "app", "{answer:?}");
-            Ok(())
-        })
-        .await;
-    }
+    both_answer(ends).await;
     let loads = ends.map(|end| SteadyLoad::start(end.outbound, "other.test", "/", 100, 2));
     for _ in 0..2 {
         issue()?;
@@ -297,6 +301,29 @@ fn of_the_manual(inbound: SocketAddr, agent: &Path, app: SocketAddr) -> anyhow::
     Ok(text)
 }
 
+/// The bootstrap with one listener more, at `stranger`, for somebody whom the agent does not know: it ends the stream that asks for
+/// him.
+fn with_stranger(text: &str, inbound: SocketAddr, stranger: SocketAddr) -> anyhow::Result<String> {
+    let mut whole: Value = serde_json::from_str(text)?;
+    let mut further = whole
+        .pointer("/static_resources/listeners/0")
+        .context("a listener")?
+        .to_string();
+    for (from, to) in [
+        ("\"inbound\"", "\"stranger\""),
+        ("\"default\"", "\"spiffe://example.org/stranger\""),
+        (&inbound.port().to_string(), &stranger.port().to_string()),
+    ] {
+        further = further.replace(from, to);
+    }
+    let listeners = whole.pointer_mut("/static_resources/listeners");
+    let listeners = listeners.and_then(Value::as_array_mut);
+    listeners
+        .context("listeners")?
+        .push(serde_json::from_str(&further)?);
+    Ok(whole.to_string())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn spires_server_of_secrets_makes_mtls_and_a_stranger_harms_nobody() -> anyhow::Result<()> {
     let (Some(envoy), Some(spire)) = (find(Peer::Envoy), find(Peer::SpireSds)) else {
@@ -321,44 +348,17 @@ async fn spires_server_of_secrets_makes_mtls_and_a_stranger_harms_nobody() -> an
     let text = of_envoy.bootstrap(of_weft, &agent_at, told, app.address());
     let _envoy = Envoy::start(&envoy, path, "envoy", &text)?;
     let text = of_weft.bootstrap(of_envoy, &agent_at, told, app.address());
-    // Somebody whom the agent does not know: it ends the stream that asks for him.
     let stranger = free_address()?;
-    let mut whole: Value = serde_json::from_str(&text)?;
-    let mut further = whole
-        .pointer("/static_resources/listeners/0")
-        .context("a listener")?
-        .to_string();
-    for (from, to) in [
-        ("\"inbound\"", "\"stranger\""),
-        ("\"default\"", "\"spiffe://example.org/stranger\""),
-        (
-            &of_weft.inbound.port().to_string(),
-            &stranger.port().to_string(),
-        ),
-    ] {
-        further = further.replace(from, to);
-    }
-    let listeners = whole.pointer_mut("/static_resources/listeners");
-    let listeners = listeners
-        .and_then(Value::as_array_mut)
-        .context("listeners")?;
-    listeners.push(serde_json::from_str(&further)?);
-    let _weft = ProxyProcess::start(&whole.to_string(), &[]).await?;
+    let text = with_stranger(&text, of_weft.inbound, stranger)?;
+    let _weft = ProxyProcess::start(&text, &[]).await?;
     let by_the_manual = free_address()?;
     let text = of_the_manual(by_the_manual, &socket_file, app.address())?;
     let _manual = ProxyProcess::start(&text, &[]).await?;
     let inbound = [of_weft.inbound, of_envoy.inbound, by_the_manual];
     let mut before = None;
-    let loads = [of_weft, of_envoy].map(|end| end.outbound);
-    for outbound in loads {
-        eventually_within(DEADLINE, "an answer through both", || async {
-            let answer = get(outbound, "other.test", "/").await?;
-            ensure!(served_by(&answer)? == "app", "{answer:?}");
-            Ok(())
-        })
-        .await;
-    }
-    let loads = loads.map(|outbound| SteadyLoad::start(outbound, "other.test", "/", 100, 2));
+    let ends = [of_weft, of_envoy];
+    both_answer(ends).await;
+    let loads = ends.map(|end| SteadyLoad::start(end.outbound, "other.test", "/", 100, 2));
     for _ in 0..3 {
         let now = eventually_within(DEADLINE, "all show the same, and something new", || async {
             let shown = shown_at(inbound[0]).await?;

@@ -28,8 +28,10 @@ use crate::tls::Secrets;
 
 mod clusters;
 mod commit;
+mod users;
 
 pub use commit::Committed;
+use users::{Kind, Todo, Users, leave};
 
 /// The longest that a change waits for what it names, and a removal for those who name it.
 pub const WAIT_MAX: Duration = Duration::from_secs(5);
@@ -71,30 +73,6 @@ pub enum Resolve {
     Follow(Arc<Cluster>),
     /// Nothing for this cluster any more.
     Leave(ClusterName),
-}
-
-/// Which tables and listeners name a cluster, and which listeners a table; told or in force.
-#[derive(Debug, Default)]
-struct Users {
-    tables_of_cluster: Map<ClusterName, BTreeSet<Arc<str>>>,
-    listeners_of_cluster: Map<ClusterName, BTreeSet<Arc<str>>>,
-    listeners_of_table: Map<Arc<str>, BTreeSet<Arc<str>>>,
-}
-
-/// What the next commit looks at.
-#[derive(Debug, Default)]
-struct Todo {
-    /// What it names changed: the form in force is to be looked up again.
-    dirty: BTreeSet<Arc<str>>,
-    /// The form told last is not in force yet.
-    waiting: BTreeSet<Arc<str>>,
-}
-
-impl Todo {
-    fn forget(&mut self, name: &str) {
-        self.dirty.remove(name);
-        self.waiting.remove(name);
-    }
 }
 
 /// What a name that no cluster has means.
@@ -319,13 +297,6 @@ impl Builder {
     }
 }
 
-/// Who names something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Table,
-    Listener,
-}
-
 /// Who names whom.
 impl Builder {
     fn use_names(&mut self, user: &Arc<str>, names: &Names, kind: Kind) {
@@ -384,24 +355,6 @@ impl Builder {
         self.listeners_todo
             .dirty
             .extend(listeners.into_iter().flatten().cloned());
-    }
-}
-
-impl Users {
-    fn of_cluster(&mut self, kind: Kind) -> &mut Map<ClusterName, BTreeSet<Arc<str>>> {
-        match kind {
-            Kind::Table => &mut self.tables_of_cluster,
-            Kind::Listener => &mut self.listeners_of_cluster,
-        }
-    }
-}
-
-fn leave(users: &mut Map<Arc<str>, BTreeSet<Arc<str>>>, of: &Arc<str>, user: &Arc<str>) {
-    if let Some(set) = users.get_mut(of) {
-        set.remove(user);
-        if set.is_empty() {
-            users.remove(of);
-        }
     }
 }
 

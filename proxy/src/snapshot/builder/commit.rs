@@ -1,6 +1,5 @@
 //! The step from told to in force.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -246,12 +245,6 @@ impl Waited {
             is_over: is_over(versions.waits_since, now),
             replaces: versions.view.is_some(),
         }
-    }
-}
-
-impl super::Todo {
-    fn all(&self) -> BTreeSet<Arc<str>> {
-        self.dirty.union(&self.waiting).cloned().collect()
     }
 }
 

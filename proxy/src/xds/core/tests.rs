@@ -14,6 +14,7 @@ use crate::xds::wire::Incoming;
 mod names;
 mod secrets;
 mod servers;
+mod told;
 
 /// A resource written as YAML, packed.
 fn packed(kind: Kind, yaml: &str) -> Any {

@@ -5,7 +5,7 @@ use weft_config::diag::FieldPath;
 use weft_config::resource::Resource;
 use weft_config::tls::{SdsServer, SecretOrigin};
 
-use super::secrets::{certificate, issued, listener_from, roots};
+use super::told::{certificate, issued, listener_from, roots};
 use super::*;
 
 fn from_server(cluster: &str) -> Value {

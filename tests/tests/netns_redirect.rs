@@ -428,6 +428,10 @@ async fn two_packet_filters_do_not_capture_twice() -> anyhow::Result<()> {
         return Ok(());
     };
     succeeds(&namespace, &["install", "--backend", "iptables-legacy"]).await?;
+    // Who does not say which is there where the rules are.
+    let again = succeeds(&namespace, &["install"]).await?;
+    ensure!(again.contains("already (iptables-legacy"), "{again}");
+    succeeds(&namespace, &["verify"]).await?;
     let said = "iptables-legacy has rules of weft-proxy already";
     refused(&namespace, &["install", "--backend", "nft"], said).await?;
     succeeds(&namespace, &["remove"]).await?;

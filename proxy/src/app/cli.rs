@@ -246,7 +246,7 @@ impl RunArgs {
                 ..default
             },
             admin: Some(admin.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 15_000)))),
-            metrics: Some(self.metrics_listen),
+            metrics: Some(self.redirected.listened(self.metrics_listen)),
             protocol: self.xds.map(|xds| match xds {
                 XdsProtocol::Sotw => Protocol::Sotw,
                 XdsProtocol::Delta => Protocol::Delta,
@@ -325,7 +325,7 @@ impl RunArgs {
             labels: self.labels.iter().cloned().collect(),
             app_ports: self.app_ports.clone(),
             outbound_listen: self.outbound_listen,
-            inbound_listen: self.redirected.inbound(self.inbound_listen),
+            inbound_listen: self.redirected.listened(self.inbound_listen),
             address: self.address,
             limits: self.limits.outbound(),
             access_log: self.access_log.clone().map(|path| AccessLog {

@@ -94,11 +94,18 @@ impl Backend {
         }
     }
 
-    /// nftables where it can be used, else iptables.
+    /// The one that has rules of ours already; else nftables where it can be used, else iptables.
     ///
     /// # Errors
     /// Why neither can.
     pub async fn choose() -> Result<Self, BackendError> {
+        for backend in Self::installed() {
+            for ipv4 in backend.parts() {
+                if backend.in_force(*ipv4).await.is_ok_and(|it| !it.is_empty()) {
+                    return Ok(backend);
+                }
+            }
+        }
         let nft = match Self::Nft.in_force(true).await {
             Ok(_) => return Ok(Self::Nft),
             Err(error) => error,

@@ -59,7 +59,7 @@ impl RedirectedArgs {
     }
 
     /// All addresses are those of both families, where what is redirected may come over either.
-    pub(super) fn inbound(self, listen: SocketAddr) -> SocketAddr {
+    pub(super) fn listened(self, listen: SocketAddr) -> SocketAddr {
         let all = listen.ip() == IpAddr::from(Ipv4Addr::UNSPECIFIED);
         if self.mode != RedirectionArg::None && all && uses_ipv6() {
             SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), listen.port())

@@ -117,7 +117,7 @@ pub enum ModeArg {
 /// The packet filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BackendArg {
-    /// nftables where it can be used, else iptables.
+    /// The one that has rules of ours, else nftables where it can be used, else iptables.
     Auto,
     /// nftables.
     Nft,

@@ -70,19 +70,24 @@ pub(crate) async fn start_with(
     agent: Value,
     app: SocketAddr,
 ) -> anyhow::Result<Running> {
-    let text = json!({
-        "node": { "id": "n", "cluster": "c" },
-        "static_resources": {
-            "listeners": listeners,
-            "clusters": [agent, cluster("app", &at(app))],
-        },
-    });
+    let text = bootstrap_of(listeners, &agent, app);
     let bootstrap = bootstrap::parse(&text.to_string())?;
     let mut config = Config::new(Source::Bootstrap(Box::new(bootstrap)));
     config.admin = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     config.drain.grace = Duration::ZERO;
     config.drain.total = Duration::from_secs(1);
     Ok(tokio::task::spawn_blocking(move || Proxy::start(config)).await??)
+}
+
+/// The bootstrap of such a proxy.
+pub(crate) fn bootstrap_of(listeners: &[Value], agent: &Value, app: SocketAddr) -> Value {
+    json!({
+        "node": { "id": "n", "cluster": "c" },
+        "static_resources": {
+            "listeners": listeners,
+            "clusters": [agent, cluster("app", &at(app))],
+        },
+    })
 }
 
 /// A folder with certificates, and an authority that signs more.

@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tonic::{Code, Status};
 use weft_tests::eventually;
+use weft_tests::http2::{Http2, bit_by_bit};
 use weft_tests::weft::Weft;
 use weft_tests::workload::{Workload, config, connect, create, plain, request, secure};
 
@@ -151,6 +152,51 @@ async fn what_is_replayed_expired_revoked_or_tampered_with_gets_nothing() -> any
     let metrics = page(&weft, "/metrics").await?;
     let refused = "weft_control_plane_certificates_refused_total{reason=\"denied\"} 4";
     assert!(metrics.contains(refused), "{metrics}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_neither_hide_a_stolen_token_nor_leave_half_requests_behind() -> anyhow::Result<()>
+{
+    let weft = Weft::serve(&["--log-level", "warn"]).await?;
+    let channel = secure(weft.secure(), &weft.roots()?, None).await?;
+    let key = KeyPair::generate()?;
+    let request = request(&key, &[])?;
+    let stolen = token(&weft, "default/reviews", &["-o", "json"]).await?;
+    let stolen: serde_json::Value = serde_json::from_str(&stolen)?;
+    let id = stolen["id"].as_str().context("an id")?;
+    assert_eq!(weft.run(&["token", "revoke", id], "").await?.code, Some(0));
+
+    for guess in 0..130 {
+        let said = create(channel.clone(), &request, Some(&guess.to_string()), 0).await;
+        expect_refused(said, Code::Unauthenticated, "not known");
+    }
+    let said = create(channel, &request, stolen["token"].as_str(), 0).await;
+    expect_refused(said, Code::Unauthenticated, "revoked");
+    eventually("the audit log tells whose token it was", || async {
+        let log = weft.log();
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("certificate refused"));
+        let line = lines.filter(|line| line.contains(id)).last();
+        let line = line.with_context(|| format!("no line: {log}"))?;
+        ensure!(line.contains(REVIEWS) && line.contains("revoked"), "{line}");
+        Ok(())
+    })
+    .await;
+
+    let client = Http2::connect(weft.xds()).await?;
+    let (half, body) = bit_by_bit();
+    let asked =
+        http::Request::post("http://weft/istio.v1.auth.IstioCertificateService/CreateCertificate");
+    let asked = asked
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    half.send(vec![0, 0, 0, 4, 0, 10].into()).await?; // a message of 1,024 bytes, of which one comes
+    let answer = client.begin(asked.body(body)?).await?;
+    let status = answer.headers().get("grpc-status").context("a status")?;
+    assert!(status == "4" || status == "1", "{answer:?}"); // DEADLINE_EXCEEDED or CANCELLED
+    drop(half);
     Ok(())
 }
 

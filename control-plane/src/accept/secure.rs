@@ -1,5 +1,6 @@
 //! Connections with TLS.
 
+use std::fmt::Display;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use tonic::transport::server::Connected;
 
 use super::accept;
 use super::seats::{Connection, Peer, Seats};
-use crate::identity::Gate;
+use crate::identity::{AUDIT, Gate, Limiter};
 
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,6 +27,8 @@ pub(crate) struct SecureListener {
     socket: TcpListener,
     seats: Arc<Seats>,
     gate: Arc<Gate>,
+    /// Of what is said of those who are refused.
+    limiter: Arc<Limiter>,
     /// As many as there are seats, at most.
     handshakes: JoinSet<Option<SecureConnection>>,
 }
@@ -36,6 +39,7 @@ impl SecureListener {
             socket,
             seats,
             gate,
+            limiter: Arc::default(),
             handshakes: JoinSet::new(),
         }
     }
@@ -46,8 +50,8 @@ impl SecureListener {
             tokio::select! {
                 stream = accept(&self.socket) => {
                     if let Some(connection) = self.seats.admit(stream).await {
-                        let gate = Arc::clone(&self.gate);
-                        self.handshakes.spawn(handshake(connection, gate));
+                        let (gate, limiter) = (Arc::clone(&self.gate), Arc::clone(&self.limiter));
+                        self.handshakes.spawn(handshake(connection, gate, limiter));
                     }
                 }
                 Some(done) = self.handshakes.join_next() => {
@@ -61,13 +65,17 @@ impl SecureListener {
 }
 
 /// `None`: there is no agreement, or it is nobody of this mesh.
-async fn handshake(connection: Connection, gate: Arc<Gate>) -> Option<SecureConnection> {
+async fn handshake(
+    connection: Connection,
+    gate: Arc<Gate>,
+    limiter: Arc<Limiter>,
+) -> Option<SecureConnection> {
     let peer = connection.connect_info();
     let acceptor = TlsAcceptor::from(gate.config());
     let stream = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(connection)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            tracing::debug!(?peer, %error, "TLS handshake failed");
+            refused(&peer, is_about_certificate(&error), &error, &limiter);
             return None;
         }
         Err(_) => {
@@ -81,10 +89,27 @@ async fn handshake(connection: Connection, gate: Arc<Gate>) -> Option<SecureConn
             stream: Box::new(stream),
         }),
         Err(why) => {
-            tracing::debug!(?peer, %why, "connection refused");
+            refused(&peer, true, &why, &limiter);
             None
         }
     }
+}
+
+/// Who shows a certificate that does not hold is audited; what else comes to a port is nobody's doing in particular.
+fn refused(peer: &Peer, audited: bool, why: &dyn Display, limiter: &Limiter) {
+    let address = peer.caller().address.map(|it| it.to_string());
+    let peer = address.unwrap_or_default();
+    match audited && limiter.may_say() {
+        true => tracing::warn!(target: AUDIT, peer, reason = %why, "connection refused"),
+        false => tracing::debug!(peer, %why, "connection refused"),
+    }
+}
+
+fn is_about_certificate(error: &io::Error) -> bool {
+    let inner = error
+        .get_ref()
+        .and_then(|it| it.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// A connection with TLS.

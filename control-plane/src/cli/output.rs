@@ -63,7 +63,7 @@ pub(super) fn print_table(
         .load_style(comfy_table::presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header.iter().map(|h| h.to_uppercase()));
-    table.add_rows(rows);
+    table.add_rows(rows.into_iter().map(|row| row.into_iter().map(printable)));
     for line in table.lines() {
         writeln!(
             std::io::stdout(),
@@ -72,6 +72,14 @@ pub(super) fn print_table(
         )?;
     }
     Ok(())
+}
+
+/// What others have said of themselves, without anything that a terminal would obey.
+fn printable(cell: String) -> String {
+    match cell.contains(|it: char| it.is_control() && it != '\n') {
+        false => cell,
+        true => cell.chars().flat_map(char::escape_debug).collect(),
+    }
 }
 
 /// A number of things, in words: `1 proxy`, `2 proxies`.

@@ -60,7 +60,9 @@ pub(crate) struct Issuance {
     /// The cluster whose tokens are believed.
     cluster: Option<Arc<Cluster>>,
     counters: IssueCounters,
-    limiter: Limiter,
+    /// Of lines about strangers, and about whom a token or certificate names: the former cannot crowd out the latter.
+    of_strangers: Limiter,
+    of_known: Limiter,
     /// One for each processor: who signs must not keep the streams from theirs.
     signers: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -80,7 +82,8 @@ impl Issuance {
             ledger,
             cluster: None,
             counters: IssueCounters::default(),
-            limiter: Limiter::default(),
+            of_strangers: Limiter::default(),
+            of_known: Limiter::default(),
             signers: Arc::new(Semaphore::new(processors)),
             waiting: AtomicUsize::new(0),
         }
@@ -121,7 +124,11 @@ impl Issuance {
             (Ok(_), None) => {} // nothing is issued without proof
             (Err(refused), _) => {
                 self.counters.count_refused(refused.kind());
-                if self.limiter.may_say() {
+                let limiter = match claimed {
+                    Some(_) => &self.of_known,
+                    None => &self.of_strangers,
+                };
+                if limiter.may_say() {
                     let identity = claimed.as_ref().map(|(identity, _)| identity.to_string());
                     let proof = proof.map(ToString::to_string);
                     let reason = refused.to_string();
@@ -146,7 +153,7 @@ impl Issuance {
         } = ask;
         let token = authorization.as_deref().map(bearer).transpose()?;
         let authority = self.authority.current();
-        let (identity, proof) = self.judge(&authority, token, &caller, now)?;
+        let (identity, proof) = self.judge(&authority, token, &caller, now, claimed)?;
         let joins = matches!(proof, Proof::JoinToken(_));
         *claimed = Some((identity.clone(), proof));
         if identity == authority.control_plane_id() {
@@ -164,34 +171,39 @@ impl Issuance {
         Ok(issued)
     }
 
-    /// Who asks, by a token where one is sent, else by the certificate of the connection.
+    /// Who asks, by a token where one is sent, else by the certificate of the connection. Whose a token was that no longer holds is noted.
     fn judge(
         &self,
         authority: &Authority,
         token: Option<&str>,
         caller: &Caller,
         now: Timestamp,
+        claimed: &mut Option<(SpiffeId, Proof)>,
     ) -> Result<(SpiffeId, Proof), IssueRefused> {
         if let Some(token) = token {
             if let Some(cluster) = self.cluster.as_ref().filter(|_| !is_join_token(token)) {
                 let token = cluster.judge(token, authority.trust_domain(), now)?;
                 return Ok((token.identity, Proof::KubernetesToken(token.id)));
             }
-            let token = self.tokens.look(token, now).map_err(RedeemRefused::Token)?;
+            let token = self.tokens.look(token).map_err(RedeemRefused::Token)?;
             let names = (token.namespace.as_str(), token.service_account.as_str());
             let identity = SpiffeId::workload(authority.trust_domain(), names.0, names.1);
             let identity = identity.map_err(|_| IssueRefused::NoProof)?; // it was one when the token was made
-            return Ok((identity, Proof::JoinToken(token.id)));
+            let proof = Proof::JoinToken(token.id.clone());
+            *claimed = Some((identity.clone(), proof.clone()));
+            token.check(now).map_err(RedeemRefused::Token)?;
+            return Ok((identity, proof));
         }
         let certificate = caller.certificate().ok_or(IssueRefused::NoProof)?;
         let serial = || certificate.serial.clone();
+        let proof = Proof::Certificate(serial());
+        *claimed = Some((certificate.identity.clone(), proof.clone()));
         certificate
             .check(now)
             .map_err(|why| IssueRefused::Certificate {
                 serial: serial(),
                 why,
             })?;
-        let proof = Proof::Certificate(certificate.serial.clone());
         Ok((certificate.identity.clone(), proof))
     }
 

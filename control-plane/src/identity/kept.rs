@@ -126,12 +126,12 @@ impl Tokens {
         })
     }
 
-    /// Whose a token is, without using it.
+    /// Whose a token is, or was, without using it.
     ///
     /// # Errors
-    /// If it is not known, or can no longer be used.
-    pub(crate) fn look(&self, token: &str, now: Timestamp) -> Result<JoinToken, TokenRefused> {
-        self.lock().look(token, now).cloned()
+    /// If it is not known.
+    pub(crate) fn look(&self, token: &str) -> Result<JoinToken, TokenRefused> {
+        self.lock().look(token).cloned()
     }
 
     /// Uses a token once. It is used when this returns, whatever becomes of the process.

@@ -13,8 +13,8 @@ use super::caller::{Caller, Shown};
 use super::issuance::{Ask, Issuance, IssueRefused, RefusalKind};
 use crate::accept::Peer;
 
-/// Bytes of one message: a request has some thousand.
-const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one message: a request has some thousand. Strangers may send as much.
+const MESSAGE_BYTES_MAX: usize = 24 * 1024;
 
 /// The service.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! The embedded database: one table of objects in force, one of revisions.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -154,7 +155,7 @@ impl Database {
             })?;
         }
         Ok(Self {
-            open: Some(prepare(create(path)?)?),
+            open: Some(open_or_create(path)?),
             path: Some(path.to_owned()),
         })
     }
@@ -288,6 +289,38 @@ impl Database {
             })
             .collect()
     }
+}
+
+/// Opens the file, or makes one. It is made beside and put in its place when it is whole: who is killed in the middle can begin again.
+fn open_or_create(path: &Path) -> Result<redb::Database, StoreError> {
+    if path.exists() {
+        return prepare(create(path)?);
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".unfinished");
+    let beside = PathBuf::from(beside);
+    let made = match create(&beside) {
+        // Of somebody who was killed.
+        Err(StoreError::Open { .. }) => {
+            let removed = std::fs::remove_file(&beside);
+            removed.map_err(|source| StoreError::Open {
+                path: beside.clone(),
+                source: redb::Error::Io(source),
+            })?;
+            create(&beside)
+        }
+        made => made,
+    };
+    drop(prepare(made?)?);
+    let placed = std::fs::rename(&beside, path).and_then(|()| match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    });
+    placed.map_err(|source| StoreError::Open {
+        path: path.to_owned(),
+        source: redb::Error::Io(source),
+    })?;
+    prepare(create(path)?)
 }
 
 fn create(path: &Path) -> Result<redb::Database, StoreError> {

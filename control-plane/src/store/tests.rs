@@ -144,6 +144,17 @@ fn everything_is_there_after_a_restart() {
 }
 
 #[test]
+fn a_store_that_was_not_made_whole_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let unfinished = folder.path().join("store.redb.unfinished");
+    std::fs::write(&unfinished, [0; 4096]).unwrap();
+    drop(Store::open(&path).unwrap());
+    assert!(path.exists() && !unfinished.exists());
+    Store::open(&path).unwrap();
+}
+
+#[test]
 fn a_store_in_use_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");

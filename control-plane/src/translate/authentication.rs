@@ -20,7 +20,8 @@ enum Closeness {
     Port,
 }
 
-/// What `port` of the application of `members`, which are called `service`, takes.
+/// What `port` of the application of `members`, which are called `service`, takes. They share a listener: of what holds for each, the
+/// strictest. Who comes by, and says that a milder policy is about him, makes it no milder for the others.
 pub(crate) fn mode(
     index: &Index,
     service: &ServiceName,
@@ -32,6 +33,19 @@ pub(crate) fn mode(
 
 /// As [`mode`], with the policy that says so; `None`: none does.
 pub(crate) fn closest<'a>(
+    index: &'a Index,
+    service: &ServiceName,
+    members: &[Arc<Registration>],
+    port: u16,
+) -> Option<(MtlsMode, &'a Object)> {
+    let of = |members: &[Arc<Registration>]| closest_to(index, service, members, port);
+    let each = members.iter().map(|it| of(std::slice::from_ref(it)));
+    let strictest = each.max_by_key(|it| it.map_or_else(MtlsMode::default, |(mode, _)| mode));
+    strictest.unwrap_or_else(|| of(&[]))
+}
+
+/// What is said of one of them.
+fn closest_to<'a>(
     index: &'a Index,
     service: &ServiceName,
     members: &[Arc<Registration>],

@@ -131,9 +131,14 @@ impl Discovered {
         if moved.is_empty() && same_answers {
             return Vec::new();
         }
+        // What a workload takes also hangs on those that share its listener.
+        let names: BTreeSet<_> = moved.iter().map(|it| it.workload.called()).collect();
+        let sharing = self.workloads.iter();
+        let sharing = sharing.filter(|it| names.contains(&it.workload.called()));
+        let moved: Vec<_> = moved.iter().chain(sharing).collect();
         let differs = |service: &ServiceRef| {
             let member =
-                |it: &Arc<Registration>| endpoints::is_member(index, service, &it.workload);
+                |it: &&Arc<Registration>| endpoints::is_member(index, service, &it.workload);
             let answered = || {
                 let question = endpoints::question(index, service).map(|(question, _)| question);
                 question.is_some_and(|it| before.dns.get(&it) != self.dns.get(&it))

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use weft_config::gateway_api::ServiceName;
 use weft_config::spiffe::SpiffeId;
 
 /// Everything found out.
@@ -13,6 +14,19 @@ pub struct Discovered {
     pub workloads: Vec<Arc<Registration>>,
     /// Answers of the DNS; a question without an answer yet is missing.
     pub dns: Arc<BTreeMap<DnsQuestion, DnsAnswer>>,
+}
+
+impl Discovered {
+    /// The workloads that call themselves `name`. They share their listener.
+    pub(crate) fn called<'a>(
+        &'a self,
+        name: &'a ServiceName,
+    ) -> impl Iterator<Item = &'a Arc<Registration>> {
+        let workloads = self.workloads.iter();
+        workloads.filter(|it| {
+            it.workload.service == name.name && it.workload.namespace == name.namespace
+        })
+    }
 }
 
 /// A workload that a sidecar registers for itself (`node.metadata.weft`).
@@ -61,6 +75,16 @@ pub struct Workload {
     /// Who it has proved to be; `None`: it registered where nobody is asked.
     #[serde(default, with = "spiffe", skip_serializing_if = "Option::is_none")]
     pub identity: Option<SpiffeId>,
+}
+
+impl Workload {
+    /// What it calls itself.
+    pub(crate) fn called(&self) -> ServiceName {
+        ServiceName {
+            namespace: self.namespace.clone(),
+            name: self.service.clone(),
+        }
+    }
 }
 
 /// Identities as text.

@@ -138,12 +138,9 @@ fn wanted(workloads: &[Arc<Registration>]) -> BTreeMap<String, Wanted> {
     for registration in workloads {
         let workload = &registration.workload;
         for name in names(workload) {
-            let service = ServiceName {
-                namespace: workload.namespace.clone(),
-                name: workload.service.clone(),
-            };
             let wanted = wanted.entry(name);
-            let (_, ports, members) = wanted.or_insert((service, BTreeSet::new(), Vec::new()));
+            let (_, ports, members) =
+                wanted.or_insert((workload.called(), BTreeSet::new(), Vec::new()));
             ports.extend(&workload.ports);
             members.push(Arc::clone(registration));
         }

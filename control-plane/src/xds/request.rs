@@ -55,6 +55,9 @@ pub enum Refusal {
         /// The node's length.
         got: usize,
     },
+    /// A node whose names cannot be shown.
+    #[error("node.id and node.cluster must be without control characters")]
+    UnprintableNode,
     /// Another node than that of the first request.
     #[error("the node of a stream cannot change from {was} to {now}")]
     NodeChanged {

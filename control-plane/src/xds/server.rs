@@ -244,6 +244,7 @@ impl XdsServer {
             .http2_keepalive_interval(Some(config.keepalive_interval))
             .http2_keepalive_timeout(Some(config.keepalive_timeout))
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+            .timeout(ANSWER_WITHIN)
             .http2_max_pending_accept_reset_streams(Some(32))
             .add_routes(further)
             .add_service(Discovery::<Aggregated>::new(Arc::clone(&core)))
@@ -262,5 +263,8 @@ impl XdsServer {
     }
 }
 
-/// A proxy needs one, a client with separate services six.
-const STREAMS_PER_CONNECTION_MAX: u32 = 256;
+/// A proxy needs one, a client with separate services six, and one for each secret that it asks for by itself.
+const STREAMS_PER_CONNECTION_MAX: u32 = 128;
+
+/// How long it may take until an answer begins, the reading of a single request included: half a request is not kept for longer. Streams live on.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);

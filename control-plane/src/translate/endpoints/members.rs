@@ -90,10 +90,18 @@ pub(super) fn registered(
     port: u16,
     is_member: impl Fn(&Workload) -> bool,
 ) -> Vec<EndpointAt> {
+    let mut sharing: BTreeMap<ServiceName, Vec<Arc<Registration>>> = BTreeMap::new();
+    let mut takes_tls = |workload: &Workload| {
+        let own = workload.called();
+        let members = sharing
+            .entry(own)
+            .or_insert_with_key(|own| discovered.called(own).cloned().collect());
+        takes_tls(index, workload, members, port)
+    };
     let workloads = discovered.workloads.iter();
     workloads
         .filter(|it| is_member(&it.workload) && !is_stranger(index, service, it, port))
-        .map(|registration| (&registration.workload, takes_tls(index, registration, port)))
+        .map(|registration| (&registration.workload, takes_tls(&registration.workload)))
         .map(|(workload, mesh)| EndpointAt {
             priority: 0,
             zone: workload.zone.clone(),
@@ -106,13 +114,11 @@ pub(super) fn registered(
         .collect()
 }
 
-/// Whether other sidecars speak TLS to a workload.
-fn takes_tls(index: &Index, registration: &Arc<Registration>, port: u16) -> bool {
-    let workload = &registration.workload;
-    let members = std::slice::from_ref(registration);
+/// Whether other sidecars speak TLS to a workload, whose listener is that of all `members`.
+fn takes_tls(index: &Index, workload: &Workload, members: &[Arc<Registration>], port: u16) -> bool {
     let port = own_port(workload, port);
     workload.identity.is_some()
-        && authentication::mode(index, &own_name(workload), members, port) != MtlsMode::Disable
+        && authentication::mode(index, &workload.called(), members, port) != MtlsMode::Disable
 }
 
 /// Whether a workload that has proved nothing says that it is of a port that is for proven workloads alone: anybody can say so, and
@@ -128,18 +134,11 @@ fn is_stranger(
     let is_strict = |name: &ServiceName, port| {
         authentication::mode(index, name, members, port) == MtlsMode::Strict
     };
-    let own = own_name(workload);
+    let own = workload.called();
     workload.identity.is_none()
         && [port, own_port(workload, port)]
             .iter()
             .any(|port| is_strict(&service.name, *port) || is_strict(&own, *port))
-}
-
-fn own_name(workload: &Workload) -> ServiceName {
-    ServiceName {
-        namespace: workload.namespace.clone(),
-        name: workload.service.clone(),
-    }
 }
 
 /// The port on which others call a workload for `port` of its application: its sidecar's, unless that is where calls arrive anyway.

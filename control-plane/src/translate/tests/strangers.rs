@@ -133,3 +133,26 @@ fn a_service_that_newly_selects_a_stranger_takes_it_out_of_others() {
         (1, 0)
     );
 }
+
+#[test]
+fn a_milder_policy_about_some_of_a_name_makes_it_no_milder_for_all() {
+    let some = format!(
+        "{}{}---\napiVersion: mesh.weft.dev/v1alpha1\nkind: AuthenticationPolicy\nmetadata: {{name: some}}\nspec: {{targetRefs: [{{group: \
+         mesh.weft.dev, kind: MeshService, name: web-v2}}], mtls: {{mode: DISABLE}}}}\n",
+        with_policy("default", "", "STRICT"),
+        service("web-v2", "version: v2")
+            .replace("workloads: {", "workloads: {serviceAccounts: [web], "),
+    );
+    let of = |version: &str, port| {
+        let mut registration = Registration::clone(&member());
+        registration.node_id = version.into();
+        registration.workload.inbound_port = port;
+        let labels = &mut registration.workload.labels;
+        labels.insert("version".to_owned(), version.to_owned());
+        Arc::new(registration)
+    };
+    // They share a listener, which those that call them know of all of them.
+    let both = vec![of("v1", 7003), of("v2", 7004)];
+    assert_eq!(endpoints(&some, both), [(7003, true), (7004, true)]);
+    assert_eq!(endpoints(&some, vec![of("v2", 7004)]), [(7004, false)]);
+}

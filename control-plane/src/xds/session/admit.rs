@@ -71,7 +71,7 @@ impl Session {
             return Ok(());
         }
         self.check_names(std::slice::from_ref(&type_url))?;
-        let limit = self.limits.names_max;
+        let limit = UNSERVED_NAMES_MAX;
         if self.unserved.len() >= UNSERVED_TYPES_MAX {
             return Err(Refusal::TooManyNames { limit });
         }
@@ -91,12 +91,22 @@ fn check_node(node: &Node) -> Result<(), Refusal> {
             limit: NODE_BYTES_MAX,
             got,
         }),
+        // They are shown to people, in terminals too.
+        _ if [&node.id, &node.cluster]
+            .iter()
+            .any(|it| it.contains(char::is_control)) =>
+        {
+            Err(Refusal::UnprintableNode)
+        }
         _ => Ok(()),
     }
 }
 
 /// Bytes of a node. Envoy's, which lists every extension, has some 40 KiB.
 const NODE_BYTES_MAX: usize = 256 * 1024;
+
+/// Names of a type that is not served: who asks for more is lost here anyway.
+const UNSERVED_NAMES_MAX: usize = 100;
 
 /// Types that are not served and whose names wait to be answered.
 const UNSERVED_TYPES_MAX: usize = 16;

@@ -54,7 +54,14 @@ impl TypeState {
             self.report.nacked = None;
             return Reply::Accepted;
         };
-        let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+        let shown = |it: char| {
+            if it.is_control() && it != '\n' {
+                '\u{fffd}'
+            } else {
+                it
+            }
+        };
+        let reason: String = reason.chars().take(REASON_CHARS_MAX).map(shown).collect();
         self.nacked_nonce = self.nonce;
         self.report.nacked = Some(Nack {
             mark,

@@ -175,10 +175,8 @@ async fn strangers_neither_hide_a_stolen_token_nor_leave_half_requests_behind() 
     expect_refused(said, Code::Unauthenticated, "revoked");
     eventually("the audit log tells whose token it was", || async {
         let log = weft.log();
-        let lines = log
-            .lines()
-            .filter(|line| line.contains("certificate refused"));
-        let line = lines.filter(|line| line.contains(id)).last();
+        let told = |line: &&str| line.contains("certificate refused") && line.contains(id);
+        let line = log.lines().rfind(told);
         let line = line.with_context(|| format!("no line: {log}"))?;
         ensure!(line.contains(REVIEWS) && line.contains("revoked"), "{line}");
         Ok(())

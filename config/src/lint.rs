@@ -2,7 +2,9 @@
 //!
 //! Pure: a set of objects in, remarks out. `weft lint` runs it on files, the control plane on what it is about to store.
 
+mod access;
 mod concern;
+mod foreign;
 mod policies;
 mod references;
 mod routes;
@@ -12,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use self::concern::Concern;
+pub use self::foreign::foreign_callers;
 use crate::diag::{FieldPath, Finding, Severity};
 use crate::gateway_api::{Document, Kind, Object, ObjectKey, Resources, Source};
 
@@ -52,6 +55,7 @@ fn judge(
         references::check(&mut found, object);
         services::check(&mut found, object);
         policies::check(&mut found, object);
+        access::check(&mut found, object);
     }
     routes::check(&mut found);
     found.remarks.retain(|it| judged.contains(&it.object));

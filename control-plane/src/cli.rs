@@ -178,7 +178,10 @@ pub fn main() -> ExitCode {
                 let _ = output.print_structured(refused);
             }
             eprintln!("weft: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref::<WrongUsage>() {
+                Some(_) => ExitCode::from(2),
+                None => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -224,6 +227,11 @@ impl Cli {
         }
     }
 }
+
+/// Options that are each in order and cannot be given together, or not for this.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct WrongUsage(String);
 
 fn server_url(text: &str) -> Result<String, String> {
     client::parse_server(text).map(|_| text.to_owned())

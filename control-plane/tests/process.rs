@@ -50,6 +50,37 @@ fn wrong_usage_exits_with_2() {
         &["token", "create", "--service-account", "web"],
         &["token", "create", "--role", "root"],
         &["token", "create", "--name", "a"],
+        &[
+            "token",
+            "create",
+            "--service-account",
+            "a/web",
+            "--name",
+            "a",
+        ],
+        &["token", "create", "--service-account", "a/b/c"],
+        &["token", "create", "--service-account", "Default/Web"],
+        &["token", "create", "--service-account", "weft-system/weft"],
+        &[
+            "token",
+            "create",
+            "--service-account",
+            "a/web",
+            "--ttl",
+            "1000h",
+        ],
+        &[
+            "token",
+            "create",
+            "--service-account",
+            "a/web",
+            "--ttl",
+            "0s",
+        ],
+        &["serve", "--certificate-lifetime", "0s"],
+        &["serve", "--certificate-lifetime-max", "3000h"],
+        &["serve", "--clock-skew", "2h"],
+        &["certs", "--limit", "0"],
         &["token", "create", "--role", "read", "--uses", "2"],
         &[
             "token",
@@ -70,6 +101,40 @@ fn wrong_usage_exits_with_2() {
         &[],
     ] {
         assert_eq!(weft(arguments, "").status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn wrong_usage_names_what_is_wrong_as_it_was_typed() {
+    let cases: [(&[&str], &str); 4] = [
+        (&["token", "create"], "--role"),
+        (
+            &[
+                "token",
+                "create",
+                "--service-account",
+                "a/web",
+                "--ttl",
+                "1000h",
+            ],
+            "--ttl of a join token must be at most 720h, got 1000h",
+        ),
+        (
+            &["serve", "--certificate-lifetime", "0s"],
+            "--certificate-lifetime must be above 0s and at most 2160h, got 0s",
+        ),
+        (
+            &["token", "create", "--service-account", "weft-system/weft"],
+            "the control plane itself",
+        ),
+    ];
+    for (arguments, why) in cases {
+        let output = weft(arguments, "");
+        assert!(
+            text(&output.stderr).contains(why),
+            "{}",
+            text(&output.stderr)
+        );
     }
 }
 

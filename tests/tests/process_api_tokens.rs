@@ -131,6 +131,25 @@ async fn loopback_is_open_unless_a_token_is_required() -> anyhow::Result<()> {
     let made = open.run(&["token", "create", "--role", "read"], "").await?;
     let ended = run(&open, made.out.trim(), &["token", "list"], "").await?;
     refused(&ended, "role admin");
+    let file = open.folder().join("token");
+    let file = file.to_str().context("a path")?;
+    let create = [
+        "token",
+        "create",
+        "--service-account",
+        "default/web",
+        "--to",
+        file,
+    ];
+    let ended = open.run(&create, "").await?;
+    ensure!(ended.code == Some(0) && ended.out.is_empty(), "{ended:?}");
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(file)?) & 0o777;
+    assert_eq!(mode, 0o600);
+    assert!(std::fs::read_to_string(file)?.starts_with("weft-join-"));
+    refused(
+        &open.run(&create, "").await?,
+        "there already: nothing was made",
+    );
     let closed = Weft::serve(&["--require-token"]).await?;
     refused(
         &closed.run(&["get", "services"], "").await?,

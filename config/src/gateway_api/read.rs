@@ -215,6 +215,17 @@ impl<'n> Item<'n> {
             .collect()
     }
 
+    /// The entry `index` of a list that has as many as `count`.
+    pub(crate) fn entry(&self, index: usize, count: usize) -> Option<Item<'n>> {
+        match &self.node.data {
+            Data::List(items) if items.len() == count => {
+                let node = items.get(index)?;
+                Some(Item::new(node, self.path.index(index)))
+            }
+            _ => None,
+        }
+    }
+
     /// The items of a list, each read by `read`.
     pub(crate) fn each<T>(
         &self,
@@ -318,6 +329,11 @@ pub(crate) fn suggestion<'a>(wrong: &str, known: impl IntoIterator<Item = &'a st
         return String::new();
     }
     let known: Vec<&str> = known.into_iter().collect();
+    let istio = CALLED_OTHERWISE.iter();
+    let mut istio = istio.filter(|(name, _)| name.eq_ignore_ascii_case(wrong));
+    if let Some((_, own)) = istio.find(|(_, own)| known.contains(own)) {
+        return format!(", here that is `{own}`");
+    }
     let same = known.iter().find(|name| name.eq_ignore_ascii_case(wrong));
     let lower = wrong.to_ascii_lowercase();
     let part = known
@@ -329,6 +345,24 @@ pub(crate) fn suggestion<'a>(wrong: &str, known: impl IntoIterator<Item = &'a st
         None => String::new(),
     }
 }
+
+/// What Istio calls something, and what it is called here.
+const CALLED_OTHERWISE: [(&str, &str); 14] = [
+    ("PeerAuthentication", "AuthenticationPolicy"),
+    ("RequestAuthentication", "AuthenticationPolicy"),
+    ("DestinationRule", "TrafficPolicy"),
+    ("VirtualService", "HTTPRoute"),
+    ("ServiceEntry", "MeshService"),
+    ("selector", "targetRefs"),
+    ("source", "identities"),
+    ("operation", "methods"),
+    ("principals", "identities"),
+    ("notPrincipals", "notIdentities"),
+    ("ipBlocks", "addresses"),
+    ("notIpBlocks", "notAddresses"),
+    ("jwtRules", "jwt"),
+    ("key", "claim"),
+];
 
 /// Findings of one document; whoever has more has enough to do.
 const FINDINGS_MAX: usize = 1000;

@@ -921,7 +921,7 @@ fn bad_authorization_policies_are_refused() {
         ),
         (
             "{targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: r}], rules: []}",
-            "attaches to a Service or MeshService",
+            "must be one of Service, MeshService, got `HTTPRoute`",
         ),
     ];
     for (spec, message) in table {
@@ -988,5 +988,79 @@ fn what_an_authentication_policy_cannot_mean_is_refused_with_its_place() {
             found.iter().any(|it| it.contains(message)),
             "{spec}: {found:#?}"
         );
+    }
+}
+
+#[test]
+fn what_stands_twice_or_is_of_a_wrong_kind_is_told_at_its_own_place() {
+    let policy = |targets: &str| {
+        let text = format!(
+            "apiVersion: mesh.weft.dev/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {{name: p}}\nspec:\n  rules: [{{}}]\n  targetRefs:\n{targets}"
+        );
+        let parsed = parse("f", &text);
+        let findings: Vec<String> = parsed.findings.iter().map(ToString::to_string).collect();
+        findings.join("\n")
+    };
+    let web = "  - {group: mesh.weft.dev, kind: MeshService, name: web}\n";
+    let said = policy(&format!("{web}{web}"));
+    assert!(
+        said.starts_with("f:8:5: ") && said.contains("stands twice"),
+        "{said}"
+    );
+    let route = "  - {group: gateway.networking.k8s.io, kind: HTTPRoute, name: web}\n";
+    let said = policy(&format!("{web}{route}"));
+    assert!(said.starts_with("f:8:"), "{said}");
+    assert!(
+        said.contains("must be one of Service, MeshService, got `HTTPRoute`"),
+        "{said}"
+    );
+}
+
+#[test]
+fn names_that_istio_has_for_it_are_answered_with_ours() {
+    let rule = |rule: &str| {
+        format!(
+            "apiVersion: mesh.weft.dev/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {{name: p}}\nspec: {{rules: [{rule}]}}\n"
+        )
+    };
+    for (text, own) in [
+        (rule("{from: [{source: {principals: [a]}}]}"), "here that is `identities`"),
+        (rule("{from: [{principals: [a]}]}"), "here that is `identities`"),
+        (rule("{to: [{operation: {methods: [GET]}}]}"), "here that is `methods`"),
+        (rule("{from: [{ipBlocks: [10.0.0.0/8]}]}"), "here that is `addresses`"),
+        (
+            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p}\nspec: {}\n".to_owned(),
+            "here that is `AuthenticationPolicy`",
+        ),
+    ] {
+        let parsed = parse("f", &text);
+        let told = parsed.findings.iter().any(|it| it.message.contains(own));
+        assert!(told, "{text}: {:#?}", parsed.findings);
+    }
+}
+
+#[test]
+fn a_token_does_not_write_what_proxies_say() {
+    let policy = |header: &str| {
+        format!(
+            "apiVersion: mesh.weft.dev/v1alpha1\nkind: AuthenticationPolicy\nmetadata: {{name: p}}\nspec: {{jwt: {{providers: [{{issuer: i, jwksUri: \
+             'https://i/k', outputClaimToHeaders: [{{header: '{header}', claim: sub}}]}}]}}}}\n"
+        )
+    };
+    for header in [
+        "x-forwarded-client-cert",
+        "X-Forwarded-For",
+        "x-weft-spelling",
+        "x-envoy-attempt-count",
+        "host",
+        ":authority",
+        "content-length",
+        "connection",
+        "via",
+    ] {
+        assert!(parse("f", &policy(header)).has_faults(), "{header}");
+    }
+    for header in ["x-user", "authorization", "x-forwarder"] {
+        assert!(!parse("f", &policy(header)).has_faults(), "{header}");
     }
 }

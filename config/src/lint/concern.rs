@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{parents_of, references};
 use crate::gateway_api::{Kind, Object, ObjectKey, Resources, Spec};
+use crate::spiffe::ROOT_NAMESPACE;
 
 /// The objects that a change of some others may concern.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +15,8 @@ pub struct Concern {
     grants: bool,
     /// Where routes change, so that filters begin or cease to be used.
     routes_in: BTreeSet<String>,
+    /// Where services change, or what they take of callers, so that policies of callers begin or cease to have an effect.
+    services_in: BTreeSet<String>,
 }
 
 impl Concern {
@@ -27,6 +30,10 @@ impl Concern {
             concern.grants |= key.kind == Kind::ReferenceGrant;
             if key.kind.is_route() {
                 concern.routes_in.insert(key.namespace.clone());
+            }
+            let of_services = [Kind::Service, Kind::MeshService, Kind::AuthenticationPolicy];
+            if of_services.contains(&key.kind) {
+                concern.services_in.insert(key.namespace.clone());
             }
             let objects = states.iter().filter_map(|state| state.get(key));
             concern
@@ -45,10 +52,29 @@ impl Concern {
         if kind == Kind::FaultInjection && self.routes_in.contains(&object.metadata.namespace) {
             return true;
         }
+        let of_callers = matches!(kind, Kind::AuthorizationPolicy | Kind::AuthenticationPolicy);
+        if of_callers && self.reaches(object) {
+            return true;
+        }
         self.touched.contains(&object.key())
             || attached_to(object)
                 .chain(references::named_by(object))
                 .any(|key| self.touched.contains(&key))
+    }
+}
+
+impl Concern {
+    /// Whether a policy of callers may be about services that change, or fetch keys from one.
+    fn reaches(&self, policy: &Object) -> bool {
+        let here = &policy.metadata.namespace;
+        let fetches = match &policy.spec {
+            Spec::AuthenticationPolicy(policy) => policy.jwt.is_some(),
+            _ => false,
+        };
+        let anywhere = here == ROOT_NAMESPACE || fetches;
+        (anywhere && !self.services_in.is_empty())
+            || self.services_in.contains(here)
+            || self.services_in.contains(ROOT_NAMESPACE)
     }
 }
 

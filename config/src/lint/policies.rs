@@ -24,7 +24,11 @@ pub(super) fn check(found: &mut Remarks<'_>, object: &Object) {
             continue; // all of a kind hold together
         }
         if let Spec::AuthenticationPolicy(_) = &object.spec {
+            check_enforced(found, object, &path, target);
             continue; // the strictest counts
+        }
+        if let Spec::BackendTlsPolicy(_) = &object.spec {
+            check_outside(found, object, &path, target);
         }
         check_conflict(found, object, &path, target);
     }
@@ -146,6 +150,24 @@ fn check_enforced(
     if outside {
         let message = format!(
             "{} has endpoints that register no sidecar, and nobody else enforces this",
+            target.key()
+        );
+        found.warn(object.key(), path.field("name"), message);
+    }
+}
+
+/// Sidecars speak to one another over TLS of their own.
+fn check_outside(
+    found: &mut Remarks<'_>,
+    object: &Object,
+    path: &FieldPath,
+    target: &PolicyTarget,
+) {
+    if let Some(Spec::MeshService(mesh)) = found.resources.get(&target.key()).map(|it| &it.spec)
+        && let MeshDiscovery::Workloads(_) = mesh.discovery
+    {
+        let message = format!(
+            "{} has workloads with sidecars, which are spoken to over the mesh's own TLS, whatever this says",
             target.key()
         );
         found.warn(object.key(), path.field("name"), message);

@@ -61,6 +61,13 @@ fn what_a_change_brings_about_is_among_what_it_concerns() {
         fault.to_owned(),
         tls_policy("roots"),
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: roots}\n".to_owned(),
+        authentication("a", "default", &format!("mtls: {{mode: STRICT}}, jwt: {}", keys("idp"))),
+        authentication("b", "default", "mtls: {mode: DISABLE}"),
+        authentication("c", "weft-system", "mtls: {mode: DISABLE}"),
+        authorization("d", "default", "rules: [{from: [{namespaces: [a]}], to: [{ports: [7]}]}]"),
+        authorization("e", "weft-system", "rules: [{from: [{namespaces: [a]}], when: [{claim: a, values: [b]}]}]"),
+        authorization("f", "empty", "rules: [{}]"),
+        "apiVersion: mesh.weft.dev/v1alpha1\nkind: MeshService\nmetadata: {name: idp}\nspec: {ports: [{port: 7}], discovery: {dns: {host: a}}}\n".to_owned(),
         SERVICES.to_owned(),
     ];
     let parsed = parse("f", &objects.join("---\n"));
@@ -81,6 +88,123 @@ fn what_a_change_brings_about_is_among_what_it_concerns() {
             }
         }
     }
+}
+
+fn authentication(name: &str, namespace: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: mesh.weft.dev/v1alpha1\nkind: AuthenticationPolicy\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{{spec}}}\n"
+    )
+}
+
+fn authorization(name: &str, namespace: &str, spec: &str) -> String {
+    authentication(name, namespace, spec).replace("AuthenticationPolicy", "AuthorizationPolicy")
+}
+
+/// Tokens whose keys are fetched from this host.
+fn keys(host: &str) -> String {
+    format!("{{providers: [{{issuer: i, jwksUri: 'http://{host}/keys'}}]}}")
+}
+
+/// A service of sidecars, in a namespace of its own.
+const SIDECARS: &str = "
+apiVersion: mesh.weft.dev/v1alpha1
+kind: MeshService
+metadata: {name: web, namespace: shop}
+spec: {ports: [{name: http, port: 80, targetPort: 8080, appProtocol: http}, {name: raw, port: 1, appProtocol: tcp}], discovery: {workloads: {selector: {app: web}}}}
+---
+";
+
+#[test]
+fn policies_of_callers_that_have_no_effect_say_so() {
+    let target = "targetRefs: [{group: mesh.weft.dev, kind: MeshService, name: web}], ";
+    let raw = target.replace("web}", "web, sectionName: raw}");
+    let authn = |spec: &str| authentication("p", "shop", spec);
+    let authz = |spec: &str| authorization("p", "shop", spec);
+    let two = |spec: &str| {
+        format!(
+            "{}---\n{}",
+            authn(spec),
+            authentication("q", "shop", &spec.replace("DISABLE", "STRICT"))
+        )
+    };
+    let plain = |spec: &str| {
+        format!(
+            "{}---\n{}",
+            authentication("q", "shop", "mtls: {mode: DISABLE}"),
+            authz(spec)
+        )
+    };
+    let outside = target.replace("web", "reviews");
+    let table = [
+        (authentication("p", "default", &format!("{outside}mtls: {{mode: STRICT}}")), "register no sidecar, and nobody else enforces this"),
+        (two("mtls: {mode: DISABLE}"), "AuthenticationPolicy shop/q says STRICT of the same, which is stricter and counts"),
+        (two(&format!("{target}mtls: {{mode: DISABLE}}")), "AuthenticationPolicy shop/q says STRICT of the same"),
+        (authentication("p", "empty", "mtls: {mode: STRICT}"), "there is no service in the namespace `empty`"),
+        (authorization("p", "empty", "rules: [{}]"), "there is no service in the namespace `empty`"),
+        (plain("rules: [{from: [{namespaces: [a]}]}]"), "mTLS is DISABLE there"),
+        (authz(&format!("{raw}rules: [{{to: [{{methods: [GET]}}]}}]")), "it lets nobody in"),
+        (authz("rules: [{to: [{ports: [1], methods: [GET]}]}]"), "it lets nobody in"),
+        (authz("rules: [{to: [{ports: [8080]}]}]"), "lists the port 8080; ports are those of services: 1, 80"),
+        (authz("rules: [{from: [{identities: ['spiffe://cluster.local']}]}]"), "write `spiffe://cluster.local/*`"),
+        (authn(&format!("{raw}jwt: {}", keys("idp.example"))), "carries bytes: nobody looks at tokens there"),
+        (authn(&format!("jwt: {}", keys("idp"))), "there is no MeshService shop/idp; keys cannot be fetched"),
+        (authn(&format!("jwt: {}", keys("idp.shop.svc.cluster.local:80"))), "there is no MeshService shop/idp"),
+        (
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: t, namespace: shop}\nspec:\n  targetRefs: [{group: \
+             mesh.weft.dev, kind: MeshService, name: web}]\n  validation: {hostname: a.test, wellKnownCACertificates: System}\n".to_owned(),
+            "spoken to over the mesh's own TLS",
+        ),
+    ];
+    for (text, message) in table {
+        let found = judged(&format!("{text}---{SIDECARS}"));
+        assert_eq!(found.len(), 1, "{text}: {found:#?}");
+        assert!(found[0].contains(message), "{text}: {found:#?}");
+    }
+}
+
+#[test]
+fn policies_of_callers_that_have_an_effect_say_nothing() {
+    let authz = |spec: &str| authorization("p", "shop", spec);
+    for text in [
+        authentication("p", "shop", "mtls: {mode: STRICT}")
+            + "---\n"
+            + &authentication("q", "shop", "mtls: {mode: STRICT}"),
+        authentication("p", "weft-system", "mtls: {mode: DISABLE}")
+            + "---\n"
+            + &authentication("q", "shop", "mtls: {mode: STRICT}")
+            + "---\n"
+            + &authz("rules: [{from: [{namespaces: [a]}]}]"),
+        authorization("p", "weft-system", "rules: [{}]"),
+        authz("rules: [{to: [{ports: [80], methods: [GET]}, {ports: [1]}]}]"),
+        authz("action: Deny, rules: [{to: [{ports: [1], methods: [GET]}]}]"),
+        authz("rules: [{from: [{identities: ['spiffe://cluster.local/*', '*']}]}]"),
+        authentication("p", "shop", &format!("jwt: {}", keys("idp.example"))),
+        authentication("p", "shop", &format!("jwt: {}", keys("127.0.0.1"))),
+    ] {
+        let found = judged(&format!("{text}---{SIDECARS}"));
+        assert_eq!(found, Vec::<String>::new(), "{text}");
+    }
+}
+
+#[test]
+fn callers_of_another_trust_domain_are_told_by_entry() {
+    let own = crate::spiffe::TrustDomain::parse("cluster.local").unwrap();
+    let rules = "rules: [{from: [{identities: ['*', 'spiffe://cluster.local/*', 'spiffe://td/*'], trustDomains: [cluster.local, other]}, \
+                 {notIdentities: ['spiffe://td/*'], notTrustDomains: [other]}]}]";
+    let parsed = parse("f", &authorization("p", "shop", rules));
+    let found = foreign_callers(&parsed.documents[0].object, &own);
+    let paths: Vec<String> = found
+        .iter()
+        .map(|it| it.finding.path.as_str().to_owned())
+        .collect();
+    let from = "spec.rules[0].from[0]";
+    assert_eq!(
+        paths,
+        [
+            format!("{from}.identities[2]"),
+            format!("{from}.trustDomains[1]")
+        ]
+    );
 }
 
 fn tls_policy(roots: &str) -> String {

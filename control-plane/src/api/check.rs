@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use weft_config::diag::{FieldPath, Finding, Severity};
 use weft_config::gateway_api::{self, Document, ObjectKey, Resources};
-use weft_config::lint::{Concern, Remark, lint_concerned};
+use weft_config::lint::{Concern, Remark, foreign_callers, lint_concerned};
+use weft_config::spiffe::TrustDomain;
 
 use super::model::SourceFile;
 use crate::store::ObjectChange;
@@ -50,8 +51,15 @@ impl Manifests {
 }
 
 /// Everything that can be said about files without a control plane, by place.
-pub(crate) fn lint(manifests: Manifests) -> Vec<Finding> {
+pub(crate) fn lint(manifests: Manifests, trust_domain: &TrustDomain) -> Vec<Finding> {
     let mut findings = manifests.findings;
+    findings.extend(manifests.documents.iter().flat_map(|document| {
+        let foreign = foreign_callers(&document.object, trust_domain).into_iter();
+        foreign.map(|remark| Finding {
+            location: Some(document.source.locate(&remark.finding.path)),
+            ..remark.finding
+        })
+    }));
     findings.extend(weft_config::lint::lint_documents(
         &manifests.documents,
         &manifests.refused,
@@ -67,8 +75,8 @@ pub(crate) fn lint(manifests: Manifests) -> Vec<Finding> {
 pub(crate) fn warnings(
     documents: &[Document],
     changes: &[ObjectChange],
-    before: &Resources,
-    after: &Resources,
+    (before, after): (&Resources, &Resources),
+    trust_domain: &TrustDomain,
 ) -> Vec<String> {
     let documents: BTreeMap<ObjectKey, &Document> = documents
         .iter()
@@ -80,7 +88,9 @@ pub(crate) fn warnings(
     let place = |it: &Remark| (it.object.clone(), it.finding.path.as_str().to_owned());
     let known = lint_concerned(before, &concern);
     let known: BTreeSet<_> = known.iter().map(place).collect();
-    let remarks = lint_concerned(after, &concern).into_iter();
+    let objects = changes.iter().filter_map(|change| change.after.as_deref());
+    let foreign = objects.flat_map(|object| foreign_callers(object, trust_domain));
+    let remarks = lint_concerned(after, &concern).into_iter().chain(foreign);
     let told = remarks.filter_map(|remark| match documents.get(&remark.object) {
         Some(document) => {
             let location = Some(document.source.locate(&remark.finding.path));

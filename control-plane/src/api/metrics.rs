@@ -23,6 +23,11 @@ pub(super) async fn metrics(State(mesh): State<Arc<Mesh>>) -> Response {
 
 /// `GET /readyz`: whether proxies can be served.
 pub(super) async fn ready(State(mesh): State<Arc<Mesh>>) -> Response {
+    if let Some(file) = mesh.unread_since_start() {
+        let why =
+            format!("{file} has faults since the start, and nothing of it was ever in force\n");
+        return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    }
     match mesh.vitals().revision_served {
         Some(revision) => (StatusCode::OK, format!("ok, revision {revision}\n")).into_response(),
         None => {

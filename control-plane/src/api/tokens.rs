@@ -13,7 +13,7 @@ use super::guard::Principal;
 use super::model::{TokenBody, TokenCreated, TokenRequest};
 use super::write::{refuse, refuse_body};
 use crate::app::Mesh;
-use crate::identity::{AUDIT, JoinToken, TokenRefused, TokensError};
+use crate::identity::{AUDIT, JoinToken, TokenRefused, TokensError, check_account};
 
 /// `GET /v1/tokens`.
 pub(super) async fn list(State(mesh): State<Arc<Mesh>>) -> Json<Vec<TokenBody>> {
@@ -30,6 +30,9 @@ pub(super) async fn create(
 ) -> Result<Json<TokenCreated>, Refused> {
     let Json(request) = request.map_err(refuse_body)?;
     let names = (request.namespace.as_str(), request.service_account.as_str());
+    check_account(names.0, names.1).map_err(|why| {
+        Refused::invalid(format!("namespace and service account {why}"), Vec::new())
+    })?;
     let ttl = Duration::from_secs(request.ttl_seconds);
     let now = Timestamp::now();
     let (made, token) = mesh

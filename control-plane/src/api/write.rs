@@ -54,8 +54,8 @@ pub(super) async fn apply(
     warnings.extend(check::warnings(
         &manifests.documents,
         &changes,
-        &before,
-        &after,
+        (&before, &after),
+        mesh.authority().current().trust_domain(),
     ));
     let planned = ApplyEvent::Planned {
         changes: changes.iter().map(describe).collect(),
@@ -113,7 +113,12 @@ pub(super) async fn rollback(
     audit(&principal, "rollback", &revision);
     let planned = ApplyEvent::Planned {
         changes: revision.changes.iter().map(describe).collect(),
-        warnings: check::warnings(&[], &revision.changes, &before, &mesh.resources()),
+        warnings: check::warnings(
+            &[],
+            &revision.changes,
+            (&before, &mesh.resources()),
+            mesh.authority().current().trust_domain(),
+        ),
         proxies: mesh.proxies_concerned(&revision.changes).await,
     };
     let events = vec![

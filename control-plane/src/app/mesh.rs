@@ -40,6 +40,8 @@ pub struct Mesh {
     api_bound: Arc<Bound>,
     identity: Identity,
     domain: Arc<str>,
+    /// Files of the watched directory that could not be put in force at the start, and of which nothing was before.
+    unread: Vec<String>,
 }
 
 /// What is known of the watched directory, where there is one.
@@ -73,7 +75,9 @@ impl Mesh {
         identity: Identity,
         domain: &str,
     ) -> Self {
+        let unread = vitals::unread(directory.as_ref(), &store.current().resources);
         Self {
+            unread,
             store,
             view,
             board,

@@ -10,8 +10,8 @@ use crate::api::model::CertificateBody;
 #[derive(Debug, Args)]
 pub(super) struct Certs {
     /// How many, newest first.
-    #[arg(long, default_value_t = 100, value_name = "NUMBER")]
-    limit: usize,
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "NUMBER")]
+    limit: u32,
 }
 
 /// Lists certificates that were issued.

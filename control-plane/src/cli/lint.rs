@@ -4,6 +4,7 @@ use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 use weft_config::diag::{FieldPath, Finding, Severity};
+use weft_config::spiffe::TrustDomain;
 
 use super::manifest::Files;
 use super::output::{OutputFormat, count, say};
@@ -13,6 +14,9 @@ use super::output::{OutputFormat, count, say};
 pub(super) struct Lint {
     #[command(flatten)]
     files: Files,
+    /// The trust domain of the mesh.
+    #[arg(long, default_value_t, value_name = "NAME")]
+    trust_domain: TrustDomain,
 }
 
 /// One finding, as JSON and YAML have it.
@@ -35,7 +39,7 @@ pub(super) fn run(lint: &Lint, output: OutputFormat) -> anyhow::Result<()> {
     let manifests = crate::api::check::Manifests::read(&files);
     let objects = manifests.documents.len();
     let mut findings: Vec<Finding> = unread.into_iter().map(unreadable).collect();
-    findings.extend(crate::api::check::lint(manifests));
+    findings.extend(crate::api::check::lint(manifests, &lint.trust_domain));
     let faults = findings
         .iter()
         .filter(|f| f.severity == Severity::Fault)

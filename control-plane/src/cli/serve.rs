@@ -11,8 +11,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls_pki_types::ServerName;
 use weft_config::spiffe::TrustDomain;
 
+use super::WrongUsage;
+use super::duration::shown;
 use crate::app::{Config, ControlPlane, KubernetesTokens};
-use crate::identity::Lifetimes;
+use crate::identity::{CLOCK_SKEW_MAX, LIFETIME_MAX, Lifetimes, LifetimesFault};
 
 /// Options of `weft serve`.
 #[derive(Debug, Args)]
@@ -131,10 +133,7 @@ pub(super) async fn run(serve: &Serve, token: Option<String>) -> anyhow::Result<
             serve.push_quiet
         );
     }
-    serve
-        .lifetimes()
-        .check()
-        .context("--certificate-lifetime, --certificate-lifetime-max, --clock-skew")?;
+    serve.lifetimes().check().map_err(wrong_lifetime)?;
     let filter = tracing_subscriber::EnvFilter::try_new(&serve.log_level)
         .with_context(|| format!("--log-level {:?}", serve.log_level))?;
     tracing_subscriber::fmt()
@@ -155,6 +154,26 @@ pub(super) async fn run(serve: &Serve, token: Option<String>) -> anyhow::Result<
     super::stop_signal().await;
     running.shutdown().await;
     Ok(())
+}
+
+/// The flag that is wrong, and what it may be.
+fn wrong_lifetime(fault: LifetimesFault) -> WrongUsage {
+    let line = |flag: &str, rule: &str, max: Duration, got: Duration| {
+        let (max, got) = (shown(max), shown(got));
+        WrongUsage(format!("{flag} must be {rule}at most {max}, got {got}"))
+    };
+    match fault {
+        LifetimesFault::Max { max } => line(
+            "--certificate-lifetime-max",
+            "above 0s and ",
+            LIFETIME_MAX,
+            max,
+        ),
+        LifetimesFault::Default { default, max } => {
+            line("--certificate-lifetime", "above 0s and ", max, default)
+        }
+        LifetimesFault::ClockSkew { skew } => line("--clock-skew", "", CLOCK_SKEW_MAX, skew),
+    }
 }
 
 /// Lets the process open as many descriptors as it may: each proxy takes one, and the soft limit, often 1024, is meant for

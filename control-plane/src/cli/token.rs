@@ -1,16 +1,23 @@
 //! `weft token`: join tokens of workloads, and tokens of the API.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use anyhow::{Context, bail};
+use clap::{ArgGroup, Args, Subcommand};
 use serde::Serialize;
 
+use super::WrongUsage;
 use super::client::Client;
+use super::duration::shown;
 use super::output::{OutputFormat, print_table, say, to_the_second};
 use crate::api::model::{
     ApiTokenBody, ApiTokenCreated, ApiTokenRequest, TokenBody, TokenCreated, TokenRequest,
 };
-use crate::identity::Role;
+use crate::identity::{Role, check_account};
 
 /// Options of `weft token`.
 #[derive(Debug, Args)]
@@ -33,19 +40,28 @@ enum Action {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["service_account", "role"])))]
 struct Create {
     /// A join token: which workload may get a certificate by it.
-    #[arg(long, required_unless_present = "role", conflicts_with = "role", value_parser = service_account, value_name = "NAMESPACE/NAME")]
+    #[arg(long, value_parser = service_account, value_name = "NAMESPACE/NAME")]
     service_account: Option<ServiceAccount>,
     /// A token of the API: what may be done with it. read: ask; write: also apply, delete and roll back; admin: also tokens.
     #[arg(long, value_name = "read|write|admin")]
     role: Option<Role>,
     /// What a token of the API is called, in lists and in the audit log. Default: its role.
-    #[arg(long, requires = "role", value_name = "NAME")]
+    #[arg(
+        long,
+        requires = "role",
+        conflicts_with = "service_account",
+        value_name = "NAME"
+    )]
     name: Option<String>,
     /// How long it can be used. A join token: at most 720h, by default 1h; one of the API: at most 8760h, by default 720h.
-    #[arg(long, value_parser = super::duration::parse, value_name = "TIME")]
+    #[arg(long, value_parser = super::duration::parse_lifetime, value_name = "TIME")]
     ttl: Option<Duration>,
+    /// Write the token to this file, which must not be there yet and only its owner can read, instead of standard output.
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
     /// How often a join token can be used. Default 1.
     #[arg(long, conflicts_with = "role", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     uses: Option<u32>,
@@ -57,6 +73,10 @@ const JOIN_TTL: Duration = Duration::from_secs(3600);
 /// How long a token of the API can be used.
 const API_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// The longest that either can be used.
+const JOIN_TTL_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+const API_TTL_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// A namespace and a name.
 #[derive(Clone, Debug)]
 struct ServiceAccount {
@@ -66,13 +86,14 @@ struct ServiceAccount {
 
 fn service_account(text: &str) -> Result<ServiceAccount, String> {
     match text.split_once('/') {
-        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
+        Some((namespace, name)) => {
+            check_account(namespace, name)?;
             Ok(ServiceAccount {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
             })
         }
-        _ => Err(format!("must be NAMESPACE/NAME, got {text:?}")),
+        None => Err(format!("must be NAMESPACE/NAME, got {text:?}")),
     }
 }
 
@@ -109,12 +130,12 @@ async fn create_join(
     let request = TokenRequest {
         namespace: account.namespace.clone(),
         service_account: account.name.clone(),
-        ttl_seconds: create.ttl.unwrap_or(JOIN_TTL).as_secs(),
+        ttl_seconds: create.ttl_seconds("a join token", JOIN_TTL, JOIN_TTL_MAX)?,
         uses: create.uses.unwrap_or(1),
     };
     let bytes = client.post_bytes("/v1/tokens", &request).await?;
     let made: TokenCreated = serde_json::from_slice(&bytes)?;
-    hand_over(output, &made, &made.token, || {
+    hand_over(create, output, &made, &made.token, || {
         let it = &made.description;
         format!(
             "token {} for {}/{}: until {}, uses: {}",
@@ -136,11 +157,11 @@ async fn create_api(
     let request = ApiTokenRequest {
         name: create.name.clone().unwrap_or_else(|| role.to_string()),
         role: role.to_string(),
-        ttl_seconds: create.ttl.unwrap_or(API_TTL).as_secs(),
+        ttl_seconds: create.ttl_seconds("a token of the API", API_TTL, API_TTL_MAX)?,
     };
     let bytes = client.post_bytes("/v1/api-tokens", &request).await?;
     let made: ApiTokenCreated = serde_json::from_slice(&bytes)?;
-    hand_over(output, &made, &made.token, || {
+    hand_over(create, output, &made, &made.token, || {
         let it = &made.description;
         format!(
             "token {} called {} for the role {}: until {}",
@@ -154,11 +175,18 @@ async fn create_api(
 
 /// Shows a token that was made, and says what it is.
 fn hand_over(
+    create: &Create,
     output: OutputFormat,
     made: &impl Serialize,
     token: &str,
     what: impl FnOnce() -> String,
 ) -> anyhow::Result<()> {
+    if let Some(file) = &create.to {
+        write(file, token)
+            .with_context(|| format!("the token is made and lost: writing {}", file.display()))?;
+        eprintln!("{}; it is in {}", what(), file.display());
+        return Ok(());
+    }
     if output.print_structured(made)? {
         return Ok(());
     }
@@ -166,6 +194,34 @@ fn hand_over(
     say!("{token}")?;
     eprintln!("{}; it is not shown again", what());
     Ok(())
+}
+
+/// Writes a token where nobody else can read it, and over nothing.
+fn write(file: &Path, token: &str) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut opened = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)?;
+    writeln!(opened, "{token}")?;
+    opened.sync_all()
+}
+
+impl Create {
+    /// How long the token lives.
+    fn ttl_seconds(&self, what: &str, usual: Duration, max: Duration) -> anyhow::Result<u64> {
+        let ttl = self.ttl.unwrap_or(usual);
+        if ttl > max {
+            let (max, got) = (shown(max), shown(ttl));
+            let message = format!("--ttl of {what} must be at most {max}, got {got}");
+            return Err(WrongUsage(message).into());
+        }
+        if let Some(file) = self.to.as_deref().filter(|file| file.exists()) {
+            bail!("{} is there already: nothing was made", file.display());
+        }
+        Ok(ttl.as_secs())
+    }
 }
 
 async fn list(client: &Client, output: OutputFormat) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! What a workload may say of itself, by what it proved to be.
 
-use weft_config::spiffe::SpiffeId;
+use weft_config::gateway_api::names::{is_dns_label, is_dns_subdomain};
+use weft_config::spiffe::{ROOT_NAMESPACE, SpiffeId};
 
 /// Why a workload may not call itself what it does.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +58,29 @@ pub fn may_register(
     }
 }
 
+/// Whether a workload can ever be of this namespace and service account: names of objects have capitals nowhere, and one is the
+/// control plane itself.
+///
+/// # Errors
+/// If not, and why.
+pub fn check_account(namespace: &str, account: &str) -> Result<(), String> {
+    if !is_dns_label(namespace) || !is_dns_subdomain(account) {
+        let got = format!("{namespace}/{account}");
+        return Err(format!(
+            "must be NAMESPACE/SERVICE-ACCOUNT, of a-z, 0-9 and `-` (of the account also `.`), got {got:?}"
+        ));
+    }
+    match (namespace, account) {
+        (ROOT_NAMESPACE, CONTROL_PLANE) => Err(format!(
+            "{namespace}/{account} is the control plane itself: no workload gets its name"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The service account of the control plane, in the root namespace.
+const CONTROL_PLANE: &str = "weft";
+
 /// Whether a workload is in `namespace`.
 ///
 /// # Errors
@@ -84,6 +108,28 @@ mod tests {
         }
         let other = SpiffeId::parse("spiffe://mesh.test/shop/cart").unwrap();
         may_register(&other, "shop", "cart", &[]).unwrap_err();
+    }
+
+    #[test]
+    fn accounts_that_no_workload_can_have_are_told() {
+        for (namespace, account) in [
+            ("shop", "cart"),
+            ("shop", "a.b-c"),
+            ("weft-system", "agent"),
+        ] {
+            check_account(namespace, account).unwrap();
+        }
+        for (namespace, account) in [
+            ("Default", "web"),
+            ("shop", "Web"),
+            ("", "web"),
+            ("shop", ""),
+            ("a.b", "web"),
+            ("shop", "b/c"),
+            ("weft-system", "weft"),
+        ] {
+            check_account(namespace, account).unwrap_err();
+        }
     }
 
     #[test]

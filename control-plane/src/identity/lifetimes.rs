@@ -42,7 +42,7 @@ pub enum LifetimesFault {
 }
 
 /// The most that [`Lifetimes::clock_skew`] may be.
-const CLOCK_SKEW_MAX: Duration = Duration::from_secs(3600);
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(3600);
 
 impl Lifetimes {
     /// Whether certificates can have them.

@@ -21,6 +21,7 @@ use weft_config::causes::with_causes;
 use weft_config::diag::{Finding, Severity};
 use weft_config::gateway_api::{Document, Object, ObjectKey};
 
+pub(crate) use self::folder::is_manifest;
 use self::folder::{Identity, Reading};
 use crate::store::{ChangeSet, Store, StoreError};
 

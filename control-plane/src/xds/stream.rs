@@ -125,6 +125,7 @@ pub(crate) async fn run<S>(
                 }
             }
             status = lost.as_mut() => {
+                context.audit("certificate no longer good", status.message());
                 debug!(peer = ?context.peer, %status, "stream ended");
                 break status;
             }

@@ -17,7 +17,7 @@ pub(crate) fn authentication_policy(
     cx: &mut Reader<'_>,
     fields: &mut Fields<'_>,
 ) -> Option<AuthenticationPolicy> {
-    let target_refs = targets(cx, fields, "AuthenticationPolicy");
+    let target_refs = targets(cx, fields);
     let (mtls_item, jwt_item) = (fields.get("mtls"), fields.get("jwt"));
     if mtls_item.is_none() && jwt_item.is_none() {
         fields.fault(cx, "must have mtls or jwt: it says nothing otherwise");

@@ -20,7 +20,7 @@ pub(crate) fn authorization_policy(
     cx: &mut Reader<'_>,
     fields: &mut Fields<'_>,
 ) -> Option<AuthorizationPolicy> {
-    let target_refs = targets(cx, fields, "AuthorizationPolicy");
+    let target_refs = targets(cx, fields);
     let action = fields
         .get("action")
         .and_then(|item| item.choice(cx, &[("Allow", Action::Allow), ("Deny", Action::Deny)]));
@@ -52,25 +52,14 @@ pub(crate) fn authorization_policy(
 }
 
 /// `targetRefs`: services alone, for it is their side that judges.
-pub(super) fn targets(
-    cx: &mut Reader<'_>,
-    fields: &mut Fields<'_>,
-    kind: &str,
-) -> Vec<PolicyTarget> {
-    let Some(list) = fields.get("targetRefs") else {
+pub(super) fn targets(cx: &mut Reader<'_>, fields: &mut Fields<'_>) -> Vec<PolicyTarget> {
+    if fields.get("targetRefs").is_none() {
         if let Some(item) = fields.get("targetRef") {
             item.fault(cx, "is a list here: write `targetRefs: [{…}]`");
         }
         return Vec::new();
-    };
-    let targets = reference::target_refs(cx, fields);
-    if targets.iter().any(|target| !target.kind.is_service()) {
-        let rule = format!(
-            "an {kind} attaches to a Service or MeshService: the side that is called judges"
-        );
-        list.fault(cx, rule);
     }
-    targets
+    reference::service_target_refs(cx, fields)
 }
 
 fn rule(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<AccessRule> {

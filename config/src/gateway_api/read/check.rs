@@ -186,11 +186,14 @@ pub(crate) fn unique<'t, T, K>(
     K: Ord + std::fmt::Display,
 {
     let mut seen = std::collections::BTreeSet::new();
-    for value in values {
+    for (index, value) in values.iter().enumerate() {
         let Some(key) = key(value) else { continue };
         let shown = key.to_string();
         if !seen.insert(key) {
-            list.fault(cx, format!("{what} `{shown}` stands twice"));
+            // Where some entries could not be read, it is not known which of the others this is.
+            let entry = list.entry(index, values.len());
+            let at = entry.as_ref().unwrap_or(list);
+            at.fault(cx, format!("{what} `{shown}` stands twice"));
         }
     }
 }

@@ -190,13 +190,29 @@ pub(crate) fn extension_ref(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<Exte
 
 /// `targetRefs`, required.
 pub(crate) fn target_refs(cx: &mut Reader<'_>, fields: &mut Fields<'_>) -> Vec<PolicyTarget> {
+    targets_of(cx, fields, &TargetKind::ALL)
+}
+
+/// `targetRefs` of a policy that attaches to services alone.
+pub(crate) fn service_target_refs(
+    cx: &mut Reader<'_>,
+    fields: &mut Fields<'_>,
+) -> Vec<PolicyTarget> {
+    targets_of(cx, fields, &[TargetKind::Service, TargetKind::MeshService])
+}
+
+fn targets_of(
+    cx: &mut Reader<'_>,
+    fields: &mut Fields<'_>,
+    kinds: &[TargetKind],
+) -> Vec<PolicyTarget> {
     if let Some(item) = fields.get("targetRef") {
         item.fault(cx, "is a list here: write `targetRefs: [{…}]`");
     }
     let Some(list) = fields.require(cx, "targetRefs") else {
         return Vec::new();
     };
-    let targets = list.each(cx, 1, 16, target_ref);
+    let targets = list.each(cx, 1, 16, |cx, item| target_ref(cx, item, kinds));
     check::unique(cx, &list, &targets, "the target", |target| {
         let section = target.section_name.as_deref().unwrap_or("*");
         Some(format!(
@@ -208,11 +224,12 @@ pub(crate) fn target_refs(cx: &mut Reader<'_>, fields: &mut Fields<'_>) -> Vec<P
     targets
 }
 
-fn target_ref(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<PolicyTarget> {
+fn target_ref(cx: &mut Reader<'_>, item: &Item<'_>, kinds: &[TargetKind]) -> Option<PolicyTarget> {
     let mut fields = item.fields(cx)?;
-    let kind = fields
-        .require(cx, "kind")
-        .and_then(|item| item.choice(cx, &TargetKind::ALL.map(|kind| (kind.kind().name(), kind))));
+    let choices = kinds.iter().map(|kind| (kind.kind().name(), *kind));
+    let choices: Vec<(&'static str, TargetKind)> = choices.collect();
+    let kind = fields.require(cx, "kind");
+    let kind = kind.and_then(|item| item.choice(cx, &choices));
     let group = fields.require(cx, "group");
     if let (Some(kind), Some(group)) = (kind, &group) {
         check_group(cx, group, kind.kind().name(), kind.kind().group());

@@ -1,11 +1,16 @@
 //! What the control plane counts and measures of itself.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
-use super::Mesh;
+use weft_config::diag::Severity;
+use weft_config::gateway_api::Resources;
+
+use super::{Directory, Mesh};
 use crate::accept::Bound;
 use crate::identity::IssueCounters;
+use crate::source::files;
 use crate::store::Writes;
 use crate::xds::XdsCounters;
 
@@ -44,6 +49,32 @@ pub(crate) struct Vitals<'a> {
     pub(crate) issuing: &'a IssueCounters,
     /// Until when the authority can sign, in seconds since 1970.
     pub(crate) authority_expires: i64,
+}
+
+/// The files that have faults and of which nothing is in force.
+pub(super) fn unread(directory: Option<&Directory>, resources: &Resources) -> Vec<String> {
+    let findings = directory.map(|it| it.borrow().clone()).unwrap_or_default();
+    let faults = findings
+        .into_iter()
+        .filter(|it| it.severity == Severity::Fault);
+    let files = faults.filter_map(|it| Some(it.location?.file));
+    let mut files: Vec<String> = files
+        .filter(|file| files::is_manifest(Path::new(file)))
+        .filter(|file| !resources.iter().any(|it| files::owner(it) == Some(file)))
+        .collect();
+    files.sort();
+    files.dedup();
+    files
+}
+
+impl Mesh {
+    /// A file of the watched directory that has had faults since the start, and of which nothing was ever in force: whom it would keep
+    /// out gets in, so proxies had better wait. One that comes later is told of and holds up nobody.
+    pub(crate) fn unread_since_start(&self) -> Option<String> {
+        let now = unread(self.directory.as_ref(), &self.resources());
+        let mut since = self.unread.iter();
+        since.find(|file| now.contains(file)).cloned()
+    }
 }
 
 impl Mesh {
@@ -96,6 +127,36 @@ impl<'a> Vitals<'a> {
             writes: Writes::default(),
             issuing,
             authority_expires: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::app::{Config, ControlPlane};
+
+    #[tokio::test]
+    async fn a_file_of_which_nothing_was_ever_in_force_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifests = folder.path().join("manifests");
+        std::fs::create_dir(&manifests).unwrap();
+        let deny = |rules: &str| {
+            format!(
+                "apiVersion: mesh.weft.dev/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {{name: p}}\nspec: {{action: Deny, rules: {rules}}}\n"
+            )
+        };
+        // Refused; good; refused again, with what it said before in force.
+        for (rules, waits) in [("[]", true), ("[{}]", false), ("[]", false)] {
+            std::fs::write(manifests.join("deny.yaml"), deny(rules)).unwrap();
+            let config = Config {
+                store: Some(folder.path().join("store.redb")),
+                config_dir: Some(manifests.clone()),
+                ..Config::for_demo()
+            };
+            let plane = ControlPlane::start(config).await.unwrap();
+            let unread = plane.mesh().unread_since_start();
+            assert_eq!(unread.is_some(), waits, "{rules}: {unread:?}");
+            plane.shutdown().await;
         }
     }
 }

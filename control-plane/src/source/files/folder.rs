@@ -72,7 +72,8 @@ impl Reading {
     }
 }
 
-fn is_manifest(path: &Path) -> bool {
+/// Whether a file is read, by its name.
+pub(crate) fn is_manifest(path: &Path) -> bool {
     path.extension()
         .is_some_and(|e| e == "yaml" || e == "yml" || e == "json")
 }

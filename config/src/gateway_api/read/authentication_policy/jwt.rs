@@ -44,7 +44,7 @@ fn provider(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<JwtProvider> {
     let from_cookies = texts(cx, &mut fields, "fromCookies", PLACES_MAX);
     let forward = fields.get("forwardOriginalToken").map(|item| item.bool(cx));
     let payload = fields.get("outputPayloadToHeader");
-    let payload = payload.map(|item| header_name(cx, &item));
+    let payload = payload.map(|item| output_name(cx, &item));
     let claims = fields.get("outputClaimToHeaders");
     let claims = claims.map(|list| list.each(cx, 1, CLAIMS_MAX, claim));
     fields.finish(cx);
@@ -101,7 +101,7 @@ fn header(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<JwtHeader> {
 fn claim(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<ClaimToHeader> {
     let mut fields = item.fields(cx)?;
     let header = fields.require(cx, "header");
-    let header = header.and_then(|item| header_name(cx, &item));
+    let header = header.and_then(|item| output_name(cx, &item));
     let claim = fields.require(cx, "claim").and_then(|item| {
         item.parsed(cx, |text| {
             let parts = !text.is_empty() && text.split('.').all(|part| !part.is_empty());
@@ -122,6 +122,37 @@ fn claim(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<ClaimToHeader> {
 fn header_name(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<String> {
     item.parsed(cx, |text| editable_name(text).map(str::to_owned))
 }
+
+/// The name of a field that applications are given: not one by which proxies say who calls, or from where.
+fn output_name(cx: &mut Reader<'_>, item: &Item<'_>) -> Option<String> {
+    item.parsed(cx, |text| {
+        let name = editable_name(text)?;
+        let lower = name.to_ascii_lowercase();
+        let owned = OWNED_PREFIXES.iter().any(|it| lower.starts_with(it));
+        match owned || OWNED.contains(&lower.as_str()) {
+            true => Err(format!(
+                "`{}` is written by proxies: a token must not speak for them",
+                shorten(name)
+            )),
+            false => Ok(name.to_owned()),
+        }
+    })
+}
+
+/// What fields of proxies begin with.
+const OWNED_PREFIXES: [&str; 3] = ["x-forwarded-", "x-weft-", "x-envoy-"];
+
+/// Further fields of proxies, or by which they frame messages.
+const OWNED: [&str; 8] = [
+    "content-type",
+    "expect",
+    "forwarded",
+    "grpc-timeout",
+    "proxy-connection",
+    "trailer",
+    "via",
+    "x-request-id",
+];
 
 fn texts(
     cx: &mut Reader<'_>,

@@ -88,7 +88,7 @@ flags! {
         "the overflow counters of the cluster, then its connection and request limits in the TrafficPolicy, then why the endpoints are slow";
     NR NoRouteFound Configuration
         "no route (or no filter chain) matched the request"
-        "`weft describe service NAME`: host, path, method and headers against its routes; the listener and port that took the connection; whether the routes have arrived (RDS)";
+        "`weft describe service NAME`: host, path, method and headers against its routes; the listener and port that took the connection; whether the routes have arrived (RDS); where the details say that a filter chain was not found, whether the port takes what was spoken: one that is STRICT takes no plain text";
     URX UpstreamRetryLimitExceeded Upstream
         "the request failed, and its retries or connection attempts were used up or the retry budget was spent"
         "the details of the access log: why the last attempt failed, and whether the route's retries were used up or the cluster's retry budget was spent; then the one that it was";
@@ -115,7 +115,7 @@ flags! {
         "the upstream's own log at that moment: stream limits, an aborted handler, a refused method or size";
     UC UpstreamConnectionTermination Upstream
         "the upstream closed its connection in the middle of the request or answer"
-        "crashes and restarts of the upstream; whether its keep-alive time-out is shorter than the cluster's idle time-out; whether it speaks the version of HTTP that the cluster says: a server of HTTP/2 may close at HTTP/1";
+        "crashes and restarts of the upstream; whether its keep-alive time-out is shorter than the cluster's idle time-out; whether it speaks the version of HTTP that the cluster says: a server of HTTP/2 may close at HTTP/1; where it closes at once, whether its sidecar is STRICT and the caller has no identity";
     DI DelayInjected Policy
         "the request was held back by fault injection"
         "FaultInjection attached to the route; remove it when the experiment is over";
@@ -127,7 +127,7 @@ flags! {
         "RateLimitPolicy of the route or listener: bucket size and descriptors; who sends that much";
     UAEX UnauthorizedExternalService Policy
         "an authorization policy or service refused the request"
-        "AuthorizationPolicy for this workload, and the identity the caller showed";
+        "AuthorizationPolicy for this workload, and the identity the caller showed (`weft authz check`); where a token was refused, the answer's body says why, and AuthenticationPolicy whose tokens are taken";
     RLSE RateLimitServiceError Proxy
         "the rate limit service failed, and requests are refused while it does"
         "that the rate limit service runs and can be reached; its failure mode";

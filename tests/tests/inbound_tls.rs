@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use http_body_util::Full;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, SanType};
 use serde_json::Value;
 use tokio::process::Command;
@@ -14,7 +15,8 @@ use weft_config::listener::{AccessLog, AccessLogFormat};
 use weft_control_plane::app::Config as ControlPlaneConfig;
 use weft_proxy::app::Source;
 use weft_tests::ca_folder::CaFolder;
-use weft_tests::eventually::eventually_within;
+use weft_tests::client::Http1;
+use weft_tests::eventually::{eventually, eventually_within};
 use weft_tests::peers::{Peer, find};
 use weft_tests::pki::Pki;
 use weft_tests::upstream::Upstream;
@@ -188,6 +190,22 @@ async fn strangers_stay_out_and_each_is_told_apart() -> anyhow::Result<()> {
         scene.expect_refused(Some(own), reason).await?;
     }
     scene.expect_refused(None, "no_certificate").await?;
+    let mut plain = Http1::connect(scene.inbound).await?;
+    let said = plain
+        .send(
+            http::Request::get("/")
+                .header("host", "web")
+                .body(Full::default())?,
+        )
+        .await;
+    assert!(said.is_err(), "{said:?}");
+    eventually("the log tells of plain text", || async {
+        let log = scene.log()?;
+        let told = "filter_chain_not_found: nothing takes plain text on port";
+        ensure!(log.contains(told), "{log}");
+        Ok(())
+    })
+    .await;
     let said = scene.openssl(Some("caller"), &["-tls1_2"]).await?;
     assert!(!said.contains("200 OK"), "{said}");
     assert!(said.contains("protocol version"), "{said}");

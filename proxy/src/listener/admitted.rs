@@ -7,7 +7,7 @@ use weft_config::flag::ResponseFlag;
 use super::facts::ConnectionFacts;
 use super::serve::Arrived;
 use crate::policy::{Denied, Permit};
-use crate::snapshot::{ChainKind, ChainView};
+use crate::snapshot::ChainView;
 use crate::telemetry::ConnectionLog;
 use crate::worker::Worker;
 
@@ -37,13 +37,9 @@ pub(super) fn admit(
 fn refused(chain: &ChainView, facts: &ConnectionFacts, denied: &Denied) {
     let details = denied.details();
     debug!(peer = %facts.peer, details, "connection denied");
-    let scope = match &chain.kind {
-        ChainKind::Http(http) => &http.scope,
-        ChainKind::Tcp(tcp) => &tcp.scope,
-    };
     let tls = facts.tls.as_ref();
     let now = Instant::now();
-    let mut log = ConnectionLog::begin(scope, facts.peer, facts.destination(), tls, now);
+    let mut log = ConnectionLog::begin(chain.scope(), facts.peer, facts.destination(), tls, now);
     log.flag(ResponseFlag::UAEX);
     log.details(details);
     log.finish(now);

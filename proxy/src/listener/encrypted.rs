@@ -80,11 +80,7 @@ fn refused(
     begun: Instant,
 ) {
     debug!(peer = %facts.peer, reason = error.word(), %error, "TLS handshake failed");
-    let scope = match &chain.kind {
-        ChainKind::Http(http) => &http.scope,
-        ChainKind::Tcp(tcp) => &tcp.scope,
-    };
-    let mut log = ConnectionLog::begin(scope, facts.peer, facts.destination(), None, begun);
+    let mut log = ConnectionLog::begin(chain.scope(), facts.peer, facts.destination(), None, begun);
     log.flag(ResponseFlag::DPE);
     log.details(format!("tls {}: {error}", error.word()));
     log.finish(Instant::now());

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
+use weft_config::flag::ResponseFlag;
 use weft_config::listener::{DownstreamCodec, Listener};
 
 use super::admission::ConnectionGuard;
@@ -22,7 +23,7 @@ use crate::detect::{Detector, Found, Protocol, Scan};
 use crate::policy::Permit;
 use crate::snapshot::{Absence, ChainKind, ChainView, ListenerView, TcpView, Wanted};
 use crate::stream::Stream;
-use crate::telemetry::Limit;
+use crate::telemetry::{ConnectionLog, Limit};
 use crate::worker::{HttpConnection, Worker};
 
 /// A connection as it was accepted: a `TcpStream` of this worker's runtime, or one of the standard library on its way
@@ -98,7 +99,7 @@ async fn open(worker: &Rc<Worker>, accepted: Accepted<TcpStream>) -> Option<Carr
         settings,
     };
     let Some(chain) = view.find_chain(&arrived.facts) else {
-        arrived.settings.stats.no_filter_chain.inc();
+        unmatched(&view, &arrived);
         return None;
     };
     let arrived = match &chain.tls {
@@ -107,6 +108,27 @@ async fn open(worker: &Rc<Worker>, accepted: Accepted<TcpStream>) -> Option<Carr
     };
     let (permit, arrived) = admitted::admit(worker, chain, arrived)?;
     dispatch(worker, chain, arrived, permit).await
+}
+
+/// Counts and logs a connection that no filter chain takes: on a port that takes TLS of the mesh alone, whoever speaks plain text.
+fn unmatched(view: &ListenerView, arrived: &Arrived) {
+    arrived.settings.stats.no_filter_chain.inc();
+    let Some(any) = view.chains.first() else {
+        return;
+    };
+    let (facts, now) = (&arrived.facts, Instant::now());
+    let destination = facts.destination();
+    let spoken = match facts.transport_protocol() {
+        "tls" => "TLS",
+        _ => "plain text",
+    };
+    let mut log = ConnectionLog::begin(any.scope(), facts.peer, destination, None, now);
+    log.flag(ResponseFlag::NR);
+    log.details(format!(
+        "filter_chain_not_found: nothing takes {spoken} on port {}",
+        destination.port()
+    ));
+    log.finish(now);
 }
 
 /// What looking at a connection brought.

@@ -83,6 +83,16 @@ pub enum ChainKind {
     Tcp(Arc<TcpView>),
 }
 
+impl ChainView {
+    /// What its requests or connections are counted and logged by.
+    pub fn scope(&self) -> &Arc<Scope> {
+        match &self.kind {
+            ChainKind::Http(http) => &http.scope,
+            ChainKind::Tcp(tcp) => &tcp.scope,
+        }
+    }
+}
+
 impl ListenerView {
     /// Whether what is under way may be cut because somebody is no longer let in.
     pub fn cuts(&self) -> bool {

@@ -69,7 +69,7 @@ names! {
     LISTENER_ACTIVE Gauge "weft_listener_connections_active" "" ["listener" "direction"] "Downstream connections open.";
     LISTENER_CONNECTIONS Counter "weft_listener_connections" "" ["listener" "direction"] "Downstream connections accepted.";
     LISTENER_REFUSED Counter "weft_listener_refused" "" ["listener" "direction"] "Downstream connections refused.";
-    LISTENER_NO_CHAIN Counter "weft_listener_no_filter_chain" "" ["listener" "direction"] "Downstream connections that no filter chain matched.";
+    LISTENER_NO_CHAIN Counter "weft_listener_no_filter_chain" "" ["listener" "direction"] "Downstream connections that no filter chain matched: plain text, for one, on a port that is STRICT.";
     LISTENER_HANDOVERS Counter "weft_listener_handovers" "" ["listener" "direction"] "Downstream connections handed to another worker.";
     LISTENER_TCP_ACTIVE Gauge "weft_listener_tcp_active" "" ["listener" "direction"] "Plain TCP connections running.";
     LISTENER_WORKER Gauge "weft_listener_worker_connections" "" ["listener" "direction" "worker"] "Downstream connections open, by worker.";

@@ -4,11 +4,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use prost::Message;
+use rustix::process::geteuid;
 use weft_xds_proto::pb::envoy::service::discovery::v3::Resource;
 use weft_xds_proto::pb::google::protobuf::Any;
 
@@ -71,6 +72,20 @@ pub enum StateError {
         /// What is wrong.
         what: String,
     },
+    /// Somebody else may have written it.
+    #[error(
+        "{path} must belong to the user {want} and be written by nobody else, got user {got} and mode {mode:04o}"
+    )]
+    Writable {
+        /// The file.
+        path: PathBuf,
+        /// Who runs this process.
+        want: u32,
+        /// Whose the file is.
+        got: u32,
+        /// Its mode.
+        mode: u32,
+    },
     /// The tables are of another workload.
     #[error("{path} holds the tables of {got}, not of {want}")]
     Foreign {
@@ -126,11 +141,27 @@ impl StateDir {
     /// If there is a file that cannot be believed.
     pub fn load(&self) -> Result<Option<Saved>, StateError> {
         let path = self.path();
-        let bytes = match fs::metadata(&path).and_then(|it| read(&path, it.len())) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(StateError::Io { path, source }),
+        let failed = |source| StateError::Io {
+            path: path.clone(),
+            source,
         };
+        let metadata = match fs::metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(failed(source)),
+        };
+        // What tables say decides whom we trust and who may call.
+        let (want, got) = (geteuid().as_raw(), metadata.uid());
+        let mode = metadata.mode() & 0o7777;
+        if got != want || mode & 0o022 != 0 {
+            return Err(StateError::Writable {
+                path,
+                want,
+                got,
+                mode,
+            });
+        }
+        let bytes = read(&path, metadata.len()).map_err(failed)?;
         let (owner, saved) = Saved::parse(&bytes).map_err(|what| StateError::Damaged {
             path: path.clone(),
             what,

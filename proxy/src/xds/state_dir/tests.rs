@@ -1,3 +1,5 @@
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
 
 fn saved() -> Saved {
@@ -64,6 +66,22 @@ fn tables_of_another_workload_are_left_aside() {
     open(&dir).save(saved()).unwrap();
     let other = StateDir::open(dir.path(), "service default/b".to_owned()).unwrap();
     assert!(matches!(other.load(), Err(StateError::Foreign { .. })));
+}
+
+#[test]
+fn tables_that_others_may_have_written_are_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(&dir);
+    state.save(saved()).unwrap();
+    for mode in [0o620, 0o602, 0o666] {
+        fs::set_permissions(state.path(), fs::Permissions::from_mode(mode)).unwrap();
+        assert!(
+            matches!(state.load(), Err(StateError::Writable { .. })),
+            "{mode:o}"
+        );
+    }
+    fs::set_permissions(state.path(), fs::Permissions::from_mode(0o644)).unwrap();
+    state.load().unwrap();
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! process that is started is ended by its guard.
 
 pub mod ads;
+mod anybody;
 pub mod bootstrap;
 pub mod ca_folder;
 pub mod client;

@@ -14,8 +14,8 @@ use super::authority::{Authority, Issued, dns, downstream, upstream, uri};
 use crate::clock::unix_now;
 use crate::stream::Plain;
 use crate::tls::{
-    ClientContext, HandshakeError, Inside, Refusal, Secrets, ServerContext, TlsStream, accept,
-    connect,
+    ClientContext, HandshakeError, Inside, Refusal, Secrets, ServerContext, TlsFacts, TlsStream,
+    accept, connect,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -235,26 +235,20 @@ async fn a_secret_that_names_nobody_lets_nobody_in_where_a_certificate_is_requir
     );
 }
 
-#[tokio::test]
-async fn a_new_certificate_of_the_client_begins_a_new_session() {
-    let (authority, server) = ours();
-    let secrets = Secrets::new();
+/// Two handshakes, and a third behind a new certificate called `own`: it is a whole one, and `seen` has the new name.
+async fn renewed(
+    secrets: &Secrets,
+    authority: &Authority,
+    (down, up): (Arc<DownstreamTls>, Arc<UpstreamTls>),
+    seen: impl Fn(&TlsStream, &TlsStream) -> Arc<TlsFacts>,
+) {
     let told = |id: &str| {
         let issued = authority.issue(&[uri(id)]);
         put(
-            &secrets,
+            secrets,
             json!({ "name": "own", "tls_certificate": issued.json() }),
         );
     };
-    let roots = json!({ "trusted_ca": { "inline_string": authority.pem } });
-    let down = downstream(
-        json!({ "tls_certificates": [server.json()], "validation_context": roots }),
-        json!({ "require_client_certificate": true }),
-    );
-    let up = upstream(
-        json!({ "tls_certificate_sds_secret_configs": [{ "name": "own" }], "validation_context": roots }),
-        json!({}),
-    );
     told("spiffe://td/first");
     let (server, client) = (secrets.server(&down), secrets.client(&up));
     for (resumed, id) in [
@@ -265,12 +259,40 @@ async fn a_new_certificate_of_the_client_begins_a_new_session() {
         if id.ends_with("second") {
             told(id);
         }
-        let (down, _up) = hello(&server, &client).await.unwrap();
-        let facts = down.facts();
+        let (down, up) = hello(&server, &client).await.unwrap();
+        let facts = seen(&down, &up);
         assert_eq!(facts.resumed, resumed);
         let peer = facts.peer.as_ref().unwrap();
         assert_eq!(peer.spiffe_id(), Some(SpiffeId::parse(id).unwrap()));
     }
+}
+
+const NAMED: &str = "tls_certificate_sds_secret_configs";
+
+#[tokio::test]
+async fn a_new_certificate_of_the_client_begins_a_new_session() {
+    let (authority, server) = ours();
+    let roots = json!({ "trusted_ca": { "inline_string": authority.pem } });
+    let down = downstream(
+        json!({ "tls_certificates": [server.json()], "validation_context": roots }),
+        json!({ "require_client_certificate": true }),
+    );
+    let up = upstream(
+        json!({ NAMED: [{ "name": "own" }], "validation_context": roots }),
+        json!({}),
+    );
+    let seen = |down: &TlsStream, _: &TlsStream| down.facts().clone();
+    renewed(&Secrets::new(), &authority, (down, up), seen).await;
+}
+
+#[tokio::test]
+async fn a_new_certificate_of_the_server_begins_a_new_session() {
+    let (authority, _) = ours();
+    let roots = json!({ "trusted_ca": { "inline_string": authority.pem } });
+    let down = downstream(json!({ NAMED: [{ "name": "own" }] }), json!({}));
+    let up = upstream(json!({ "validation_context": roots }), json!({}));
+    let seen = |_: &TlsStream, up: &TlsStream| up.facts().clone();
+    renewed(&Secrets::new(), &authority, (down, up), seen).await;
 }
 
 #[tokio::test]
@@ -370,41 +392,6 @@ async fn an_authority_that_is_trusted_no_more_ends_its_sessions() {
         let down = hello(&server, &client).await.map(|(down, _)| down);
         let resumed = down.as_ref().ok().map(|stream| stream.facts().resumed);
         assert_eq!(resumed, expected, "{down:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_new_certificate_of_the_server_begins_a_new_session() {
-    let (authority, _) = ours();
-    let secrets = Secrets::new();
-    let told = |id: &str| {
-        let issued = authority.issue(&[uri(id)]);
-        put(
-            &secrets,
-            json!({ "name": "own", "tls_certificate": issued.json() }),
-        );
-    };
-    let down = downstream(
-        json!({ "tls_certificate_sds_secret_configs": [{ "name": "own" }] }),
-        json!({}),
-    );
-    let roots = json!({ "trusted_ca": { "inline_string": authority.pem } });
-    let up = upstream(json!({ "validation_context": roots }), json!({}));
-    told("spiffe://td/first");
-    let (server, client) = (secrets.server(&down), secrets.client(&up));
-    for (resumed, id) in [
-        (false, "spiffe://td/first"),
-        (true, "spiffe://td/first"),
-        (false, "spiffe://td/second"),
-    ] {
-        if id.ends_with("second") {
-            told(id);
-        }
-        let (_down, up) = hello(&server, &client).await.unwrap();
-        let facts = up.facts();
-        assert_eq!(facts.resumed, resumed);
-        let peer = facts.peer.as_ref().unwrap();
-        assert_eq!(peer.spiffe_id(), Some(SpiffeId::parse(id).unwrap()));
     }
 }
 

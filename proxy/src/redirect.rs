@@ -1,7 +1,7 @@
 //! Transparent redirection: rules of this network namespace that bring connections to the proxy without anybody's doing.
 //!
-//! A [`Plan`] says what is captured; it is pure, and rendered as one table of our own for nftables ([`nft`]), or as chains of our own
-//! for iptables ([`iptables`]). [`install`], [`verify`] and [`remove`] compare what is in force with it, by the words of the tools
+//! A [`Plan`] says what is captured; it is pure, and rendered as one table of our own for nftables (`nft`), or as chains of our own
+//! for iptables (`iptables`). [`install`], [`verify`] and [`remove`] compare what is in force with it, by the words of the tools
 //! themselves, and change what differs: rules of others are read and never touched. The running proxy knows nothing of this room.
 
 mod backend;
